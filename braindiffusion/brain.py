@@ -1,0 +1,153 @@
+"""Where the brain is: given by the user, recognised in a stripped scan, by our network, or a classical estimate."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from scipy import ndimage
+
+from braindiffusion.errors import NotABrainError
+from braindiffusion.scan import Scan
+from braindiffusion.slices import background_level, map_to_scan, place
+
+Origin = Literal["given", "stripped", "network", "classical"]
+BRAIN_LITRES = (0.3, 2.6)
+"""Plausible volume of a whole brain; a scan of only some slices is judged by its area per slice instead."""
+
+
+def largest_component(mask: np.ndarray) -> np.ndarray:
+    """The largest connected component (face neighbours)."""
+    labels, count = ndimage.label(mask)
+    if count <= 1:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return labels == sizes.argmax()
+
+
+def _fill_slices(mask: np.ndarray) -> np.ndarray:
+    return np.stack([ndimage.binary_fill_holes(m) for m in mask])
+
+
+def body_support(scan: Scan) -> np.ndarray | None:
+    """The one filled body that stands out of a quiet background, or ``None`` where there is no such background."""
+    zero = background_level(scan.voxels)
+    top = float(np.percentile(scan.voxels, 99.5))
+    p = place(scan)
+    axial = p.to_axial(scan.voxels)
+    support = np.abs(axial.astype(np.float32) - zero) > 0.02 * (top - zero)
+    if not top > zero or float(support.mean()) > 0.8:
+        return None
+    body = largest_component(_fill_slices(ndimage.binary_opening(support, np.ones((1, 3, 3)))))
+    return np.ascontiguousarray(p.from_axial(body)) if body.any() else None
+
+
+def looks_stripped(scan: Scan, body: np.ndarray, brain: np.ndarray | None) -> bool:
+    """Whether a body is a brain alone.
+
+    With the network's ``brain`` at hand: they agree (Dice > 0.8; a whole head scores 0.7 or less). Without it: the
+    layer 4-8 mm under the surface, which is dark bone in a head, is as bright as what lies deeper.
+    """
+    if brain is not None:
+        return bool(2 * (body & brain).sum() > 0.8 * (int(body.sum()) + int(brain.sum())))
+    p = place(scan)
+    axial_body = p.to_axial(body)
+    values = p.to_axial(scan.voxels).astype(np.float32) - background_level(scan.voxels)
+    depth = np.stack([ndimage.distance_transform_edt(b, sampling=p.pitch) for b in axial_body])
+    shallow, deep = values[(depth > 4) & (depth <= 8)], values[(depth > 12) & (depth <= 40)]
+    return bool(shallow.size and deep.size and np.median(shallow) > 0.7 * np.median(deep))
+
+
+def classical_brain(scan: Scan) -> np.ndarray:
+    """Whole head -> brain by thresholding, erosion to cut the bridges to the scalp, and regrowth, per volume.
+
+    A last resort when the network is not installed: it leaves eyes and marrow in, and cuts bright scalp-touching cortex.
+    """
+    from skimage.filters import threshold_otsu
+
+    p = place(scan)
+    axial = p.to_axial(scan.voxels).astype(np.float32)
+    sigma = [0.0, 1.5 / p.pitch[0], 1.5 / p.pitch[1]]
+    smooth = ndimage.gaussian_filter(axial, sigma)
+    top = float(np.percentile(smooth, 99))
+    tissue = smooth > 0.6 * threshold_otsu(np.minimum(smooth, top))
+    out = np.zeros(axial.shape, bool)
+    pitch = float(np.mean(p.pitch))
+    for s, t in enumerate(tissue):
+        head = largest_component(ndimage.binary_fill_holes(t))
+        if not head.any():
+            continue
+        depth = ndimage.distance_transform_edt(head) * pitch
+        core = t & (depth > 9.0)
+        core = ndimage.distance_transform_edt(core) * pitch > 4.0
+        core = largest_component(core)
+        if core.any():
+            grown = ndimage.distance_transform_edt(~core) * pitch < 5.0
+            out[s] = ndimage.binary_fill_holes(grown & t & (depth > 6.0))
+    if out.any():
+        out = largest_component(out)
+    return np.ascontiguousarray(p.from_axial(out))
+
+
+def network_brain(scan: Scan, device: str = "cpu") -> np.ndarray | None:
+    """Brain mask by the shipped contrast-agnostic U-Net; ``None`` when that model is not installed."""
+    import torch
+
+    from braindiffusion.models.registry import installed, load_model
+
+    if "brain-mask" not in installed():
+        return None
+    model = load_model("brain-mask", device)
+    axial_top = float(np.percentile(scan.voxels, 99))
+    zero = background_level(scan.voxels)
+    if not axial_top > zero:
+        return None
+    p = place(scan, _foreground(scan, zero, axial_top))
+    image = np.clip((p.down(p.to_axial(scan.voxels).astype(np.float32) - zero)) / (axial_top - zero), 0, 1)
+    with torch.no_grad():
+        x = torch.from_numpy(image)[:, None].to(device)
+        probability = torch.cat([torch.sigmoid(model.network(b).float()) for b in x.split(32)])[:, 0].cpu().numpy()
+    # thick slices are smoothed little, thin ones more: 3 mm along the slice axis
+    probability = ndimage.gaussian_filter(probability, [min(1.5, 1.2 / p.thickness), 0.5, 0.5])
+    mask = largest_component(ndimage.binary_opening(probability > 0.5, np.ones((1, 3, 3))))
+    mask = _fill_slices(mask)
+    return (map_to_scan(mask.astype(np.float32), p) > 0.5) if mask.any() else np.zeros(scan.voxels.shape, bool)
+
+
+def _foreground(scan: Scan, zero: float, top: float) -> np.ndarray:
+    return scan.voxels > zero + 0.15 * (top - zero)
+
+
+def find_brain(scan: Scan, given: np.ndarray | None = None, device: str = "cpu") -> tuple[np.ndarray, Origin]:
+    """The brain mask of a scan, (I,J,K) bool, and where it came from.
+
+    Order: the user's own; the support of a stripped scan; the network; the classical estimate.
+    """
+    if given is not None:
+        return given.astype(bool), "given"
+    by_network = network_brain(scan, device)
+    body = body_support(scan)
+    if body is not None and looks_stripped(scan, body, by_network):
+        return body, "stripped"
+    if by_network is not None:
+        return by_network, "network"
+    return classical_brain(scan), "classical"
+
+
+def check_is_brain(scan: Scan, brain: np.ndarray, origin: Origin) -> None:
+    """Refuse what cannot be a brain.
+
+    Raises:
+        NotABrainError: empty, or of a size no brain has.
+    """
+    voxel_ml = float(np.prod(scan.spacing)) / 1000.0
+    litres = float(brain.sum()) * voxel_ml / 1000.0
+    p = place(scan)
+    area_cm2 = float(p.to_axial(brain).sum((1, 2)).max()) * p.pitch[0] * p.pitch[1] / 100.0
+    if area_cm2 < 12.0 or area_cm2 > 350.0 or litres > BRAIN_LITRES[1]:
+        raise NotABrainError(
+            "No brain was found in the scan.",
+            f"The best candidate ({origin}) has {litres:.2f} litres and at most {area_cm2:.0f} cm2 in a slice.",
+            "Check that this is a scan of a head, or give a brain mask with --brain.",
+        )

@@ -1,0 +1,1 @@
+"""Diffusion core: schedule, steps, spacing and the network's noise prediction."""

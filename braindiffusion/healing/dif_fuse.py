@@ -1,0 +1,178 @@
+"""Dif-fuse: stochastic denoising inside the mask, deterministic outside (Fontanella et al., TMI 2024, Algorithm 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from braindiffusion.diffusion.inversion import EpsModel, invert
+from braindiffusion.diffusion.schedule import CLEAN, Schedule
+from braindiffusion.diffusion.spacing import Spacing, ascending_levels
+from braindiffusion.diffusion.steps import Clip, SharedNoise, Variance, ddim_move, ddpm_move, predict_clean
+from braindiffusion.errors import SettingsError
+
+Fusion = Literal["joint", "independent", "cached"]
+IndexMode = Literal["ours", "reference"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a sampler tells after each network call.
+
+    Attributes:
+        done, total: network calls of this batch.
+        level: noise level of the state that was just denoised or reached.
+        clean: (N,C,H,W) current estimate of the clean image.
+    """
+
+    done: int
+    total: int
+    level: int
+    clean: Tensor
+
+
+OnStep = Callable[[Step], None]
+
+
+@dataclass(frozen=True)
+class DifFuseSettings:
+    """Settings of Dif-fuse.
+
+    Attributes:
+        noise_level: K.
+        steps: intervals on the way up (and down); ``None`` visits every level.
+        fusion: ``joint``, the paper: one network call on the fused state serves both branches, and the outside drifts.
+            ``independent``, the published code: the outside is a second, pure DDIM chain. ``cached``: the outside is
+            the stored inversion trajectory, which is exact.
+        index_mode: ``ours`` inverts 0..K-1 and denoises K..0; ``reference`` reproduces the published code, which
+            inverts 1..K-1 and denoises K-2..0, two levels out of step.
+        variance: ``small`` (paper, eq. 7) or ``large`` (published code).
+        fixed_point: refinements per inversion step.
+        samples: independent draws of the inside.
+    """
+
+    noise_level: int = 500
+    steps: int | None = 25
+    fusion: Fusion = "cached"
+    index_mode: IndexMode = "ours"
+    variance: Variance = "small"
+    spacing: Spacing = "quadratic"
+    fixed_point: int = 0
+    samples: int = 1
+    clip: Clip = (-1.0, 1.0)
+
+    def levels(self) -> tuple[list[int], list[int]]:
+        """Levels upwards (states of the inversion) and downwards (states denoised, then clean)."""
+        if self.index_mode == "reference":
+            if self.steps is not None or self.noise_level < 3:
+                raise SettingsError(
+                    "Reference indexing needs every step.",
+                    "It reproduces the published loop.",
+                    "Use --steps full and K >= 3.",
+                )
+            if self.fusion == "cached":
+                raise SettingsError(
+                    "Reference indexing and cached fusion exclude each other.",
+                    "The published loop denoises two levels out of step with its inversion.",
+                    "Use --fusion independent, which is what was published.",
+                )
+            return list(range(1, self.noise_level + 1)), [*range(self.noise_level - 2, -1, -1), CLEAN]
+        up = ascending_levels(self.noise_level, self.steps, self.spacing)
+        return up, [*reversed(up), CLEAN]
+
+    def calls(self) -> int:
+        """Network calls a batch of slices costs (each on the batch, or on its samples)."""
+        if self.noise_level == 0:
+            return 0
+        up, down = self.levels()
+        way_up, way_down = (len(up) - 1) * (1 + self.fixed_point), len(down) - 1
+        return way_up + way_down * (2 if self.fusion == "independent" else 1) - (self.fusion == "independent")
+
+
+@dataclass(frozen=True)
+class Healed:
+    """Result of a healer.
+
+    Attributes:
+        samples: (S,N,C,H,W) float32 counterfactuals.
+        reconstruction: (N,C,H,W) what the outside branch gives everywhere (DDIM reconstruction, or the input).
+        calls: network calls made.
+    """
+
+    samples: Tensor
+    reconstruction: Tensor
+    calls: int
+
+
+def dif_fuse(
+    x0: Tensor,
+    mask: Tensor,
+    model: EpsModel,
+    settings: DifFuseSettings,
+    generator: torch.Generator,
+    schedule: Schedule | None = None,
+    on_step: OnStep | None = None,
+) -> Healed:
+    """Heal a batch of slices inside their masks.
+
+    ``x_K`` by DDIM inversion of the whole image; then, at every level,
+    ``x_{t-1} = m * DDPM(x_t) + (1 - m) * outside_{t-1}``.
+
+    Args:
+        x0: (N,C,H,W) float32 in [0,1].
+        mask: (N,C,H,W) or (N,1,H,W) bool; respected per channel.
+        model: noise predictor.
+        generator: the only source of randomness; all slices share the draws.
+        on_step: called after each network call; raising from it cancels.
+    """
+    schedule = schedule or Schedule()
+    n, s = len(x0), settings.samples
+    if settings.noise_level == 0:
+        return Healed(x0[None].expand(s, *x0.shape).clone(), x0, 0)
+    up, down = settings.levels()
+    total, done = settings.calls(), 0
+
+    def tell(level: int, clean: Tensor) -> None:
+        nonlocal done
+        done += 1
+        if on_step:
+            on_step(Step(done, total, level, clean[-n:]))
+
+    def denoise(x: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        clean, eps = predict_clean(x, model(x, level), level, schedule, settings.clip)
+        tell(level, clean)
+        return clean, eps
+
+    trajectory = invert(x0, model, up, schedule, clip=settings.clip, fixed_point=settings.fixed_point, on_level=tell)
+    noise = SharedNoise(generator, tuple(x0.shape[1:]), s)  # type: ignore[arg-type]
+    m = mask.expand_as(x0).repeat(s, 1, 1, 1)
+    fused = trajectory[-1].repeat(s, 1, 1, 1)
+    rec = trajectory[-1]
+    stored = dict(zip(up, trajectory, strict=True)) | {CLEAN: x0}
+    shared_input = True  # until the first fusion, both branches hold the same state
+    for level, target in zip(down[:-1], down[1:], strict=True):
+        if shared_input:
+            clean_n, eps_n = denoise(rec, level)
+            clean, eps = clean_n.repeat(s, 1, 1, 1), eps_n.repeat(s, 1, 1, 1)
+        else:
+            clean, eps = denoise(fused, level)
+        draw = noise.at(level, fused).expand(s, n, *x0.shape[1:]).reshape_as(fused)
+        inside = ddpm_move(fused, clean, draw, level, target, schedule, settings.variance)
+        if settings.fusion == "joint":
+            outside = ddim_move(clean, eps, target, schedule)
+        elif settings.fusion == "independent":
+            if not shared_input:
+                clean_n, eps_n = denoise(rec, level)
+            rec = ddim_move(clean_n, eps_n, target, schedule)
+            outside = rec.repeat(s, 1, 1, 1)
+        else:
+            outside = stored[target].repeat(s, 1, 1, 1)
+        fused = torch.where(m, inside, outside)
+        shared_input = False
+    if settings.fusion != "independent":
+        rec = x0
+    return Healed(fused.view(s, *x0.shape), rec, done)

@@ -1,0 +1,233 @@
+"""Installed models: cards beside weights, checked at load."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from braindiffusion.errors import ModelCorruptError, ModelFormatError, ModelNotFoundError
+
+MAX_HEADER_BYTES = 8_000_000
+
+
+def resource(*parts: str) -> Path:
+    """A shipped file under ``Resources`` (source tree) or inside the installed package.
+
+    Raises:
+        ModelNotFoundError: the installation lacks it.
+    """
+    here = Path(__file__).resolve().parent.parent
+    for base in (here.parent / "Resources", here / "_resources"):
+        if (base.joinpath(*parts)).exists():
+            return base.joinpath(*parts)
+    raise ModelNotFoundError(
+        f"The shipped file {'/'.join(parts)} is missing.",
+        "The installation is incomplete.",
+        "Install the package again.",
+    )
+
+
+def model_folders() -> list[Path]:
+    """Where models are looked for: the user's own folder first, then the shipped ones."""
+    here = Path(__file__).resolve().parent.parent
+    candidates = [here.parent / "Resources" / "Models", here / "_resources" / "Models"]
+    return [user_folder(), *[c for c in candidates if c.is_dir()]]
+
+
+def user_folder() -> Path:
+    """The user's own models: ``BRAINDIFFUSION_MODELS`` or ``~/.braindiffusion/models``."""
+    return Path(os.environ.get("BRAINDIFFUSION_MODELS", Path.home() / ".braindiffusion" / "models"))
+
+
+def installed() -> dict[str, Path]:
+    """Names of installed models and their cards."""
+    found: dict[str, Path] = {}
+    for folder in model_folders():
+        if folder.is_dir():
+            for card in sorted(folder.glob("*.json")):
+                found.setdefault(card.stem, card)
+    return found
+
+
+def read_card(name: str) -> dict[str, Any]:
+    """The card of a model.
+
+    Raises:
+        ModelNotFoundError: not installed.
+        ModelFormatError: the card cannot be read.
+    """
+    cards = installed()
+    if name not in cards:
+        raise ModelNotFoundError(
+            f"There is no model '{name}'.",
+            f"Installed: {', '.join(sorted(cards)) or 'none'}.",
+            "Choose one of them, or install one with: braindiffusion models add FILE",
+        )
+    return parse_card(cards[name])
+
+
+def parse_card(path: Path) -> dict[str, Any]:
+    """Read and check one card file."""
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        missing = {"name", "network", "sha256", "weights"} - set(card)
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelFormatError(
+            f"The model card {path.name} cannot be read.", str(error), "Install the model again."
+        ) from error
+    if missing:
+        raise ModelFormatError(
+            f"The model card {path.name} is incomplete.", f"It lacks {sorted(missing)}.", "Install the model again."
+        )
+    return card
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_weights_file(path: Path) -> None:
+    """Refuse anything that is not a safetensors file, before any of it is decoded.
+
+    Raises:
+        ModelFormatError: a pickle, a zip (PyTorch checkpoint), or another format.
+        ModelCorruptError: a safetensors file with an impossible header.
+    """
+    with path.open("rb") as handle:
+        head = handle.read(16)
+    if head[:2] == b"PK" or head[:1] == b"\x80" or path.suffix in {".pt", ".pth", ".ckpt", ".pkl", ".pickle"}:
+        raise ModelFormatError(
+            f"{path.name} is a pickle and was refused.",
+            "A pickle can run any program when it is opened.",
+            "Convert it to safetensors where you trust it, then add that file.",
+        )
+    size = int.from_bytes(head[:8], "little") if len(head) >= 9 else 0
+    if not 2 <= size <= min(MAX_HEADER_BYTES, path.stat().st_size) or head[8:9] != b"{":
+        raise ModelCorruptError(
+            f"{path.name} is not a readable safetensors file.", "Its header is damaged.", "Install the model again."
+        )
+
+
+def verify(name: str) -> dict[str, Any]:
+    """Check the weights of a model against its card; returns the card.
+
+    Raises:
+        ModelCorruptError: missing file or another checksum.
+    """
+    card = read_card(name)
+    weights = installed()[name].parent / str(card["weights"])
+    if weights.parent != installed()[name].parent or not weights.is_file():
+        raise ModelCorruptError(
+            f"The weights of '{name}' are missing.", f"No file {weights.name}.", "Install the model again."
+        )
+    check_weights_file(weights)
+    if sha256_of(weights) != card["sha256"]:
+        raise ModelCorruptError(
+            f"The weights of '{name}' are corrupted.",
+            "Their SHA-256 differs from the card's.",
+            "Install the model again.",
+        )
+    return card
+
+
+@dataclass
+class LoadedModel:
+    """A network in eval mode on its device, with its card."""
+
+    name: str
+    card: dict[str, Any]
+    network: Any
+    device: str
+
+    @property
+    def modality(self) -> list[str]:
+        """Modalities the model was trained for (``ANY`` for all)."""
+        return list(self.card.get("modality", ["ANY"]))
+
+
+def build_from_card(card: dict[str, Any], weights: Path) -> Any:
+    """Network with weights, float32, eval mode.
+
+    Raises:
+        ModelCorruptError: names or shapes do not fit the card's network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from braindiffusion.diffusion.network import build_network
+
+    try:
+        state = load_file(str(weights))
+        network = build_network(card["network"])
+        network.load_state_dict({k: v.float() for k, v in state.items()})
+    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise ModelCorruptError(
+            f"The weights {weights.name} do not fit their card.", str(error).splitlines()[0], "Install the model again."
+        ) from error
+    return network.eval().requires_grad_(False)
+
+
+@lru_cache(maxsize=16)
+def _load(name: str, device: str, card_path: str, stamp: float) -> LoadedModel:
+    card = verify(name)
+    network = build_from_card(card, Path(card_path).parent / card["weights"])
+    return LoadedModel(name, card, network.to(device), device)
+
+
+def load_model(name: str, device: str = "cpu") -> LoadedModel:
+    """A model ready to run, verified; kept in memory until :func:`release`."""
+    read_card(name)
+    path = installed()[name]
+    return _load(name, str(device), str(path), path.stat().st_mtime)
+
+
+def release() -> None:
+    """Forget all loaded models."""
+    _load.cache_clear()
+
+
+def add(card_file: Path) -> str:
+    """Install a user's own model: a card (.json) with its safetensors beside it. Returns its name.
+
+    Both are checked (format, checksum, names and shapes) before anything is copied.
+
+    Raises:
+        ModelFormatError, ModelCorruptError, OutputError.
+    """
+    if card_file.suffix != ".json":
+        if card_file.is_file():
+            check_weights_file(card_file)
+        raise ModelFormatError(
+            f"{card_file.name} is not a model card.",
+            "A model is added by its .json card.",
+            "Give the card; its weights lie beside it.",
+        )
+    if not card_file.is_file():
+        raise ModelNotFoundError(f"There is no file {card_file}.", "It does not exist.", "Check the path.")
+    card = parse_card(card_file)
+    weights = card_file.parent / Path(str(card["weights"])).name
+    if not weights.is_file():
+        raise ModelCorruptError("The weights are missing.", f"No file {weights.name} beside the card.", "Put it there.")
+    check_weights_file(weights)
+    if sha256_of(weights) != card["sha256"]:
+        raise ModelCorruptError(
+            f"{weights.name} is corrupted.", "Its SHA-256 differs from the card's.", "Copy it again."
+        )
+    build_from_card(card, weights)
+    name = Path(str(card["name"])).name
+    from braindiffusion.writing import OutputFolder
+
+    with OutputFolder(user_folder()) as out:
+        out.file(weights.name).write_bytes(weights.read_bytes())
+        out.file(f"{name}.json").write_bytes(card_file.read_bytes())
+    return name

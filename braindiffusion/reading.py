@@ -1,0 +1,547 @@
+"""Reading scans: NIfTI, NRRD, MetaImage, a DICOM folder or one DICOM file.
+
+Whatever makes a scan unusable is found here, before anything heavy starts, and said in a typed error. SimpleITK
+decodes the voxels; what it lets pass in silence (a truncated NIfTI, a spacing of zero, missing slices) is checked
+beside it. Of a DICOM header only facts of the acquisition are kept, nothing about the patient.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import math
+import os
+import re
+import zlib
+from dataclasses import dataclass
+from itertools import permutations, product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from braindiffusion import errors
+from braindiffusion.scan import LPS_TO_RAS, Scan
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+SUFFIXES = {
+    ".nii.gz": "NIfTI",
+    ".nii": "NIfTI",
+    ".nrrd": "NRRD",
+    ".nhdr": "NRRD",
+    ".mha": "MetaImage",
+    ".mhd": "MetaImage",
+}
+MOST_VOXELS = 2_000_000_000
+SHEAR = 2e-4
+"""Largest cosine between voxel axes: ITK straightens what goes into a NIfTI file, by half of it."""
+
+_EXPORT = "Export or convert it again (DICOM: with dcm2niix) and read the new file."
+_COPY = "Copy or download it again."
+_Loaded = tuple[np.ndarray, np.ndarray, "str | None", dict[str, Any]]
+
+
+def read_scan(path: str | Path) -> Scan:
+    """Read one 3-D scan.
+
+    Args:
+        path: a NIfTI, NRRD or MetaImage file, a folder with one DICOM series, or one DICOM file (a single slice, or
+            all frames of an enhanced multi-frame file).
+
+    Returns:
+        Scan: voxels (I,J,K) as stored, with the file's own rescale slope and intercept applied; affine IJK -> RAS
+        in mm. ``source`` holds path, format, size, spacing in mm, orientation code, SHA-256 of the voxels (first
+        index fastest) and, for DICOM, ``hints`` on the acquisition.
+
+    Raises:
+        ScanNotFoundError, ScanUnreadableError, ScanDimensionError, ScanPixelTypeError, ScanContentError,
+        ScanGeometryError, DicomSeriesError: see :mod:`braindiffusion.errors`.
+        MemoryExhaustedError: the volume does not fit in this machine's memory.
+    """
+    voxels, affine, modality, facts = _load(Path(path).expanduser())
+    low, high = voxels.min(), voxels.max()  # NaN and infinity come through
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise errors.ScanContentError(
+            f"{path} holds voxels that are not numbers.",
+            f"{int((~np.isfinite(voxels)).sum())} of {voxels.size} voxels are NaN or infinite.",
+            "Replace them, for instance by 0, and save the scan again.",
+        )
+    if low == high:
+        raise errors.ScanContentError(f"{path} shows nothing.", f"Every voxel is {low}.", _EXPORT)
+    facts |= {
+        "size": list(voxels.shape),
+        "spacing": [round(float(s), 6) for s in np.linalg.norm(affine[:3, :3], axis=0)],
+        "orientation": orientation_code(affine),
+        "sha256": hashlib.sha256(voxels.tobytes(order="F")).hexdigest(),
+    }
+    return Scan(voxels, affine, modality, facts)
+
+
+def read_mask(path: str | Path, scan: Scan) -> np.ndarray:
+    """Read a mask drawn on a scan: every voxel that is not 0.
+
+    A mask stored with its axes in another order or direction is turned to the scan's, if it covers the same voxels.
+
+    Returns:
+        (I,J,K) bool on the scan's grid.
+
+    Raises:
+        MaskGeometryError: the mask lies on another grid (a corner is off by more than 0.01 voxel).
+        EmptyMaskError: nothing is set.
+        InputError: as for :func:`read_scan`.
+    """
+    voxels, affine, _, _ = _load(Path(path).expanduser())
+    turn = np.linalg.inv(scan.affine) @ affine  # mask indices -> scan indices
+    signs = np.rint(turn[:3, :3])
+    order, flip = np.abs(signs).argmax(1), signs.sum(1) < 0
+    same = sorted(order) == [0, 1, 2] and np.abs(signs).sum() == 3
+    if same:
+        size = np.array(voxels.shape)[order]
+        corners = np.array([(*c, 1) for c in product(*((0, n - 1) for n in voxels.shape))], dtype=float).T
+        expected = np.where(flip[:, None], size[:, None] - 1 - corners[order], corners[order])
+        off = float(np.abs((turn @ corners)[:3] - expected).max())
+        same = tuple(size) == scan.voxels.shape and off <= 0.01
+    if not same:
+        raise errors.MaskGeometryError(
+            "The mask lies on another grid than the scan.",
+            f"Mask: {_geometry(voxels.shape, affine)}. Scan: {_geometry(scan.voxels.shape, scan.affine)}.",
+            "Draw the mask on this scan, or resample it to the scan's grid (nearest neighbour).",
+        )
+    mask = np.nan_to_num(voxels) != 0
+    if not mask.any():
+        raise errors.EmptyMaskError(f"{path} selects nothing.", "Every voxel is 0.", "Draw the lesion, save again.")
+    return mask.transpose(order)[tuple(slice(None, None, -1 if f else 1) for f in flip)].copy()
+
+
+def parse_box(text: str, scan: Scan) -> np.ndarray:
+    """A box ``i0,j0,k0,i1,j1,k1`` in voxel indices as stored, both ends inclusive, to (I,J,K) bool.
+
+    Raises:
+        BoxError: not six whole numbers, inverted, or outside the scan.
+    """
+    size = scan.voxels.shape
+    last = ",".join(str(n - 1) for n in size)
+    action = f"Give i0,j0,k0,i1,j1,k1 within 0,0,0,{last}, both ends included."
+    try:
+        i0, j0, k0, i1, j1, k1 = (int(part) for part in text.split(","))
+    except ValueError as error:
+        raise errors.BoxError(f"'{text}' is not a box.", "It is not six whole numbers.", action) from error
+    for axis, a, b, n in zip("ijk", (i0, j0, k0), (i1, j1, k1), size, strict=True):
+        if a > b:
+            raise errors.BoxError(f"The box {text} is inverted.", f"{axis}0 = {a} lies above {axis}1 = {b}.", action)
+        if a < 0 or b >= n:
+            why = f"{axis} runs from 0 to {n - 1}, the box from {a} to {b}."
+            raise errors.BoxError(f"The box {text} lies outside the scan.", why, action)
+    mask = np.zeros(size, dtype=bool)
+    mask[i0 : i1 + 1, j0 : j1 + 1, k0 : k1 + 1] = True
+    return mask
+
+
+# --- modality ---------------------------------------------------------------------------------------------------
+
+_NAMES: tuple[tuple[str | None, str], ...] = (  # the first that matches wins
+    ("T1", r"\bt1w? ?flair"),
+    ("FLAIR", r"flair|dark ?fluid|\bt2f\b"),
+    (None, r"\b(adc|swi)\b|\bt2w? ?(\*|star\b)"),
+    ("DWI", r"\b(dwi|diff|diffusion)\b"),
+    ("T1", r"\b(3d|[se](?=t1w))?t1(w|wi|n|c|ce|gd)?\b|mprage|spgr|bravo"),
+    ("T2", r"\b(3d|[se](?=t2w))?t2(w|wi)?\b"),
+    ("CT", r"\b(ct|ncct)\b"),
+)
+_CONTRAST = r"\bt1(c|ce|gd)\b|\bt1w? ?(ce|km)\b|\b(gd|gad\w*|contrast)\b|\bpost\b(?! ?proc)|\+ ?c\b"
+_PLAIN = r"\b(pre|non?|without|w o)\b"
+
+
+def modality_of(text: str) -> str | None:
+    """The modality that a file name or series description tells: FLAIR, T1, T1GD, T2, DWI, CT, or None."""
+    words = re.sub(r"[^a-z0-9*+]+", " ", text.lower())
+    found = next((modality for modality, pattern in _NAMES if re.search(pattern, words)), None)
+    contrast = found == "T1" and re.search(_CONTRAST, words) and not re.search(_PLAIN, words)
+    return "T1GD" if contrast else found
+
+
+def _modality_of_dicom(header: Dataset) -> str | None:
+    """From the descriptions and the contrast agent; from the times only where nothing is described."""
+    if header.get("Modality", "MR") != "MR":
+        return "CT" if header.Modality == "CT" else None
+    text = f"{header.get('SeriesDescription') or ''} {header.get('ProtocolName') or ''}".strip()
+    if text:
+        agent = str(header.get("ContrastBolusAgent") or "no").lower() not in ("no", "none")
+        return modality_of(text + " contrast" * agent)
+    sequence = {str(s) for s in np.atleast_1d(header.get("ScanningSequence") or [])}
+    tr, te, ti = (float(header.get(k) or 0) for k in ("RepetitionTime", "EchoTime", "InversionTime"))
+    if "SE" not in sequence or "EP" in sequence or te < 75:
+        return None
+    return "FLAIR" if tr > 5000 and 1600 < ti < 3000 else "T2" if tr > 2000 and not ti else None
+
+
+# --- geometry and size ------------------------------------------------------------------------------------------
+
+
+def orientation_code(affine: np.ndarray) -> str:
+    """Where the voxel axes point, such as ``LAS``."""
+    d = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    best = max(permutations(range(3)), key=lambda p: sum(abs(d[p[i], i]) for i in range(3)))
+    return "".join(("LR", "PA", "IS")[p][int(d[p, i] > 0)] for i, p in enumerate(best))
+
+
+def _times(values: Any, form: str = "g") -> str:
+    return " x ".join(f"{v:{form}}" for v in values)
+
+
+def _geometry(shape: tuple[int, ...], affine: np.ndarray) -> str:
+    spacing, first = np.linalg.norm(affine[:3, :3], axis=0), ", ".join(f"{c:.2f}" for c in affine[:3, 3])
+    code = orientation_code(affine)
+    return f"{_times(shape)} voxels of {_times(spacing, '.2f')} mm, {code}, the first at ({first}) mm RAS"
+
+
+def _lost(path: Path, why: str) -> errors.ScanGeometryError:
+    return errors.ScanGeometryError(f"{path} does not say where its voxels lie.", why, _EXPORT)
+
+
+def _to_ras(direction: np.ndarray, spacing: np.ndarray, origin: np.ndarray, path: Path) -> np.ndarray:
+    """Affine IJK -> RAS (4,4) from axes (columns), spacing and origin in LPS mm, if they span a grid in space.
+
+    Raises:
+        ScanGeometryError: spacing that is not a positive number, axes that are not at right angles.
+    """
+    if not (np.isfinite(spacing).all() and (spacing > 0).all()):
+        raise _lost(path, f"The spacing is {_times(spacing)} mm.")
+    if not (np.isfinite(direction).all() and np.isfinite(origin).all()):
+        raise _lost(path, "Its axes or its origin are not numbers.")
+    if np.abs(direction.T @ direction - np.eye(3)).max() > SHEAR:
+        raise errors.ScanGeometryError(
+            f"The axes of {path} are sheared.",
+            "They are not at right angles, as after an affine registration or with a tilted CT gantry.",
+            "Resample the scan to a straight grid and read that.",
+        )
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = direction * spacing, origin
+    return LPS_TO_RAS @ affine
+
+
+def _check_size(size: tuple[int, ...], bytes_per_voxel: int, path: Path) -> None:
+    """Refuse what is no single 3-D volume, and what this machine cannot hold, before memory is asked for."""
+    if len(size) < 3 or min(size) < 1 or math.prod(size[3:]) != 1:
+        why = f"Its size is {_times(size)}."
+        raise errors.ScanDimensionError(f"{path} is not one 3-D volume.", why, "Extract one volume and read that.")
+    count = math.prod(size)
+    if count > MOST_VOXELS:
+        why = f"Its header claims {count:.3g} voxels; more than {MOST_VOXELS:.0e} are refused."
+        raise errors.ScanDimensionError(f"{path} is too large for one scan.", why, "Check the file, or crop it.")
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # this system does not say
+        return
+    if 2 * count * bytes_per_voxel > memory:
+        why = f"Reading takes {2 * count * bytes_per_voxel / 2**30:.1f} GiB, this machine has {memory / 2**30:.1f}."
+        raise errors.MemoryExhaustedError(f"{path} does not fit in memory.", why, "Crop it, or use a larger machine.")
+
+
+# --- files ------------------------------------------------------------------------------------------------------
+
+
+def quiet_sitk() -> Any:
+    """SimpleITK without its warnings on stderr: what matters in them becomes a typed error."""
+    import SimpleITK as sitk  # noqa: N813 - its usual name
+
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    return sitk
+
+
+def _load(path: Path) -> _Loaded:
+    """Voxels (I,J,K), affine, modality and facts of whatever lies at ``path``."""
+    try:
+        if not path.exists():
+            raise errors.ScanNotFoundError(f"{path} does not exist.", "No file or folder is there.", "Check the path.")
+        if path.is_dir():
+            return _load_dicom(sorted(f for f in path.iterdir() if f.is_file()), path)
+        if _is_dicom(path):
+            return _load_dicom([path], path)
+        suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), None)
+        if suffix is not None:
+            return _load_image(path, suffix)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise errors.ScanUnreadableError(f"{path} cannot be opened.", why, "Check that you may read it.") from error
+    known = "It is neither NIfTI (.nii, .nii.gz), NRRD (.nrrd), MetaImage (.mha) nor DICOM."
+    raise errors.ScanUnreadableError(f"{path} is no scan that can be read.", known, "Convert it to NIfTI.")
+
+
+def _load_image(path: Path, suffix: str) -> _Loaded:
+    sitk = quiet_sitk()
+    if SUFFIXES[suffix] == "NIfTI":
+        check_nifti(path)
+    elif SUFFIXES[suffix] == "NRRD":
+        with path.open("rb") as stream:
+            unknown = re.search(rb"^spacings:.*nan.*$", stream.read(4096).split(b"\n\n")[0], re.M | re.I)
+        if unknown:  # ITK would make it 1 mm
+            raise _lost(path, f"Its header says {unknown[0].decode('ascii', 'replace').strip()}.")
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        kind, size, n = sitk.GetPixelIDValueAsString(reader.GetPixelID()), reader.GetSize(), reader.GetDimension()
+        if reader.GetNumberOfComponents() > 1 or "complex" in kind:
+            raise errors.ScanPixelTypeError(
+                f"{path} does not hold one grey value per voxel.",
+                f"Its voxels are {reader.GetNumberOfComponents()} components: {kind}.",
+                "Extract one component (of complex voxels the magnitude) and read that.",
+            )
+        bits = re.search(r"(\d+)-bit", kind)
+        _check_size(size, int(bits[1]) // 8 if bits else 8, path)
+        direction = np.array(reader.GetDirection()).reshape(n, n)[:3, :3]
+        affine = _to_ras(direction, np.array(reader.GetSpacing()[:3]), np.array(reader.GetOrigin()[:3]), path)
+        voxels = sitk.GetArrayFromImage(reader.Execute()).reshape(size[2::-1]).transpose(2, 1, 0)
+    except RuntimeError as error:
+        why = " ".join(str(error).splitlines()[1:]) or str(error)
+        if re.search(r"orthonormal|direction|spacing|space vector", why, re.I):
+            raise _lost(path, why) from error
+        raise errors.ScanUnreadableError(f"{path} is damaged or not what its name says.", why, _COPY) from error
+    facts = {"path": str(path), "format": SUFFIXES[suffix]}
+    return voxels, affine, modality_of(path.name[: -len(suffix)]), facts
+
+
+_NIFTI = np.dtype(  # the fields of a NIfTI-1 header that are checked
+    {
+        "names": ["sizeof", "dim", "bits", "spacing", "offset", "qform", "sform", "matrix"],
+        "formats": ["i4", "8i2", "i2", "8f4", "f4", "i2", "i2", "(3,4)f4"],
+        "offsets": [0, 40, 72, 76, 108, 252, 254, 280],
+        "itemsize": 348,
+    }
+)
+
+
+def check_nifti(path: Path) -> None:
+    """Check a NIfTI file's header, and that it holds all the header promises (.nii.gz: down to the checksum).
+
+    Raises:
+        ScanUnreadableError: not NIfTI-1, incomplete or damaged.
+        ScanDimensionError, ScanGeometryError: sizes or a spacing that are zero or not numbers.
+    """
+    with path.open("rb") as raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+    try:
+        with gzip.open(path) if zipped else path.open("rb") as stream:
+            block = stream.read(348)
+            orders = [o for o in (_NIFTI, _NIFTI.newbyteorder()) if block[:4] == np.array(348, o["sizeof"]).tobytes()]
+            if not orders or len(block) < 348:
+                why = "It is NIfTI-2." if block[4:7] == b"n+2" else "It does not begin with a NIfTI-1 header."
+                raise errors.ScanUnreadableError(f"{path} cannot be read.", why, _EXPORT)
+            head = np.frombuffer(block, orders[0])[0]
+            size = head["dim"][1 : 1 + np.clip(head["dim"][0], 0, 7)].tolist()
+            if not size or min(size) < 1:
+                why = f"Its size is {_times(size) or 'not given'}."
+                raise errors.ScanDimensionError(f"{path} is not one 3-D volume.", why, _EXPORT)
+            _check_nifti_geometry(head, path)
+            due, found = int(head["offset"]) + math.prod(size) * int(head["bits"]) // 8, len(block)
+            while chunk := stream.read(1 << 20):
+                found += len(chunk)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise errors.ScanUnreadableError(f"{path} is incomplete or damaged.", str(error), _COPY) from error
+    if found < due:
+        why = f"It holds {found} bytes of the {due} that its header promises."
+        raise errors.ScanUnreadableError(f"{path} is incomplete.", why, _COPY)
+
+
+def _check_nifti_geometry(head: np.void, path: Path) -> None:
+    """What ITK mends without a word: a spacing of 0 or NaN becomes 1 mm, an sform's own scale is dropped."""
+    spacing = head["spacing"][1 : 1 + min(head["dim"][0], 3)].astype(float)
+    if not (np.isfinite(spacing).all() and (spacing > 0).all()):
+        raise _lost(path, f"The spacing is {_times(spacing)} mm.")
+    if head["sform"] <= 0:
+        return
+    matrix = head["matrix"].astype(float)
+    if not np.isfinite(matrix).all():
+        raise _lost(path, "Its sform is not a matrix of numbers.")
+    scale = np.linalg.norm(matrix[:, : len(spacing)], axis=0)
+    if head["qform"] <= 0 and not np.allclose(scale, spacing, rtol=0.01):
+        raise _lost(path, f"It contradicts itself: {_times(spacing)} mm in pixdim, {_times(scale)} mm in the sform.")
+
+
+# --- DICOM ------------------------------------------------------------------------------------------------------
+
+_HINTS = (
+    *("Modality", "SeriesDescription", "ProtocolName", "ScanningSequence", "SequenceVariant", "MRAcquisitionType"),
+    *("RepetitionTime", "EchoTime", "InversionTime", "MagneticFieldStrength", "SliceThickness"),
+)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """One image of a series.
+
+    Attributes:
+        file: where it is stored, and as which frame (``index``).
+        position: (3,) LPS mm, centre of the first pixel.
+        layout: (10,) direction along a row (3) and down a column (3), mm between rows and between columns, number of
+            rows and of columns.
+    """
+
+    file: Path
+    index: int
+    position: np.ndarray
+    layout: np.ndarray
+
+    def __str__(self) -> str:
+        return f"{self.file.name} (frame {self.index + 1})" if self.index else self.file.name
+
+
+def _is_dicom(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+
+
+def _dicom_header(file: Path) -> Dataset | None:
+    """The header of a DICOM image, without its pixels; None for any other file."""
+    from pydicom import dcmread
+
+    if file.name.upper() == "DICOMDIR" or not _is_dicom(file):
+        return None
+    try:
+        header = dcmread(file, stop_before_pixels=True)
+        return header if "Rows" in header else None
+    except OSError:
+        raise
+    except Exception as error:  # a damaged header raises many kinds
+        raise errors.ScanUnreadableError(f"{file} is damaged.", str(error), _COPY) from error
+
+
+def _frames(file: Path, header: Dataset) -> list[_Frame]:
+    """The images in one file; an enhanced multi-frame file tells their planes in functional groups."""
+    kind = header.get("PhotometricInterpretation")
+    if header.get("SamplesPerPixel", 1) != 1 or kind != "MONOCHROME2":
+        action = "Give the original grey series."
+        raise errors.ScanPixelTypeError(f"{file} is not a plain grey image.", f"Its pixels are {kind}.", action)
+    groups = list(header.get("PerFrameFunctionalGroupsSequence") or [header])
+    shared = list(header.get("SharedFunctionalGroupsSequence") or [])
+
+    def fact(group: Dataset, sequence: str, keyword: str) -> Any:
+        held = next((place.get(sequence)[0] for place in (group, *shared) if place.get(sequence)), header)
+        return held.get(keyword)
+
+    slopes = {str(fact(g, "PixelValueTransformationSequence", "RescaleSlope")) for g in groups}
+    mosaic = "MOSAIC" in (header.get("ImageType") or [])
+    if mosaic or int(header.get("NumberOfFrames") or 1) != len(groups) or len(slopes) > 1:
+        raise errors.DicomSeriesError(
+            f"{file} packs several slices in a way that is not supported.",
+            "It is a mosaic, or its frames do not tell their places, or they are scaled differently.",
+            "Convert it to NIfTI with dcm2niix and read that.",
+        )
+    planes = (
+        ("PlanePositionSequence", "ImagePositionPatient"),
+        ("PlaneOrientationSequence", "ImageOrientationPatient"),
+        ("PixelMeasuresSequence", "PixelSpacing"),
+    )
+    try:
+        values = [[np.array(fact(g, *key), dtype=float) for key in planes] for g in groups]
+        size = [float(header.Rows), float(header.Columns)]
+        return [
+            _Frame(file, i, p.reshape(3), np.concatenate([o.reshape(6), s.reshape(2), size]))
+            for i, (p, o, s) in enumerate(values)
+        ]
+    except (TypeError, ValueError) as error:
+        raise _lost(file, "Its header lacks the position, the orientation or the pixel spacing.") from error
+
+
+def _stack(frames: list[_Frame], normal: np.ndarray, path: Path) -> tuple[list[_Frame], float]:
+    """Two frames or more in order along the normal, and the mm between them.
+
+    Raises:
+        DicomSeriesError: positions that repeat or leave a gap.
+        ScanGeometryError: a slanted stack.
+    """
+    frames = sorted(frames, key=lambda f: float(f.position @ normal))
+    positions = np.array([f.position for f in frames])
+    along = positions @ normal
+    gaps = np.diff(along)
+    step, twin, gap = float(np.median(gaps)), int(gaps.argmin()), int(np.abs(gaps - np.median(gaps)).argmax())
+    if gaps[twin] < 0.01:
+        raise errors.DicomSeriesError(
+            f"{path} shows a place more than once.",
+            f"{frames[twin]} and {frames[twin + 1]} share a position: echoes, time points, or a copy.",
+            "Keep one image per position, or convert it with dcm2niix and read one volume.",
+        )
+    if abs(gaps[gap] - step) > max(0.05, 0.01 * step):
+        raise errors.DicomSeriesError(
+            f"The slices in {path} are not evenly spaced.",
+            f"{gaps[gap]:.2f} mm lie between {frames[gap]} (slice {gap + 1}) and {frames[gap + 1]}, {step:.2f} mm"
+            " between others.",
+            "Copy the whole series again: slices may be missing.",
+        )
+    drift = np.linalg.norm(positions - positions[0] - np.outer(along - along[0], normal), axis=1).max()
+    if drift > 0.5 * frames[0].layout[6:8].min():
+        raise errors.ScanGeometryError(
+            f"The slices in {path} are stacked at a slant.",
+            f"They drift sideways by {drift:.1f} mm, as with a tilted CT gantry.",
+            "Convert it with dcm2niix, which straightens it.",
+        )
+    return frames, float(along[-1] - along[0]) / (len(frames) - 1)
+
+
+def _only_series(headers: list[Dataset], path: Path) -> None:
+    series: dict[str, list[Dataset]] = {}
+    for header in headers:
+        series.setdefault(str(header.get("SeriesInstanceUID", "")), []).append(header)
+    if len(series) > 1:
+        told = "; ".join(
+            f"{h[0].get('SeriesDescription') or 'no description'}: {len(h)} files, UID ...{uid[-12:]}"
+            for uid, h in series.items()
+        )
+        raise errors.DicomSeriesError(f"{path} holds {len(series)} series.", told, "Keep one series in a folder.")
+
+
+def _load_dicom(files: list[Path], path: Path) -> _Loaded:
+    headers = {file: header for file in files if (header := _dicom_header(file)) is not None}
+    if not headers:
+        raise errors.ScanNotFoundError(
+            f"{path} holds no DICOM images.",
+            f"{len(files)} files were looked at; folders inside it are not searched.",
+            "Give the folder that holds the images of one series, or one NIfTI file.",
+        )
+    _only_series(list(headers.values()), path)
+    frames = [frame for file, header in headers.items() for frame in _frames(file, header)]
+    first, layout = next(iter(headers.values())), frames[0].layout
+    odd = next((f for f in frames if not np.allclose(f.layout, layout, rtol=0, atol=1e-3)), None)
+    if odd is not None:
+        raise errors.DicomSeriesError(
+            f"The images in {path} do not form one stack.",
+            f"{odd} differs from {frames[0]} in orientation, pixel spacing or size.",
+            "Give a folder with one series of parallel slices (no localizers).",
+        )
+    row, column, (rows, columns) = layout[:3], layout[3:6], layout[8:].astype(int)
+    if not np.allclose([row @ row, column @ column, 1 + row @ column], 1, atol=1e-2):
+        raise _lost(path, "Its rows and columns are not at right angles.")
+    row = row / np.linalg.norm(row)
+    column = column - (column @ row) * row
+    column /= np.linalg.norm(column)
+    normal = np.cross(row, column)
+    step = abs(float(first.get("SpacingBetweenSlices") or first.get("SliceThickness") or 1.0))
+    if len(frames) > 1:
+        frames, step = _stack(frames, normal, path)
+    axes, spacing = np.stack([row, column, normal], axis=1), np.array([layout[7], layout[6], step])
+    affine = _to_ras(axes, spacing, frames[0].position, path)
+    _check_size((columns, rows, len(frames)), int(first.get("BitsAllocated", 16)) // 8, path)
+    pixels = {file: _pixels(file).reshape(-1, rows, columns) for file in headers}
+    voxels = np.stack([pixels[f.file][f.index] for f in frames]).transpose(2, 1, 0)
+    hints = {k: _plain(first.get(k)) for k in _HINTS if first.get(k) not in (None, "")}
+    facts = {"path": str(path), "format": "DICOM", "files": len(headers), "hints": hints}
+    return voxels, affine, _modality_of_dicom(first), facts
+
+
+def _pixels(file: Path) -> np.ndarray:
+    """(frames, rows, columns), rescaled to real-world values: integers where slope and intercept are."""
+    sitk = quiet_sitk()
+    try:
+        return sitk.GetArrayFromImage(sitk.ReadImage(str(file), imageIO="GDCMImageIO"))
+    except RuntimeError as error:
+        why = "Its pixels are incomplete, or compressed in an unknown way."
+        raise errors.ScanUnreadableError(f"{file} cannot be decoded.", why, _COPY) from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (int, float)):
+        return float(value)
+    return value if isinstance(value, str) else [str(v) for v in value]

@@ -1,0 +1,356 @@
+"""From a scan in any orientation to axial slices on the model's grid, and the exact way back.
+
+A slice of the model grid is one stored slice of the scan: the voxel axis nearest to the patient's superior direction
+is walked, nothing is interpolated between slices. Within a slice, resampling is separable: one small matrix per
+axis (``Placement``), so going there is ``R @ slice @ C.T``, an area mean where the scan is finer than the model grid.
+
+The way back changes the edited region only. There, the model's difference is carried to the native grid; fine detail
+that the model grid cannot hold is kept where little changed, and replaced by the grain of the surroundings where the
+content changed, so that neither a blurred patch nor the outline of the lesion stays behind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import ndimage
+
+from braindiffusion.errors import NotABrainError, OutsideChangedError, ScanGeometryError
+from braindiffusion.scan import Scan
+
+FIELD_OF_VIEW_MM = 240.0
+BRAIN_LEVEL = 0.45
+"""Model value of the median brain voxel: leaves room for hyperintense lesions below 1."""
+
+
+def overlap_matrix(n: int, pitch: float, m: int, target_pitch: float, centre: float) -> np.ndarray:
+    """Resampling matrix (m, n) from ``n`` samples of ``pitch`` mm to ``m`` samples of ``target_pitch`` mm.
+
+    Area-weighted where the target is coarser (weights are overlaps of intervals), linear where it is finer. The
+    target grid is centred on ``centre`` (mm, from the first source sample). Samples outside the source count as 0.
+    """
+    at = centre + (np.arange(m) - (m - 1) / 2) * target_pitch
+    source = np.arange(n) * pitch
+    if target_pitch >= pitch:
+        lo = np.maximum(at[:, None] - target_pitch / 2, source[None] - pitch / 2)
+        hi = np.minimum(at[:, None] + target_pitch / 2, source[None] + pitch / 2)
+        return np.clip(hi - lo, 0.0, None) / target_pitch
+    return np.clip(1.0 - np.abs(at[:, None] - source[None]) / pitch, 0.0, None)
+
+
+def interpolation_matrix(n: int, pitch: float, m: int, target_pitch: float, centre: float) -> np.ndarray:
+    """Linear interpolation (n, m) from the model grid back to the source samples; 0 beyond the model grid."""
+    at = centre + (np.arange(m) - (m - 1) / 2) * target_pitch
+    source = np.arange(n) * pitch
+    return np.clip(1.0 - np.abs(source[:, None] - at[None]) / target_pitch, 0.0, None)
+
+
+def centred(size: int, width: int) -> slice:
+    """The middle ``width`` of ``size`` pixels."""
+    first = (size - width) // 2
+    return slice(first, first + width)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the model grid lies in the scan.
+
+    Attributes:
+        order: voxel axes of the scan as (slice, row, column).
+        flip: whether each of those axes runs against superior->, anterior->posterior, right->left.
+        shape: scan shape along ``order``.
+        pitch: scan spacing in mm along (row, column).
+        thickness: spacing in mm along the slice axis.
+        size: side of the model grid in pixels.
+        centre: centre of the model grid in mm from the first (row, column), after flipping.
+    """
+
+    order: tuple[int, int, int]
+    flip: tuple[bool, bool, bool]
+    shape: tuple[int, int, int]
+    pitch: tuple[float, float]
+    thickness: float
+    size: int
+    centre: tuple[float, float]
+
+    @property
+    def model_pitch(self) -> float:
+        """Spacing of the model grid in mm."""
+        return FIELD_OF_VIEW_MM / self.size
+
+    def to_axial(self, array: np.ndarray) -> np.ndarray:
+        """(I,J,K) -> (slices, rows, columns): a view, superior last, anterior up, patient right on the left."""
+        axial = array.transpose(self.order)
+        return axial[tuple(slice(None, None, -1) if f else slice(None) for f in self.flip)]
+
+    def from_axial(self, array: np.ndarray) -> np.ndarray:
+        """The inverse of :meth:`to_axial` (a view)."""
+        array = array[tuple(slice(None, None, -1) if f else slice(None) for f in self.flip)]
+        return array.transpose(np.argsort(self.order))
+
+    def matrices(self) -> tuple[np.ndarray, np.ndarray]:
+        """(size, rows) and (size, columns): scan -> model grid."""
+        return tuple(  # type: ignore[return-value]
+            overlap_matrix(n, p, self.size, self.model_pitch, c).astype(np.float32)
+            for n, p, c in zip(self.shape[1:], self.pitch, self.centre, strict=True)
+        )
+
+    def back_matrices(self) -> tuple[np.ndarray, np.ndarray]:
+        """(rows, size) and (columns, size): model grid -> scan."""
+        return tuple(  # type: ignore[return-value]
+            interpolation_matrix(n, p, self.size, self.model_pitch, c).astype(np.float32)
+            for n, p, c in zip(self.shape[1:], self.pitch, self.centre, strict=True)
+        )
+
+    def down(self, axial: np.ndarray) -> np.ndarray:
+        """(S,rows,cols) -> (S,size,size) float32."""
+        r, c = self.matrices()
+        return np.einsum("ab,sbd,ed->sae", r, axial.astype(np.float32), c, optimize=True)
+
+    def up(self, model: np.ndarray) -> np.ndarray:
+        """(S,size,size) -> (S,rows,cols) float32, linear, 0 beyond the model grid."""
+        r, c = self.back_matrices()
+        return np.einsum("ab,sbd,ed->sae", r, model.astype(np.float32), c, optimize=True)
+
+
+def place(scan: Scan, brain: np.ndarray | None = None, size: int = 128) -> Placement:
+    """Choose the placement: axes by direction, centre on the brain's bounding box (or on the volume).
+
+    Raises:
+        ScanGeometryError: the voxel axes cannot be told apart in space.
+    """
+    direction = scan.affine[:3, :3] / np.linalg.norm(scan.affine[:3, :3], axis=0)
+    # columns: voxel axes; rows: R, A, S. Assign each patient axis its own voxel axis, best total match first.
+    score = np.abs(direction)
+    best = max(
+        ((i, j, k) for i in range(3) for j in range(3) for k in range(3) if len({i, j, k}) == 3),
+        key=lambda p: score[2, p[0]] * 1.001 + score[1, p[1]] + score[0, p[2]],
+    )
+    if min(score[2, best[0]], score[1, best[1]], score[0, best[2]]) < 0.3:
+        raise ScanGeometryError(
+            "The scan's axes cannot be matched to the patient's.",
+            "No voxel axis points towards the top of the head.",
+            "Check the orientation in the file's header.",
+        )
+    s, a, r = best
+    # superior last; rows run from anterior to posterior; columns from patient right to left
+    flip = (bool(direction[2, s] < 0), bool(direction[1, a] > 0), bool(direction[0, r] > 0))
+    spacing = scan.spacing
+    shape = tuple(int(scan.voxels.shape[i]) for i in best)
+    pitch = (float(spacing[a]), float(spacing[r]))
+    placement = Placement(best, flip, shape, pitch, float(spacing[s]), size, (0.0, 0.0))  # type: ignore[arg-type]
+    extent = [(0, shape[1] - 1), (0, shape[2] - 1)]
+    if brain is not None and brain.any():
+        flat = placement.to_axial(brain).any(axis=0)
+        extent = [(int(v.min()), int(v.max())) for v in (np.nonzero(flat.any(1))[0], np.nonzero(flat.any(0))[0])]
+    centre = tuple((lo + hi) / 2 * p for (lo, hi), p in zip(extent, pitch, strict=True))
+    return Placement(best, flip, shape, pitch, float(spacing[s]), size, centre)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """Linear map between stored values and model values: ``model = clip((v - zero) * gain, 0, 1)``."""
+
+    zero: float
+    gain: float
+
+    def forward(self, v: np.ndarray) -> np.ndarray:
+        """Stored values -> model values, unclipped, float32."""
+        return ((v.astype(np.float32) - np.float32(self.zero)) * np.float32(self.gain)).astype(np.float32)
+
+
+def background_level(voxels: np.ndarray) -> float:
+    """Stored value of air: the exact constant of a stripped scan if it has one, else a low percentile, at most 0."""
+    values, counts = np.unique(voxels[::2, ::2, ::2] if min(voxels.shape) > 2 else voxels, return_counts=True)
+    commonest = float(values[counts.argmax()])
+    if counts.max() > 0.25 * counts.sum() and (voxels < commonest).mean() < 0.02:
+        return commonest
+    return float(min(0.0, np.percentile(voxels, 0.5)))
+
+
+def brain_intensity(voxels: np.ndarray, brain: np.ndarray) -> Intensity:
+    """Per-volume scaling: air goes to 0, the median over the brain to ``BRAIN_LEVEL``.
+
+    The median, not an upper percentile or the maximum: a large bright lesion must not darken the healthy tissue.
+
+    Raises:
+        NotABrainError: the brain mask is empty or as dark as air.
+    """
+    zero = background_level(voxels)
+    inside = voxels[brain]
+    median = float(np.median(inside)) if inside.size else zero
+    if not median > zero:
+        raise NotABrainError(
+            "No brain was found in the scan.",
+            "The brain mask is empty, or as dark as the background.",
+            "Give a brain mask with --brain, or check that this is a scan of a head.",
+        )
+    return Intensity(zero, BRAIN_LEVEL / (median - zero))
+
+
+@dataclass
+class SliceStack:
+    """Axial slices of one scan on the model grid.
+
+    Attributes:
+        images: (S,H,W) float32 in [0,1], brain only (0 outside it).
+        brain: (S,H,W) bool.
+        placement: geometry of the way back.
+        intensity: grey values of the way back; one per volume, or one per slice for ``per_slice_max``.
+    """
+
+    images: np.ndarray
+    brain: np.ndarray
+    placement: Placement
+    intensity: Intensity | list[Intensity]
+    unclipped: np.ndarray = field(repr=False, default_factory=lambda: np.zeros(0))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def intensity_of(self, s: int) -> Intensity:
+        """Grey-value map of slice ``s``."""
+        return self.intensity[s] if isinstance(self.intensity, list) else self.intensity
+
+
+def to_slices(scan: Scan, brain: np.ndarray, size: int = 128, scaling: str = "brain_median") -> SliceStack:
+    """Scan -> axial slices on the model grid, stripped to the brain.
+
+    Args:
+        brain: (I,J,K) bool, on the scan's grid.
+        size: 128 or 256.
+        scaling: ``brain_median`` (per volume), or ``per_slice_max`` as published, for reproduction only: neighbouring
+            slices then get different gains.
+    """
+    placement = place(scan, brain, size)
+    axial, axial_brain = placement.to_axial(scan.voxels), placement.to_axial(brain)
+    overall = brain_intensity(scan.voxels, brain)
+    intensity: Intensity | list[Intensity] = overall
+    if scaling == "per_slice_max":
+        tops = [float(sl[m].max()) if m.any() else 0.0 for sl, m in zip(axial, axial_brain, strict=True)]
+        intensity = [Intensity(overall.zero, 1.0 / (t - overall.zero) if t > overall.zero else 0.0) for t in tops]
+        scaled = np.stack([i.forward(sl) for i, sl in zip(intensity, axial, strict=True)])
+    else:
+        scaled = overall.forward(axial)
+    scaled = np.clip(scaled, 0.0, 1.0) * axial_brain
+    on_grid = placement.down(axial_brain) > 0.5
+    return SliceStack(np.clip(placement.down(scaled), 0.0, 1.0) * on_grid, on_grid, placement, intensity)
+
+
+def mask_to_slices(mask: np.ndarray, placement: Placement, fraction: float = 0.25) -> np.ndarray:
+    """(I,J,K) bool -> (S,H,W) bool: model pixels covered by the mask to at least ``fraction``.
+
+    A mask too thin to reach the fraction anywhere keeps its best-covered pixel of every slice it touches.
+    """
+    covered = placement.down(placement.to_axial(mask).astype(np.float32))
+    out = covered >= fraction
+    for s in np.nonzero(covered.any((1, 2)) & ~out.any((1, 2)))[0]:
+        out[s] = covered[s] == covered[s].max()
+    return out
+
+
+def map_to_scan(values: np.ndarray, placement: Placement) -> np.ndarray:
+    """(S,H,W) map -> (I,J,K) float32 on the scan's grid."""
+    return np.ascontiguousarray(placement.from_axial(placement.up(values)))
+
+
+def _grain(residual: np.ndarray, calm: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A texture with the power spectrum and spread of ``residual`` where ``calm``: white noise, shaped in frequency."""
+    if calm.sum() < 64:
+        return np.zeros_like(residual)
+    sample = residual[calm]
+    lo, hi = np.percentile(sample, [1, 99])
+    tamed = np.where(calm, np.clip(residual, lo, hi) - sample.mean(), 0.0)
+    amplitude = np.sqrt(ndimage.gaussian_filter(np.abs(np.fft.fft2(tamed)) ** 2, 2, mode="wrap"))
+    texture = np.fft.ifft2(np.fft.fft2(rng.standard_normal(residual.shape)) * amplitude).real
+    spread = 1.4826 * np.median(np.abs(sample - np.median(sample)))
+    scale = texture.std()
+    return (texture * (spread / scale) if scale > 0 else np.zeros_like(residual)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class WayBack:
+    """Result of :func:`carry_back`.
+
+    Attributes:
+        voxels: (I,J,K) in the scan's dtype.
+        edited: (I,J,K) bool; every voxel outside it is bit-identical to the input (checked).
+        changed: number of voxels whose value differs from the input.
+    """
+
+    voxels: np.ndarray
+    edited: np.ndarray
+    changed: int
+
+
+def carry_back(
+    scan: Scan,
+    stack: SliceStack,
+    healed: np.ndarray,
+    mask: np.ndarray,
+    seed: int = 0,
+    seam_mm: float = 2.0,
+) -> WayBack:
+    """Carry the edit of the model grid back to the scan.
+
+    ``v' = v + w [ U(d) / gain + c (g - r) ]`` with ``d`` the model's difference, ``U`` interpolation to the native
+    grid, ``r`` the native detail above the model grid, ``g`` grain like the surroundings', ``c`` in [0,1] rising with
+    ``|U(d)|`` and ``w`` the soft seam: 1 inside the mask, falling to 0 over ``seam_mm``.
+
+    Args:
+        healed: (S,H,W) float32, the counterfactual on the model grid.
+        mask: (S,H,W) bool, the region the model was asked to change.
+        seed: for the grain.
+
+    Raises:
+        OutsideChangedError: a voxel outside the edited region would change (never expected; checked on every run).
+    """
+    p = stack.placement
+    source = p.to_axial(scan.voxels)
+    out = source.copy()
+    edited = np.zeros(source.shape, dtype=bool)
+    native_mm = float(np.mean(p.pitch))
+    for s in np.nonzero(mask.any((1, 2)))[0]:
+        rng = np.random.default_rng([seed, int(s)])
+        core = p.up(mask[s : s + 1])[0]
+        inside = core > 0.5
+        # the seam lies outside the mask, so that the whole of the mask is healed
+        distance = (
+            ndimage.distance_transform_edt(~inside, sampling=p.pitch) if inside.any() else np.full(core.shape, 1e9)
+        )
+        weight = np.clip(1.0 - np.maximum(distance - 0.5 * native_mm, 0.0) / seam_mm, 0.0, 1.0)
+        weight = weight * weight * (3.0 - 2.0 * weight)
+        region = weight > 0.0
+        if not region.any():
+            continue
+        tone = stack.intensity_of(int(s))
+        if tone.gain <= 0:
+            continue
+        v = source[s].astype(np.float32)
+        difference = p.up((healed[s] - stack.images[s])[None])[0]
+        detail = tone.forward(v) - p.up(stack.images[s : s + 1])[0]
+        brain_native = p.up(stack.brain[s : s + 1])[0] > 0.99
+        ring = ndimage.binary_dilation(region, iterations=max(1, round(15.0 / native_mm))) & ~region & brain_native
+        calm = ring if ring.sum() > 256 else brain_native & ~region
+        grain = _grain(detail, calm, rng)
+        spread = max(1.4826 * float(np.median(np.abs(detail[calm]))) if calm.any() else 0.0, 0.02)
+        change = np.clip(np.abs(ndimage.gaussian_filter(difference, 1.0)) / (2.0 * spread) - 0.5, 0.0, 1.0)
+        edit = weight * (difference + change * (grain - detail)) / tone.gain
+        new = v + edit
+        if np.issubdtype(source.dtype, np.integer):
+            info = np.iinfo(source.dtype)
+            new = np.clip(np.rint(new), max(info.min, tone.zero), info.max)
+        else:
+            new = np.maximum(new, np.minimum(tone.zero, v))
+        out[s][region] = new[region].astype(source.dtype)
+        edited[s] = region
+    voxels, edited_ijk = np.ascontiguousarray(p.from_axial(out)), np.ascontiguousarray(p.from_axial(edited))
+    same = voxels == scan.voxels
+    if not same[~edited_ijk].all():
+        raise OutsideChangedError(
+            "A voxel outside the edited region changed, so the result was withheld.",
+            "This is a defect of the program, not of your scan.",
+            "Report it with the provenance record of this run.",
+        )
+    return WayBack(voxels, edited_ijk, int((~same).sum()))

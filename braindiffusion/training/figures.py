@@ -1,0 +1,79 @@
+"""Pictures of a training run: the loss curve, and for each task what the network makes of validation slices."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from braindiffusion.diffusion.network import EpsPredictor
+from braindiffusion.diffusion.schedule import CLEAN, Schedule
+from braindiffusion.diffusion.spacing import ascending_levels
+from braindiffusion.diffusion.steps import add_noise, ddim_move, predict_clean
+
+
+def save_grid(rows: list[np.ndarray], path: Path) -> None:
+    """Rows of (N,H,W) images in [0,1] as one PNG."""
+    from PIL import Image
+
+    canvas = np.concatenate([np.concatenate(list(np.clip(row, 0, 1)), axis=1) for row in rows], axis=0)
+    Image.fromarray((canvas * 255).astype(np.uint8)).save(path)
+
+
+def loss_curve(log: Path, path: Path) -> None:
+    """Train and validation loss against iterations."""
+    from matplotlib.figure import Figure
+
+    with log.open() as handle:
+        rows = list(csv.DictReader(handle))
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for key in [k for k in rows[0] if k.endswith("loss")]:
+        axes.plot([float(r["iteration"]) for r in rows], [float(r[key]) for r in rows], label=key)
+    axes.set(xlabel="iteration", yscale="log")
+    axes.legend()
+    figure.savefig(path, dpi=90)
+
+
+@torch.no_grad()
+def sample(
+    model: EpsPredictor, shape: tuple[int, ...], schedule: Schedule, steps: int, seed: int, device: torch.device
+) -> torch.Tensor:
+    """Unconditional DDIM samples from level 999, quadratic spacing would starve the top: uniform."""
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
+    levels = [*reversed(ascending_levels(schedule.levels - 1, steps, "uniform")), CLEAN]
+    for level, target in zip(levels[:-1], levels[1:], strict=True):
+        clean, eps = predict_clean(x, model(x, level), level, schedule)
+        x = ddim_move(clean, eps, target, schedule)
+    return x
+
+
+@torch.no_grad()
+def task_figure(
+    task: str, network: nn.Module, val: dict[str, torch.Tensor], settings: dict[str, Any], path: Path
+) -> None:
+    """One PNG per report, to look at."""
+    network.eval()
+    x = val["image"][:8]
+
+    def array(t: torch.Tensor) -> np.ndarray:
+        return t[:, 0].float().cpu().numpy()
+
+    if task == "denoiser":
+        schedule = Schedule()
+        model = EpsPredictor(network, schedule, prediction=settings.get("prediction", "eps"))
+        rows = [array(sample(model, tuple(x.shape), schedule, 40, 0, x.device)), array(x)]
+        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(x)
+        for level in (100, 250, 500, 750):
+            noisy = add_noise(x, noise, level, schedule)
+            rows.append(array(predict_clean(noisy, model(noisy, level), level, schedule)[0]))
+        save_grid(rows, path)
+    elif task == "autoencoder":
+        y = network(x)
+        save_grid([array(x), array(y), array((x - y).abs() * 4)], path)
+    elif task == "brain_mask":
+        save_grid([array(x), array(torch.sigmoid(network(x))), array(val["brain"][:8])], path)

@@ -1,0 +1,339 @@
+"""One training loop for every recipe, on Lightning Fabric: 1..N devices, CPU or GPU, resumable bit for bit.
+
+The data order and every augmentation are functions of (seed, iteration, rank), so a resumed run continues as if it
+had never stopped. Checkpoints are safetensors (no pickle): weights, EMA and optimiser moments.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from braindiffusion import __version__
+from braindiffusion.diffusion.network import bf16_supported, build_network
+from braindiffusion.errors import DependencyMissingError, PackError, RecipeError
+from braindiffusion.models.export import export_model
+from braindiffusion.training.datasets import GridData, load_data
+from braindiffusion.training.figures import loss_curve, task_figure
+from braindiffusion.training.tasks import TASKS, Batch, Task
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+def load_recipe(name: str) -> dict[str, Any]:
+    """A shipped recipe by name, or a JSON file by path.
+
+    Raises:
+        RecipeError: unknown or malformed.
+    """
+    path = Path(name) if name.endswith(".json") else RECIPES / f"{name}.json"
+    try:
+        recipe = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.json")))
+        raise RecipeError(
+            f"There is no recipe '{name}'.", f"Shipped recipes: {known}.", "Name one, or give a .json file."
+        ) from error
+    except ValueError as error:
+        raise RecipeError(f"The recipe {path.name} cannot be read.", str(error), "Mend the JSON.") from error
+    missing = {"name", "task", "data", "network", "optimiser", "batch", "iterations"} - set(recipe)
+    if missing or recipe["task"] not in TASKS:
+        raise RecipeError(
+            f"The recipe {path.name} is incomplete.",
+            f"Missing {sorted(missing)} or unknown task.",
+            "Start from a shipped recipe.",
+        )
+    return recipe
+
+
+def batch_indices(n: int, batch: int, iteration: int, seed: int, rank: int, world: int) -> np.ndarray:
+    """Indices of one batch: shuffled epochs laid end to end, a pure function of the iteration."""
+    out, position = [], (iteration * world + rank) * batch
+    while len(out) < batch:
+        epoch, offset = divmod(position + len(out), n)
+        order = np.random.default_rng([seed, epoch]).permutation(n)
+        out.extend(order[offset : offset + batch - len(out)].tolist())
+    return np.array(out)
+
+
+def learning_rate(iteration: int, spec: dict[str, Any], total: int) -> float:
+    """Linear warm-up, then cosine to ``decay_to`` of the peak at ``total``."""
+    warm = min(1.0, (iteration + 1) / max(1, spec.get("warmup", 1)))
+    floor = spec.get("decay_to", 1.0)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, iteration / max(1, total))))
+    return spec["lr"] * warm * (floor + (1 - floor) * cosine)
+
+
+class Checkpoint:
+    """Training state in one safetensors file, written atomically."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def save(self, network: nn.Module, ema: nn.Module, optimiser: torch.optim.Optimizer, facts: dict[str, Any]) -> None:
+        from safetensors.torch import save_file
+
+        state = {f"model.{k}": v for k, v in network.state_dict().items()}
+        state |= {f"ema.{k}": v for k, v in ema.state_dict().items()}
+        for index, moments in optimiser.state_dict()["state"].items():
+            state |= {f"optim.{index}.{k}": torch.as_tensor(v) for k, v in moments.items()}
+        partial = self.path.with_suffix(".partial")
+        save_file(
+            {k: v.detach().contiguous().cpu().clone() for k, v in state.items()},
+            str(partial),
+            {"facts": json.dumps(facts)},
+        )
+        os.replace(partial, self.path)
+
+    def load(self, network: nn.Module, ema: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+        from safetensors import safe_open
+
+        with safe_open(str(self.path), framework="pt") as handle:
+            facts = json.loads(handle.metadata()["facts"])
+            state = {k: handle.get_tensor(k) for k in handle.keys()}  # noqa: SIM118 - not a dict
+        network.load_state_dict({k[6:]: v for k, v in state.items() if k.startswith("model.")})
+        ema.load_state_dict({k[4:]: v for k, v in state.items() if k.startswith("ema.")})
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in state.items():
+            if key.startswith("optim."):
+                _, index, name = key.split(".")
+                moments.setdefault(int(index), {})[name] = value
+        whole = optimiser.state_dict()
+        optimiser.load_state_dict({"state": moments, "param_groups": whole["param_groups"]})
+        return facts
+
+
+@torch.no_grad()
+def update_ema(ema: nn.Module, network: nn.Module, decay: float, iteration: int) -> None:
+    """Exponential moving average with warm-up: early averages forget the initial weights quickly."""
+    d = min(decay, (1 + iteration) / (10 + iteration))
+    for a, b in zip(ema.parameters(), network.parameters(), strict=True):
+        a.lerp_(b.detach().to(a), 1 - d)
+    for a, b in zip(ema.buffers(), network.buffers(), strict=True):
+        a.copy_(b)
+
+
+@torch.no_grad()
+def validation_numbers(
+    task: Task, ema: nn.Module, val: Batch, settings: dict[str, Any], limit: int = 192
+) -> dict[str, float]:
+    """The task's loss without augmentation on a fixed subset with fixed noise, and its further numbers."""
+    ema.eval()
+    g = torch.Generator().manual_seed(1234)
+    part = {k: v[:limit] for k, v in val.items()}
+    losses = [
+        float(task.loss(ema, {k: v[i : i + 32] for k, v in part.items()}, g, settings, training=False))
+        for i in range(0, len(part["image"]), 32)
+    ]
+    numbers = {"loss": float(np.mean(losses))}
+    if task.numbers:
+        numbers |= task.numbers(ema, val)
+    return numbers
+
+
+def shuffled(batch: Batch, seed: int = 0) -> Batch:
+    """The same tensors in a fixed random order, so that a subset is not one patient."""
+    order = torch.randperm(len(batch["image"]), generator=torch.Generator().manual_seed(seed))
+    return {k: v[order] for k, v in batch.items()}
+
+
+def train(
+    recipe: dict[str, Any],
+    data: Path,
+    out: Path,
+    *,
+    budget_s: float | None = None,
+    resume: bool = False,
+    iterations: int | None = None,
+    device: str = "auto",
+    devices: int | str = "auto",
+    report_every_s: float = 240.0,
+    threads: int | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Train a recipe; yields a record of numbers at every report and at the end.
+
+    Args:
+        recipe: see ``recipes/``.
+        data: folder of packs and volumes. Only its ``train`` split is trained on, ``val`` chooses the weights.
+        out: run folder: config, log, curves, samples, checkpoint, and the best EMA with its card.
+        budget_s: stop cleanly after this many seconds.
+        resume: continue from the run folder's checkpoint.
+        iterations: override the recipe's.
+        report_every_s: seconds between validation, figure and checkpoint.
+
+    Raises:
+        RecipeError, PackError, DependencyMissingError.
+    """
+    try:
+        from lightning_fabric import Fabric
+    except ImportError as error:
+        raise DependencyMissingError(
+            "Training needs Lightning Fabric.",
+            "It is not installed.",
+            'Install it with: pip install "slicer-brain-counterfactual[train]"',
+        ) from error
+    started = time.monotonic()
+    if threads:
+        torch.set_num_threads(threads)
+    accelerator = {"auto": "auto", "cpu": "cpu"}.get(device, "cuda")
+    on_cuda = accelerator != "cpu" and torch.cuda.is_available()
+    half = bf16_supported(torch.device("cuda" if on_cuda else "cpu"))
+    fabric = Fabric(
+        accelerator="cuda" if on_cuda else "cpu",
+        devices=devices if on_cuda or devices != "auto" else 1,
+        precision="bf16-mixed" if half else "32-true",
+        num_nodes=1,
+    )
+    fabric.launch()
+    rank, world = fabric.global_rank, fabric.world_size
+    out.mkdir(parents=True, exist_ok=True)
+    grid = load_data(recipe["data"], data, out.parent / "cache" if recipe["data"]["kind"] == "packs" else None)
+    train_data, val_data = grid.select(grid.split == "train"), grid.select(grid.split == "val")
+    if not len(train_data.image):
+        raise PackError(
+            "There is nothing to train on.", "No slice of the train split fits the recipe.", "Check the pack's split."
+        )
+    if not len(val_data.image):
+        val_data = train_data
+    tensors, val = train_data.tensors(), shuffled(val_data.tensors())
+    val = {k: v[:600].to(fabric.device) for k, v in val.items()}
+    settings, total, seed = recipe.get("settings", {}), iterations or recipe["iterations"], recipe.get("seed", 0)
+    task = TASKS[recipe["task"]]
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # initial weights: layers can only draw from global state
+        network = build_network(recipe["network"])
+    ema = deepcopy(network).to(fabric.device).requires_grad_(False)
+    spec = recipe["optimiser"]
+    optimiser = torch.optim.AdamW(network.parameters(), lr=spec["lr"], weight_decay=spec.get("weight_decay", 0.01))
+    checkpoint = Checkpoint(out / "checkpoint.safetensors")
+    facts: dict[str, Any] = {"iteration": 0, "seconds": 0.0, "best": None}
+    if resume and checkpoint.path.is_file():
+        facts = checkpoint.load(network, ema, optimiser)
+    spent_before = facts["seconds"]
+    wrapped, optimiser = fabric.setup(network, optimiser)
+    (out / "config.json").write_text(json.dumps(recipe, indent=2))
+    log_path = out / "log.csv"
+    running: list[float] = []
+
+    def report(iteration: int, final: bool) -> dict[str, Any]:
+        numbers = validation_numbers(task, ema, val, settings)
+        score = task.select(numbers)
+        facts.update(iteration=iteration, seconds=spent_before + time.monotonic() - started)
+        best = facts["best"] is None or score <= facts["best"]
+        if best:
+            facts["best"] = score
+        record = {
+            "iteration": iteration, "seconds": round(facts["seconds"], 1),
+            "train_loss": float(np.mean(running)) if running else float("nan"), **{f"val_{k}": v for k, v in numbers.items()},
+        }  # fmt: skip
+        running.clear()
+        if rank == 0:
+            checkpoint.save(network, ema, optimiser, facts)
+            if best:
+                export_model(
+                    out,
+                    make_card(recipe, facts, numbers, train_data, world, str(fabric.device), half),
+                    ema.state_dict(),
+                )
+            append_row(log_path, record)
+            loss_curve(log_path, out / "curve.png")
+            task_figure(recipe["task"], ema, val, settings, out / f"figure-{iteration:06d}.png")
+            if final:
+                (out / "done.json").write_text(json.dumps({**record, **facts}, indent=2))
+        return record
+
+    last_report = time.monotonic()
+    iteration = facts["iteration"]
+    while iteration < total:
+        rows = batch_indices(len(tensors["image"]), recipe["batch"], iteration, seed, rank, world)
+        batch = {k: v[rows] for k, v in tensors.items()}
+        if on_cuda:
+            batch = {k: v.to(fabric.device) if k == "label" else v for k, v in batch.items()}
+        g = torch.Generator().manual_seed(seed * 7_919 + iteration * world + rank)
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(iteration, spec, total)
+        wrapped.train()
+        with torch.random.fork_rng(devices=[fabric.device] if on_cuda else []):
+            torch.manual_seed(seed * 7_919 + iteration * world + rank)  # dropout, likewise
+            loss = task.loss(_OnDevice(wrapped, fabric.device), batch, g, settings)
+        fabric.backward(loss)
+        fabric.clip_gradients(wrapped, optimiser, max_norm=recipe.get("clip", 1.0))
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        update_ema(ema, network, recipe.get("ema", 0.999), iteration)
+        iteration += 1
+        running.append(float(loss.detach()))
+        over = budget_s is not None and time.monotonic() - started > budget_s
+        if world > 1:  # every process must leave the loop at the same iteration
+            over = bool(fabric.all_reduce(torch.tensor(float(over)), reduce_op="max") > 0)
+        if over:
+            break
+        if time.monotonic() - last_report > report_every_s and world == 1:
+            yield report(iteration, final=False)
+            last_report = time.monotonic()
+    yield report(iteration, final=True)
+
+
+class _OnDevice(nn.Module):
+    """Moves inputs to the device at the call, so that augmentation draws on the CPU whatever the device."""
+
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        super().__init__()
+        self.network, self.device = network, device
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        out = self.network(*(x.to(self.device, non_blocking=True) for x in inputs))
+        return out.float()
+
+
+def append_row(path: Path, record: dict[str, Any]) -> None:
+    """Append to a CSV, with a header when it is new."""
+    new = not path.exists()
+    with path.open("a", newline="") as handle:
+        writer = csv.DictWriter(handle, list(record))
+        if new:
+            writer.writeheader()
+        writer.writerow(record)
+
+
+def make_card(
+    recipe: dict[str, Any],
+    facts: dict[str, Any],
+    numbers: dict[str, float],
+    data: GridData,
+    world: int,
+    device: str,
+    half: bool,
+) -> dict[str, Any]:
+    """The facts of a run as a model card; licence and use are completed from the recipe's ``card``."""
+    return {
+        "name": recipe["name"],
+        "task": recipe["task"],
+        "modality": recipe.get("modality", ["ANY"]),
+        "network": recipe["network"],
+        "prediction": recipe.get("settings", {}).get("prediction", "eps"),
+        "grid": recipe["data"]["grid"],
+        "crop": recipe["data"].get("crop"),
+        "range": [0.0, 1.0],
+        "scaling": "brain_median",
+        **recipe.get("card", {}),
+        "training": {
+            "iterations": facts["iteration"], "batch": recipe["batch"] * world, "seconds": round(facts["seconds"]),
+            "device": device, "precision": "bf16" if half else "fp32", "ema": recipe.get("ema", 0.999),
+            "slices": len(data.image), "patients": len(set(data.patient.tolist())), "seed": recipe.get("seed", 0),
+            "version": __version__,
+        },
+        "validation": {k: round(v, 5) for k, v in numbers.items()},
+    }  # fmt: skip

@@ -1,0 +1,144 @@
+"""Packs: many slices with their lesion masks in one ``.npz`` file, no pickles.
+
+Keys: one image array (N,H,W) uint8 (``flair``, ``t1`` ... or ``images``); ``mask_bits`` = ``np.packbits(mask,
+axis=-1)`` (optional ``width`` for masks whose width is no multiple of 8; a pack without it has no masks);
+``patient`` (N) index into ``patients``, or ``subject`` (N); ``split`` per patient or per slice (optional);
+``slice`` (N, optional); ``pitch_mm`` (optional; 240/256 for 256-pixel slices, 240/128 for 128, else 1).
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from braindiffusion.errors import PackError
+from braindiffusion.scan import Scan
+from braindiffusion.slices import FIELD_OF_VIEW_MM
+
+_NOT_IMAGES = {
+    "mask_bits",
+    "patient",
+    "patients",
+    "subject",
+    "split",
+    "slice",
+    "width",
+    "lesion_ml",
+    "pitch_mm",
+    "brain_bits",
+}
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Slices of many patients.
+
+    Attributes:
+        images: (N,H,W) uint8, rows anterior to posterior, columns patient right to left.
+        masks: (N,H,W) bool, lesion drawn by a person; all False when the pack has none.
+        patient: (N,) str.
+        position: (N,) int, the slice's number within its patient.
+        split: (N,) str, ``all`` where the pack has no split.
+        modality: the name of the image key, upper case.
+        pitch_mm: pixel size.
+        has_masks: whether the pack carried masks.
+    """
+
+    images: np.ndarray
+    masks: np.ndarray
+    patient: np.ndarray
+    position: np.ndarray
+    split: np.ndarray
+    modality: str
+    pitch_mm: float
+    has_masks: bool
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def select(self, keep: np.ndarray) -> Pack:
+        """The slices where ``keep`` (bool or indices)."""
+        return Pack(
+            self.images[keep], self.masks[keep], self.patient[keep], self.position[keep], self.split[keep],
+            self.modality, self.pitch_mm, self.has_masks,
+        )  # fmt: skip
+
+    def of_split(self, split: str) -> Pack:
+        """The slices of one split; ``all`` keeps everything.
+
+        Raises:
+            PackError: the pack has no such split.
+        """
+        if split == "all":
+            return self
+        keep = self.split == split
+        if not keep.any():
+            raise PackError(
+                f"The pack has no '{split}' slices.",
+                f"Its splits are: {', '.join(sorted(set(self.split.tolist())))}.",
+                "Choose one of them, or --split all.",
+            )
+        return self.select(keep)
+
+    def volumes(self) -> list[tuple[str, np.ndarray, Scan]]:
+        """Per patient: name, indices into the pack, and the slices as a scan (nominal geometry, LPS order)."""
+        out = []
+        for name in dict.fromkeys(self.patient.tolist()):
+            index = np.nonzero(self.patient == name)[0]
+            index = index[np.argsort(self.position[index], kind="stable")]
+            voxels = self.images[index].transpose(2, 1, 0)
+            affine = np.diag([-self.pitch_mm, -self.pitch_mm, 5.0, 1.0])
+            out.append((str(name), index, Scan(voxels, affine, self.modality, {"format": "pack"})))
+        return out
+
+
+def load_pack(path: str | Path) -> Pack:
+    """Read a pack.
+
+    Raises:
+        PackError: missing, damaged, or not in the format.
+    """
+    path = Path(path)
+    problem = f"{path.name} is not a usable pack."
+    if not path.is_file():
+        raise PackError(f"There is no pack {path}.", "The file does not exist.", "Check the path.")
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            arrays = {k: data[k] for k in data.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise PackError(problem, str(error), "Make it again; the format is in docs/packs.md.") from error
+    names = [k for k, v in arrays.items() if k not in _NOT_IMAGES and v.ndim == 3]
+    if len(names) != 1 or arrays[names[0]].dtype != np.uint8 or len(arrays[names[0]]) == 0:
+        raise PackError(
+            problem, f"It needs exactly one (N,H,W) uint8 image array; found {names}.", "See docs/packs.md."
+        )
+    images = arrays[names[0]]
+    n, h, w = images.shape
+    if "patient" in arrays and "patients" in arrays:
+        patient = arrays["patients"][arrays["patient"].astype(int)].astype(str)
+        per_patient = arrays.get("split")
+        split = (
+            per_patient[arrays["patient"].astype(int)]
+            if per_patient is not None and len(per_patient) != n
+            else per_patient
+        )
+    else:
+        patient = arrays.get("subject", np.arange(n)).astype(str)
+        split = arrays.get("split")
+    if "mask_bits" in arrays:
+        masks = np.unpackbits(arrays["mask_bits"], axis=-1)[..., : int(arrays.get("width", w))].astype(bool)
+    else:
+        masks = np.zeros(images.shape, bool)
+    split = np.full(n, "all") if split is None else split.astype(str)
+    position = arrays.get("slice", np.arange(n)).astype(int)
+    if masks.shape != images.shape or not len(patient) == len(split) == len(position) == n:
+        raise PackError(
+            problem,
+            f"Images {images.shape}, masks {masks.shape}, {len(patient)} patients do not agree.",
+            "See docs/packs.md.",
+        )
+    pitch = float(arrays.get("pitch_mm", FIELD_OF_VIEW_MM / w if w in (128, 256) else 1.0))
+    return Pack(images, masks, patient, position, split, names[0].upper(), pitch, "mask_bits" in arrays)
