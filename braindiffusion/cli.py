@@ -198,8 +198,11 @@ def heal(
     steps: Annotated[str, typer.Option(help="Steps each way, or 'full'.")] = "25",
     noise_level: Annotated[int, typer.Option(min=0, max=998, help="K, how far the scan is noised.")] = 500,
     percentile: Annotated[
-        float, typer.Option(min=0, max=100, help="Saliency above it, over the brain of a slice, is healed.")
-    ] = 90.0,
+        float | None,
+        typer.Option(
+            min=0, max=100, help="Saliency above it, over a slice's brain, is healed.  [default: the card's, or 90]"
+        ),
+    ] = None,
     margin_mm: Annotated[
         float | None, typer.Option(help="Grow the mask.  [default: 2 for drawn masks and boxes]")
     ] = None,
@@ -326,7 +329,7 @@ def evaluate_healing(
     model: Annotated[str, typer.Option()] = "flair-healthy-128",
     steps: Annotated[str, typer.Option()] = "25",
     fusion: Annotated[Fusion, typer.Option()] = Fusion.cached,
-    percentile: Annotated[float, typer.Option(min=0, max=100)] = 90.0,
+    percentile: Annotated[float | None, typer.Option(min=0, max=100)] = None,
     saliency: Annotated[SaliencyMethod, typer.Option()] = SaliencyMethod.acat,
     lesion_slices_only: Annotated[
         bool, typer.Option("--lesion-slices-only", help="Skip lesion-free slices (no false alarms measured).")
@@ -361,6 +364,48 @@ def evaluate_healing(
             report.write_slices(folder.file("slices.csv"))
             report.picture(folder.file("overview.png"))
         typer.echo(report.markdown)
+
+
+@evaluate_app.command("tune")
+def evaluate_tune(
+    data: Annotated[Path, typer.Option(help="PACK.npz with a val split.")],
+    out: Out,
+    model: Annotated[str, typer.Option()] = "flair-healthy-128",
+    steps: Annotated[str, typer.Option()] = "25",
+    saliency: Annotated[SaliencyMethod, typer.Option()] = SaliencyMethod.acat,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many lesion slices.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Keep the result in the model's card.")] = False,
+    device: Device = "auto",
+    progress: Progress = ProgressKind.bar,
+) -> None:
+    """Choose mask and threshold on the val split; nothing else is looked at."""
+    with told():
+        step_count = parse_steps(steps)
+        import csv
+        import json
+
+        from braindiffusion.evaluation.tuning import choose, sweep
+        from braindiffusion.heal import HealSettings
+        from braindiffusion.models.registry import update_card
+        from braindiffusion.progress import reporter
+        from braindiffusion.training.packs import load_pack
+        from braindiffusion.writing import OutputFolder, check_writable
+
+        pack = load_pack(data)
+        check_writable(out)
+        settings = HealSettings(model=model, steps=step_count, saliency=saliency.value, device=device, force=True)
+        with reporter(progress.value) as tell:
+            rows = list(sweep(pack, settings, limit=limit, on_event=tell))
+        point = choose(pack, settings, rows)
+        with OutputFolder(out) as folder:
+            with folder.file("sweep.csv").open("w", newline="") as handle:
+                writer = csv.DictWriter(handle, list(rows[0]))
+                writer.writeheader()
+                writer.writerows(rows)
+            folder.json("operating_point", point)
+        if write:
+            update_card(model, {"operating_point": point})
+        typer.echo(json.dumps(point, indent=2))
 
 
 @models_app.command("list")

@@ -64,7 +64,7 @@ class HealSettings:
     steps: int | None = 25
     index_mode: str = "ours"
     variance: str = "small"
-    percentile: float = 90.0
+    percentile: float | None = None
     mask_order: Order = "paper"
     percentile_over: Over = "brain"
     margin_mm: float | None = None
@@ -225,9 +225,13 @@ def mask_of_saliency(saliency: Saliency, stack: SliceStack, settings: HealSettin
     tuned = card.get("operating_point", {})
     margin = settings.margin_mm if settings.margin_mm is not None else float(tuned.get("margin_mm", 0.0))
     mask = percentile_mask(
-        saliency.maps, settings.percentile, order=settings.mask_order, over=settings.percentile_over, brain=stack.brain,
+        saliency.maps,
+        settings.percentile if settings.percentile is not None else float(tuned.get("percentile", 90.0)),
+        order=settings.mask_order,
+        over=settings.percentile_over,
+        brain=stack.brain,
         sigma=float(tuned.get("mask_sigma_px", KERNEL_SIGMA)),
-    )  # fmt: skip
+    )
     return dilate(mask, margin, stack.placement.model_pitch) & stack.brain
 
 

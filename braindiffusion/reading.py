@@ -16,7 +16,7 @@ import zlib
 from dataclasses import dataclass
 from itertools import permutations, product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -26,14 +26,7 @@ from braindiffusion.scan import LPS_TO_RAS, Scan
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-SUFFIXES = {
-    ".nii.gz": "NIfTI",
-    ".nii": "NIfTI",
-    ".nrrd": "NRRD",
-    ".nhdr": "NRRD",
-    ".mha": "MetaImage",
-    ".mhd": "MetaImage",
-}
+FORMATS = {"NIfTI": (".nii.gz", ".nii"), "NRRD": (".nrrd", ".nhdr"), "MetaImage": (".mha", ".mhd")}
 MOST_VOXELS = 2_000_000_000
 SHEAR = 2e-4
 """Largest cosine between voxel axes: ITK straightens what goes into a NIfTI file, by half of it."""
@@ -60,14 +53,10 @@ def read_scan(path: str | Path) -> Scan:
         ScanGeometryError, DicomSeriesError: see :mod:`braindiffusion.errors`.
         MemoryExhaustedError: the volume does not fit in this machine's memory.
     """
-    voxels, affine, modality, facts = _load(Path(path).expanduser())
+    voxels, affine, modality, facts = _load(Path(path).expanduser(), finite=True)
     low, high = voxels.min(), voxels.max()  # NaN and infinity come through
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise errors.ScanContentError(
-            f"{path} holds voxels that are not numbers.",
-            f"{int((~np.isfinite(voxels)).sum())} of {voxels.size} voxels are NaN or infinite.",
-            "Replace them, for instance by 0, and save the scan again.",
-        )
+        raise _not_finite(path, int((~np.isfinite(voxels)).sum()))
     if low == high:
         raise errors.ScanContentError(f"{path} shows nothing.", f"Every voxel is {low}.", _EXPORT)
     facts |= {
@@ -139,7 +128,7 @@ def parse_box(text: str, scan: Scan) -> np.ndarray:
     return mask
 
 
-# --- modality ---------------------------------------------------------------------------------------------------
+# --- modality -----------------------------------------------------------------------------------------------
 
 _NAMES: tuple[tuple[str | None, str], ...] = (  # the first that matches wins
     ("T1", r"\bt1w? ?flair"),
@@ -162,8 +151,8 @@ def modality_of(text: str) -> str | None:
     return "T1GD" if contrast else found
 
 
-def _modality_of_dicom(header: Dataset) -> str | None:
-    """From the descriptions and the contrast agent; from the times only where nothing is described."""
+def _modality_of_dicom(header: Dataset, name: str) -> str | None:
+    """From the descriptions and the contrast agent; where nothing is described, from the name or the times."""
     if header.get("Modality", "MR") != "MR":
         return "CT" if header.Modality == "CT" else None
     text = f"{header.get('SeriesDescription') or ''} {header.get('ProtocolName') or ''}".strip()
@@ -171,13 +160,13 @@ def _modality_of_dicom(header: Dataset) -> str | None:
         agent = str(header.get("ContrastBolusAgent") or "no").lower() not in ("no", "none")
         return modality_of(text + " contrast" * agent)
     sequence = {str(s) for s in np.atleast_1d(header.get("ScanningSequence") or [])}
-    tr, te, ti = (float(header.get(k) or 0) for k in ("RepetitionTime", "EchoTime", "InversionTime"))
-    if "SE" not in sequence or "EP" in sequence or te < 75:
-        return None
+    tr, te, ti = (_number(header, k) for k in ("RepetitionTime", "EchoTime", "InversionTime"))
+    if modality_of(name) or "SE" not in sequence or "EP" in sequence or te < 75:
+        return modality_of(name)
     return "FLAIR" if tr > 5000 and 1600 < ti < 3000 else "T2" if tr > 2000 and not ti else None
 
 
-# --- geometry and size ------------------------------------------------------------------------------------------
+# --- geometry and size --------------------------------------------------------------------------------------
 
 
 def orientation_code(affine: np.ndarray) -> str:
@@ -235,12 +224,13 @@ def _check_size(size: tuple[int, ...], bytes_per_voxel: int, path: Path) -> None
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # this system does not say
         return
-    if 2 * count * bytes_per_voxel > memory:
-        why = f"Reading takes {2 * count * bytes_per_voxel / 2**30:.1f} GiB, this machine has {memory / 2**30:.1f}."
+    need = 2 * count * bytes_per_voxel
+    if need > memory:
+        why = f"Reading takes {need / 2**30:.1f} GiB, this machine has {memory / 2**30:.1f} GiB."
         raise errors.MemoryExhaustedError(f"{path} does not fit in memory.", why, "Crop it, or use a larger machine.")
 
 
-# --- files ------------------------------------------------------------------------------------------------------
+# --- files --------------------------------------------------------------------------------------------------
 
 
 def quiet_sitk() -> Any:
@@ -251,7 +241,13 @@ def quiet_sitk() -> Any:
     return sitk
 
 
-def _load(path: Path) -> _Loaded:
+def _not_finite(path: str | Path, count: int) -> errors.ScanContentError:
+    why = f"{count} voxels are NaN or infinite."
+    action = "Replace them, for instance by 0, and save the scan again."
+    return errors.ScanContentError(f"{path} holds voxels that are not numbers.", why, action)
+
+
+def _load(path: Path, finite: bool = False) -> _Loaded:
     """Voxels (I,J,K), affine, modality and facts of whatever lies at ``path``."""
     try:
         if not path.exists():
@@ -260,9 +256,9 @@ def _load(path: Path) -> _Loaded:
             return _load_dicom(sorted(f for f in path.iterdir() if f.is_file()), path)
         if _is_dicom(path):
             return _load_dicom([path], path)
-        suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), None)
-        if suffix is not None:
-            return _load_image(path, suffix)
+        for form, suffixes in FORMATS.items():
+            if path.name.lower().endswith(suffixes):
+                return _load_image(path, form, finite)
     except OSError as error:
         why = error.strerror or str(error)
         raise errors.ScanUnreadableError(f"{path} cannot be opened.", why, "Check that you may read it.") from error
@@ -270,11 +266,11 @@ def _load(path: Path) -> _Loaded:
     raise errors.ScanUnreadableError(f"{path} is no scan that can be read.", known, "Convert it to NIfTI.")
 
 
-def _load_image(path: Path, suffix: str) -> _Loaded:
+def _load_image(path: Path, form: str, finite: bool) -> _Loaded:
     sitk = quiet_sitk()
-    if SUFFIXES[suffix] == "NIfTI":
-        check_nifti(path)
-    elif SUFFIXES[suffix] == "NRRD":
+    if form == "NIfTI":
+        check_nifti(path, finite)
+    elif form == "NRRD":
         with path.open("rb") as stream:
             unknown = re.search(rb"^spacings:.*nan.*$", stream.read(4096).split(b"\n\n")[0], re.M | re.I)
         if unknown:  # ITK would make it 1 mm
@@ -283,7 +279,7 @@ def _load_image(path: Path, suffix: str) -> _Loaded:
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
-        kind, size, n = sitk.GetPixelIDValueAsString(reader.GetPixelID()), reader.GetSize(), reader.GetDimension()
+        kind, size = sitk.GetPixelIDValueAsString(reader.GetPixelID()), reader.GetSize()
         if reader.GetNumberOfComponents() > 1 or "complex" in kind:
             raise errors.ScanPixelTypeError(
                 f"{path} does not hold one grey value per voxel.",
@@ -292,33 +288,36 @@ def _load_image(path: Path, suffix: str) -> _Loaded:
             )
         bits = re.search(r"(\d+)-bit", kind)
         _check_size(size, int(bits[1]) // 8 if bits else 8, path)
-        direction = np.array(reader.GetDirection()).reshape(n, n)[:3, :3]
+        direction = np.array(reader.GetDirection()).reshape(len(size), -1)[:3, :3]
         affine = _to_ras(direction, np.array(reader.GetSpacing()[:3]), np.array(reader.GetOrigin()[:3]), path)
         voxels = sitk.GetArrayFromImage(reader.Execute()).reshape(size[2::-1]).transpose(2, 1, 0)
     except RuntimeError as error:
-        why = " ".join(str(error).splitlines()[1:]) or str(error)
-        if re.search(r"orthonormal|direction|spacing|space vector", why, re.I):
+        why = re.sub(r"\S*ERROR: (\w+\(0x\w+\): )?", "", " ".join(str(error).splitlines()[1:])) or str(error)
+        if re.search(r"orthonormal|bad direction|spacing is not supported|space (directions|vector)", why, re.I):
             raise _lost(path, why) from error
-        raise errors.ScanUnreadableError(f"{path} is damaged or not what its name says.", why, _COPY) from error
-    facts = {"path": str(path), "format": SUFFIXES[suffix]}
-    return voxels, affine, modality_of(path.name[: -len(suffix)]), facts
+        raise errors.ScanUnreadableError(f"{path} cannot be decoded.", why, _COPY) from error
+    return voxels, affine, modality_of(path.name), {"path": str(path), "format": form}
 
 
 _NIFTI = np.dtype(  # the fields of a NIfTI-1 header that are checked
     {
-        "names": ["sizeof", "dim", "bits", "spacing", "offset", "qform", "sform", "matrix"],
-        "formats": ["i4", "8i2", "i2", "8f4", "f4", "i2", "i2", "(3,4)f4"],
-        "offsets": [0, 40, 72, 76, 108, 252, 254, 280],
+        "names": ["dim", "type", "bits", "spacing", "offset", "qform", "sform", "matrix"],
+        "formats": ["8i2", "i2", "i2", "8f4", "f4", "i2", "i2", "(3,4)f4"],
+        "offsets": [40, 70, 72, 76, 108, 252, 254, 280],
         "itemsize": 348,
     }
 )
 
 
-def check_nifti(path: Path) -> None:
+def check_nifti(path: Path, finite: bool = False) -> None:
     """Check a NIfTI file's header, and that it holds all the header promises (.nii.gz: down to the checksum).
+
+    Args:
+        finite: also that all voxels are numbers; ITK reads NaN and infinity as 0.
 
     Raises:
         ScanUnreadableError: not NIfTI-1, incomplete or damaged.
+        ScanContentError: NaN or infinite voxels.
         ScanDimensionError, ScanGeometryError: sizes or a spacing that are zero or not numbers.
     """
     with path.open("rb") as raw:
@@ -326,24 +325,30 @@ def check_nifti(path: Path) -> None:
     try:
         with gzip.open(path) if zipped else path.open("rb") as stream:
             block = stream.read(348)
-            orders = [o for o in (_NIFTI, _NIFTI.newbyteorder()) if block[:4] == np.array(348, o["sizeof"]).tobytes()]
-            if not orders or len(block) < 348:
+            order: Literal["<", ">"] = "<" if block[:2] == b"\x5c\x01" else ">"  # 348, little-endian
+            if len(block) < 348 or np.frombuffer(block, f"{order}i4", 1)[0] != 348:
                 why = "It is NIfTI-2." if block[4:7] == b"n+2" else "It does not begin with a NIfTI-1 header."
                 raise errors.ScanUnreadableError(f"{path} cannot be read.", why, _EXPORT)
-            head = np.frombuffer(block, orders[0])[0]
+            head = np.frombuffer(block, _NIFTI.newbyteorder(order))[0]
             size = head["dim"][1 : 1 + np.clip(head["dim"][0], 0, 7)].tolist()
             if not size or min(size) < 1:
                 why = f"Its size is {_times(size) or 'not given'}."
                 raise errors.ScanDimensionError(f"{path} is not one 3-D volume.", why, _EXPORT)
             _check_nifti_geometry(head, path)
-            due, found = int(head["offset"]) + math.prod(size) * int(head["bits"]) // 8, len(block)
+            due, bad = int(head["offset"]) + math.prod(size) * int(head["bits"]) // 8, 0
+            kind = {16: f"{order}f4", 64: f"{order}f8"}.get(int(head["type"])) if finite else None
+            found = len(block) + len(stream.read(max(int(head["offset"]) - len(block), 0)))
             while chunk := stream.read(1 << 20):
                 found += len(chunk)
+                if kind is not None:
+                    bad += int((~np.isfinite(np.frombuffer(chunk, kind, len(chunk) // int(kind[2])))).sum())
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise errors.ScanUnreadableError(f"{path} is incomplete or damaged.", str(error), _COPY) from error
     if found < due:
         why = f"It holds {found} bytes of the {due} that its header promises."
         raise errors.ScanUnreadableError(f"{path} is incomplete.", why, _COPY)
+    if bad:
+        raise _not_finite(path, bad)
 
 
 def _check_nifti_geometry(head: np.void, path: Path) -> None:
@@ -358,10 +363,10 @@ def _check_nifti_geometry(head: np.void, path: Path) -> None:
         raise _lost(path, "Its sform is not a matrix of numbers.")
     scale = np.linalg.norm(matrix[:, : len(spacing)], axis=0)
     if head["qform"] <= 0 and not np.allclose(scale, spacing, rtol=0.01):
-        raise _lost(path, f"It contradicts itself: {_times(spacing)} mm in pixdim, {_times(scale)} mm in the sform.")
+        raise _lost(path, f"pixdim says {_times(spacing)} mm, the sform {_times(scale)} mm.")
 
 
-# --- DICOM ------------------------------------------------------------------------------------------------------
+# --- DICOM --------------------------------------------------------------------------------------------------
 
 _HINTS = (
     *("Modality", "SeriesDescription", "ProtocolName", "ScanningSequence", "SequenceVariant", "MRAcquisitionType"),
@@ -467,8 +472,7 @@ def _stack(frames: list[_Frame], normal: np.ndarray, path: Path) -> tuple[list[_
     if abs(gaps[gap] - step) > max(0.05, 0.01 * step):
         raise errors.DicomSeriesError(
             f"The slices in {path} are not evenly spaced.",
-            f"{gaps[gap]:.2f} mm lie between {frames[gap]} (slice {gap + 1}) and {frames[gap + 1]}, {step:.2f} mm"
-            " between others.",
+            f"After slice {gap + 1}, {frames[gap]}, {frames[gap + 1]} follows at {gaps[gap]:.2f} mm, not {step:.2f}.",
             "Copy the whole series again: slices may be missing.",
         )
     drift = np.linalg.norm(positions - positions[0] - np.outer(along - along[0], normal), axis=1).max()
@@ -518,7 +522,7 @@ def _load_dicom(files: list[Path], path: Path) -> _Loaded:
     column = column - (column @ row) * row
     column /= np.linalg.norm(column)
     normal = np.cross(row, column)
-    step = abs(float(first.get("SpacingBetweenSlices") or first.get("SliceThickness") or 1.0))
+    step = _number(first, "SpacingBetweenSlices") or _number(first, "SliceThickness") or 1.0
     if len(frames) > 1:
         frames, step = _stack(frames, normal, path)
     axes, spacing = np.stack([row, column, normal], axis=1), np.array([layout[7], layout[6], step])
@@ -528,7 +532,7 @@ def _load_dicom(files: list[Path], path: Path) -> _Loaded:
     voxels = np.stack([pixels[f.file][f.index] for f in frames]).transpose(2, 1, 0)
     hints = {k: _plain(first.get(k)) for k in _HINTS if first.get(k) not in (None, "")}
     facts = {"path": str(path), "format": "DICOM", "files": len(headers), "hints": hints}
-    return voxels, affine, _modality_of_dicom(first), facts
+    return voxels, affine, _modality_of_dicom(first, path.name), facts
 
 
 def _pixels(file: Path) -> np.ndarray:
@@ -545,3 +549,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (int, float)):
         return float(value)
     return value if isinstance(value, str) else [str(v) for v in value]
+
+
+def _number(header: Dataset, keyword: str) -> float:
+    """A positive number from the header, or 0 where there is none."""
+    try:
+        return max(float(header.get(keyword) or 0), 0.0)
+    except (TypeError, ValueError):
+        return 0.0

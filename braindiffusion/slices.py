@@ -142,8 +142,9 @@ def place(scan: Scan, brain: np.ndarray | None = None, size: int = 128) -> Place
     placement = Placement(best, flip, shape, pitch, float(spacing[s]), size, (0.0, 0.0))  # type: ignore[arg-type]
     extent = [(0, shape[1] - 1), (0, shape[2] - 1)]
     if brain is not None and brain.any():
-        flat = placement.to_axial(brain).any(axis=0)
-        extent = [(int(v.min()), int(v.max())) for v in (np.nonzero(flat.any(1))[0], np.nonzero(flat.any(0))[0])]
+        flat = np.any(placement.to_axial(brain), axis=0)
+        lines = (np.nonzero(np.any(flat, axis=1))[0], np.nonzero(np.any(flat, axis=0))[0])
+        extent = [(int(v.min()), int(v.max())) for v in lines]
     centre = tuple((lo + hi) / 2 * p for (lo, hi), p in zip(extent, pitch, strict=True))
     return Placement(best, flip, shape, pitch, float(spacing[s]), size, centre)  # type: ignore[arg-type]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -40,7 +41,7 @@ def invert(
         One state per level, the first being ``x0`` itself.
     """
     trajectory = [x0]
-    for level, target in zip(levels[:-1], levels[1:], strict=True):
+    for level, target in pairwise(levels):
         x = trajectory[-1]
         clean, eps = predict_clean(x, model(x, level), level, schedule, clip)
         z = ddim_move(clean, eps, target, schedule)

@@ -207,7 +207,9 @@ def evaluate(
     bright_level = tune_bright(pack, size, str(device)) if has_val else float(tuned.get("bright", 0.7))
     part = pack.of_split(split)
     wanted = measured_rows(part, limit, lesion_slices_only)
-    tally, rows, gallery = _Tally(), [], []
+    tally = _Tally()
+    rows: list[dict[str, Any]] = []
+    gallery: list[dict[str, np.ndarray]] = []
     heal_wanted = "dif_fuse" in methods or "saliency" in methods
     started, finished = time.perf_counter(), 0
     for case in cases(part, wanted, size, str(device)):
@@ -234,11 +236,11 @@ def evaluate(
             rows.append(row)
         if extra and len(gallery) < 12:
             area = case.drawn.sum((1, 2)) * case.wanted
-            s = int(area.argmax())
-            on_grid = case.stack.placement.down(case.drawn[s : s + 1])[0] > 0.5
+            best = int(area.argmax())
+            on_grid = case.stack.placement.down(case.drawn[best : best + 1])[0] > 0.5
             gallery.append(
-                {"image": case.stack.images[s], "drawn": on_grid, "lesion": extra["dif_fuse"][s], "mask": extra["saliency"][s],
-                 "saliency": extra["map"][s], "healed": extra["healed"][s]}
+                {"image": case.stack.images[best], "drawn": on_grid, "lesion": extra["dif_fuse"][best], "mask": extra["saliency"][best],
+                 "saliency": extra["map"][best], "healed": extra["healed"][best]}
             )  # fmt: skip
         finished += int(case.wanted.sum())
     patients = np.array(tally.patients)

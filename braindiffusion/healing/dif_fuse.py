@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -154,7 +155,7 @@ def dif_fuse(
     rec = trajectory[-1]
     stored = dict(zip(up, trajectory, strict=True)) | {CLEAN: x0}
     shared_input = True  # until the first fusion, both branches hold the same state
-    for level, target in zip(down[:-1], down[1:], strict=True):
+    for level, target in pairwise(down):
         if shared_input:
             clean_n, eps_n = denoise(rec, level)
             clean, eps = clean_n.repeat(s, 1, 1, 1), eps_n.repeat(s, 1, 1, 1)

@@ -23,6 +23,7 @@ def export_model(folder: Path, card: dict[str, Any], state: dict[str, Tensor]) -
     half = {k: (v.half() if v.is_floating_point() else v).contiguous().cpu() for k, v in state.items()}
     save_file(half, str(partial), metadata={"name": name, "note": "Research use only, never diagnosis."})
     full = {**card, "weights": weights.name, "sha256": sha256_of(partial), "bytes": partial.stat().st_size}
+    partial.chmod(0o644)  # safetensors writes files only their owner may read
     os.replace(partial, weights)
     out = folder / f"{name}.json"
     partial.write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")

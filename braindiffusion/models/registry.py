@@ -231,3 +231,12 @@ def add(card_file: Path) -> str:
         out.file(weights.name).write_bytes(weights.read_bytes())
         out.file(f"{name}.json").write_bytes(card_file.read_bytes())
     return name
+
+
+def update_card(name: str, facts: dict[str, Any]) -> None:
+    """Merge facts into an installed model's card (the weights stay as they are)."""
+    read_card(name)
+    path = installed()[name]
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps({**parse_card(path), **facts}, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def sample(
     """Unconditional DDIM samples from level 999, quadratic spacing would starve the top: uniform."""
     x = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
     levels = [*reversed(ascending_levels(schedule.levels - 1, steps, "uniform")), CLEAN]
-    for level, target in zip(levels[:-1], levels[1:], strict=True):
+    for level, target in pairwise(levels):
         clean, eps = predict_clean(x, model(x, level), level, schedule)
         x = ddim_move(clean, eps, target, schedule)
     return x

@@ -59,7 +59,8 @@ def load_recipe(name: str) -> dict[str, Any]:
 
 def batch_indices(n: int, batch: int, iteration: int, seed: int, rank: int, world: int) -> np.ndarray:
     """Indices of one batch: shuffled epochs laid end to end, a pure function of the iteration."""
-    out, position = [], (iteration * world + rank) * batch
+    out: list[int] = []
+    position = (iteration * world + rank) * batch
     while len(out) < batch:
         epoch, offset = divmod(position + len(out), n)
         order = np.random.default_rng([seed, epoch]).permutation(n)
@@ -120,8 +121,8 @@ def update_ema(ema: nn.Module, network: nn.Module, decay: float, iteration: int)
     d = min(decay, (1 + iteration) / (10 + iteration))
     for a, b in zip(ema.parameters(), network.parameters(), strict=True):
         a.lerp_(b.detach().to(a), 1 - d)
-    for a, b in zip(ema.buffers(), network.buffers(), strict=True):
-        a.copy_(b)
+    for kept, buffer in zip(ema.buffers(), network.buffers(), strict=True):
+        kept.copy_(buffer)
 
 
 @torch.no_grad()
@@ -276,11 +277,14 @@ def train(
         iteration += 1
         running.append(float(loss.detach()))
         over = budget_s is not None and time.monotonic() - started > budget_s
-        if world > 1:  # every process must leave the loop at the same iteration
-            over = bool(fabric.all_reduce(torch.tensor(float(over)), reduce_op="max") > 0)
+        due = time.monotonic() - last_report > report_every_s
+        if world > 1:  # every process must leave the loop, and report, at the same iteration: one clock speaks for all
+            votes = torch.tensor([over and rank == 0, due and rank == 0], dtype=torch.float32, device=fabric.device)
+            fabric.all_reduce(votes, reduce_op="sum")
+            over, due = (bool(v) for v in votes.tolist())
         if over:
             break
-        if time.monotonic() - last_report > report_every_s and world == 1:
+        if due:
             yield report(iteration, final=False)
             last_report = time.monotonic()
     yield report(iteration, final=True)

@@ -116,7 +116,7 @@ def load_pack(path: str | Path) -> Pack:
             problem, f"It needs exactly one (N,H,W) uint8 image array; found {names}.", "See docs/packs.md."
         )
     images = arrays[names[0]]
-    n, h, w = images.shape
+    n, _, w = images.shape
     if "patient" in arrays and "patients" in arrays:
         patient = arrays["patients"][arrays["patient"].astype(int)].astype(str)
         per_patient = arrays.get("split")

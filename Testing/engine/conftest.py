@@ -1,0 +1,26 @@
+"""Engine tests: one thread, and no model of the person who runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small tensors are quicker on one thread, and sums come out the same on any machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def no_user_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in place of the user's own models; returns where it would be."""
+    folder = tmp_path / "user-models"
+    monkeypatch.setenv("BRAINDIFFUSION_MODELS", str(folder))
+    return folder

@@ -1,0 +1,548 @@
+"""Reading: geometry and values as stored, and every refusal with its reason."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import struct
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from braindiffusion import errors, reading
+from braindiffusion.reading import modality_of, parse_box, read_mask, read_scan
+from braindiffusion.scan import LPS_TO_RAS, Scan
+
+LAS = np.array([[-2.0, 0, 0, 90], [0, 1.5, 0, -70], [0, 0, 5, -40], [0, 0, 0, 1]])
+SHAPE = (7, 6, 5)
+
+
+def ramp(shape: tuple[int, ...] = SHAPE, dtype: str = "int16") -> np.ndarray:
+    return np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+
+
+def write(path: Path, voxels: np.ndarray, affine: np.ndarray = LAS) -> Path:
+    """Write with SimpleITK alone, so that reading is not tested against our own writing."""
+    import SimpleITK as sitk  # noqa: N813
+
+    image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.T))
+    lps = LPS_TO_RAS @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+def patched(path: Path, *changes: tuple[Any, ...], voxels: np.ndarray | None = None) -> Path:
+    """A NIfTI file whose header fields (offset, format, values ...) are overwritten."""
+    raw = bytearray(write(path.with_name("whole.nii"), ramp() if voxels is None else voxels).read_bytes())
+    for offset, form, *values in changes:
+        struct.pack_into(form, raw, offset, *values)
+    path.write_bytes(raw)
+    return path
+
+
+# --- what is read -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32", "float64"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_values_dtype_and_affine_come_back(tmp_path: Path, dtype: str, suffix: str) -> None:
+    tilt = np.eye(4)
+    tilt[:3, :3] = [[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]]
+    for affine, code in ((LAS, "LAS"), (np.diag([-1.0, 1, 1, 1]) @ LAS, "RAS"), (tilt @ LAS, "LAS")):
+        scan = read_scan(write(tmp_path / f"häd 1_FLAIR{suffix}", ramp(dtype=dtype), affine))
+        assert scan.voxels.dtype == dtype
+        assert np.array_equal(scan.voxels, ramp(dtype=dtype))
+        np.testing.assert_allclose(scan.affine, affine, atol=2e-5)
+        assert scan.affine.dtype == np.float64
+        assert scan.source["orientation"] == code
+        assert scan.modality == "FLAIR"
+
+
+def test_source_tells_where_it_came_from(tmp_path: Path) -> None:
+    import hashlib
+
+    scan = read_scan(write(tmp_path / "a.nii.gz", ramp()))
+    assert scan.source == {
+        "path": str(tmp_path / "a.nii.gz"),
+        "format": "NIfTI",
+        "size": [7, 6, 5],
+        "spacing": [2.0, 1.5, 5.0],
+        "orientation": "LAS",
+        "sha256": hashlib.sha256(ramp().T.tobytes()).hexdigest(),
+    }
+    assert scan.modality is None
+
+
+def test_single_slice_keeps_its_third_axis(tmp_path: Path) -> None:
+    for suffix in (".nii.gz", ".nrrd"):
+        scan = read_scan(write(tmp_path / f"s{suffix}", ramp((7, 6, 1))))
+        assert scan.voxels.shape == (7, 6, 1)
+        np.testing.assert_allclose(scan.affine, LAS, atol=1e-6)
+
+
+def test_rescale_gives_real_values(tmp_path: Path) -> None:
+    scan = read_scan(patched(tmp_path / "a.nii", (112, "<2f", 0.5, 3.0)))
+    np.testing.assert_allclose(scan.voxels, ramp() * 0.5 + 3)
+
+
+def test_four_dimensions_of_which_one_counts(tmp_path: Path) -> None:
+    head = "NRRD0004\ntype: uchar\ndimension: 4\nsizes: 2 3 4 1\nencoding: raw\nspace: left-posterior-superior\n"
+    head += (
+        "space directions: (2,0,0) (0,1,0) (0,0,1) none\nspace origin: (5,6,7)\nkinds: domain domain domain list\n\n"
+    )
+    (tmp_path / "a.nrrd").write_bytes(head.encode() + bytes(range(24)))
+    patched(tmp_path / "a.nii", (40, "<8h", 4, 7, 6, 5, 1, 1, 1, 1))
+    assert read_scan(tmp_path / "a.nrrd").voxels.shape == (2, 3, 4)
+    assert read_scan(tmp_path / "a.nii").voxels.shape == SHAPE
+
+
+def test_importing_is_light() -> None:
+    code = (
+        "import sys, braindiffusion.reading; print([m for m in ('torch', 'SimpleITK', 'pydicom') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("text", "modality"),
+    [
+        *(("oms01_FLAIR.nii.gz", "FLAIR"), ("t2_tirm_tra_dark-fluid", "FLAIR"), ("Ax T2 FLAIR +C", "FLAIR")),
+        *(("BraTS_0001-t2f", "FLAIR"), ("Ax T1 FLAIR", "T1"), ("oms01_T1W", "T1"), ("sT1W_3D_TFE", "T1")),
+        *(("IXI386_T1", "T1"), ("t1_mprage_sag", "T1"), ("FLAIR_in_T1_space", "FLAIR"), ("T1 pre contrast", "T1")),
+        *(("T1 without Gd", "T1"), ("fg6692_T1Gd_raw", "T1GD"), ("x_t1ce", "T1GD"), ("Ax T1 POST", "T1GD")),
+        *(("t1_mprage +C", "T1GD"), ("T1_post_processed", "T1"), ("m2265_T2w_LIA", "T2"), ("T2*_GRE", None)),
+        *(("ep2d_diff_b1000", "DWI"), ("ADC map", None), ("CT head", "CT"), ("patient1_subject2", None)),
+    ],
+)
+def test_modality_from_text(text: str, modality: str | None) -> None:
+    assert modality_of(text) == modality
+
+
+# --- what is refused ----------------------------------------------------------------------------------------
+
+
+def refused(kind: type[errors.BrainDiffusionError], path: Path, says: str = "") -> errors.BrainDiffusionError:
+    before = sorted(path.parent.rglob("*"))
+    with pytest.raises(kind) as caught:
+        read_scan(path)
+    assert type(caught.value) is kind
+    assert says in str(caught.value)
+    assert caught.value.action
+    assert sorted(path.parent.rglob("*")) == before
+    return caught.value
+
+
+def test_missing_foreign_and_damaged_files(tmp_path: Path) -> None:
+    refused(errors.ScanNotFoundError, tmp_path / "missing.nii.gz")
+    refused(errors.ScanNotFoundError, tmp_path, "no DICOM images")
+    for name, content in {
+        "a.txt": b"hi",
+        "e.nii.gz": b"",
+        "x.nii.gz": b"x" * 900,
+        "x.nrrd": b"x",
+        "x.mha": b"",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+        refused(errors.ScanUnreadableError, tmp_path / name)
+    refused(errors.ScanNotFoundError, tmp_path, "5 files were looked at")
+    refused(errors.ScanUnreadableError, patched(tmp_path / "n2.nii", (0, "<i4s", 540, b"n+2\0")), "NIfTI-2")
+
+
+@pytest.mark.parametrize("keep", [0.2, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_truncated_files(tmp_path: Path, keep: float, suffix: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 999, (20, 20, 20)).astype(np.int16)
+    whole = write(tmp_path / f"a{suffix}", noise).read_bytes()
+    (tmp_path / f"cut{suffix}").write_bytes(whole[: int(keep * len(whole))])
+    refused(errors.ScanUnreadableError, tmp_path / f"cut{suffix}")
+
+
+def test_gzip_integrity(tmp_path: Path) -> None:
+    whole = bytearray(write(tmp_path / "a.nii.gz", np.zeros((30, 30, 30), np.int16)).read_bytes())
+    (tmp_path / "no-checksum.nii.gz").write_bytes(whole[:-8])  # all voxels are there
+    whole[-6] ^= 1
+    (tmp_path / "bad-checksum.nii.gz").write_bytes(whole)
+    short = gzip.compress(gzip.decompress(write(tmp_path / "b.nii.gz", ramp()).read_bytes())[:-1])
+    (tmp_path / "short.nii.gz").write_bytes(short)
+    for name in ("no-checksum", "bad-checksum", "short"):
+        refused(errors.ScanUnreadableError, tmp_path / f"{name}.nii.gz")
+
+
+def test_dimensions(tmp_path: Path) -> None:
+    import SimpleITK as sitk  # noqa: N813
+
+    for size in ([4, 5, 6, 2], [4, 5]):
+        sitk.WriteImage(sitk.Image(size, sitk.sitkFloat32), str(tmp_path / "a.nii.gz"))
+        refused(errors.ScanDimensionError, tmp_path / "a.nii.gz", " x ".join(map(str, size)))
+    refused(errors.ScanDimensionError, patched(tmp_path / "zero.nii", (44, "<h", 0)))
+    refused(errors.ScanDimensionError, patched(tmp_path / "none.nii", (40, "<h", 0)))
+
+
+def test_absurd_sizes_are_refused_before_memory_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 200000 30000 40000\nencoding: raw\n\n"
+    (tmp_path / "a.nrrd").write_text(head)
+    refused(errors.ScanDimensionError, tmp_path / "a.nrrd", "2.4e+14 voxels")
+    refused(errors.ScanUnreadableError, patched(tmp_path / "a.nii", (42, "<3h", 32000, 32000, 32000)), "incomplete")
+    monkeypatch.setattr(os, "sysconf", lambda name: 100)
+    refused(errors.MemoryExhaustedError, write(tmp_path / "b.nii", np.zeros((30, 30, 30), np.int16)))
+
+
+def test_pixel_types(tmp_path: Path) -> None:
+    import SimpleITK as sitk  # noqa: N813
+
+    for kind, suffix in (
+        (sitk.sitkVectorUInt8, ".nii.gz"),
+        (sitk.sitkVectorFloat32, ".nrrd"),
+        (sitk.sitkComplexFloat32, ".nii"),
+    ):
+        image = (
+            sitk.Image([4, 5, 6], kind, 3)
+            if "Vector" in sitk.GetPixelIDValueAsString(kind)
+            else sitk.Image([4, 5, 6], kind)
+        )
+        sitk.WriteImage(image, str(tmp_path / f"a{suffix}"))
+        refused(errors.ScanPixelTypeError, tmp_path / f"a{suffix}")
+    refused(errors.ScanPixelTypeError, patched(tmp_path / "rgb.nii", (70, "<2h", 128, 8)))
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_voxels_that_are_not_numbers(tmp_path: Path, suffix: str, dtype: str, value: float) -> None:
+    voxels = ramp(dtype=dtype)
+    voxels[3, 2, 1] = value
+    refused(errors.ScanContentError, write(tmp_path / f"a{suffix}", voxels), "1 voxels")
+
+
+def test_constant_volume(tmp_path: Path) -> None:
+    refused(errors.ScanContentError, write(tmp_path / "a.nii.gz", np.full(SHAPE, 3, np.int16)), "Every voxel is 3")
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [(80, "<f", 0.0)],
+        [(80, "<f", NAN)],
+        [(84, "<f", -1.0)],
+        [(252, "<2h", 0, 0), (80, "<3f", 0.0, 0.0, 0.0)],
+        [(252, "<2h", 0, 1), (280, "<4f", NAN, 0.0, 0.0, 0.0)],
+        [(252, "<2h", 0, 1), (280, "<8f", -2.0, 0.6, 0.0, 0.0, 0.0, 1.5, 0.0, 0.0)],  # sheared
+        [(252, "<2h", 0, 1), (280, "<8f", -2.0, 1.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)],  # singular
+        [(252, "<2h", 0, 1), (280, "<4f", -4.0, 0.0, 0.0, 0.0)],  # sform says 4 mm, pixdim 2 mm
+    ],
+)
+def test_nifti_geometry_that_is_none(tmp_path: Path, changes: list[tuple[Any, ...]]) -> None:
+    refused(errors.ScanGeometryError, patched(tmp_path / "a.nii", *changes))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "space: LPS\nspace directions: (1,0,0) (0,1,0) (0,0,0)",
+        "space: LPS\nspace directions: (1,0,0) (0.3,1,0) (0,0,1)",
+        "space: LPS\nspace directions: (1,0,0) (1,0,0) (0,0,1)",
+        "space: LPS\nspace directions: (nan,0,0) (0,1,0) (0,0,1)",
+        "spacings: 1 2 nan",
+    ],
+)
+def test_nrrd_geometry_that_is_none(tmp_path: Path, lines: str) -> None:
+    head = f"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 3 4\nencoding: raw\n{lines}\n\n"
+    (tmp_path / "a.nrrd").write_bytes(head.encode() + bytes(range(24)))
+    refused(errors.ScanGeometryError, tmp_path / "a.nrrd")
+
+
+@pytest.mark.parametrize(
+    ("spacing", "axes"), [("0 1 1", "1 0 0"), ("nan 1 1", "1 0 0"), ("-1 1 1", "1 0 0"), ("1 1 1", "1 1 0")]
+)
+def test_metaimage_geometry_that_is_none(tmp_path: Path, spacing: str, axes: str) -> None:
+    head = f"ObjectType = Image\nNDims = 3\nBinaryData = True\nTransformMatrix = {axes} 0 1 0 0 0 1\nOffset = 0 0 0\n"
+    head += f"ElementSpacing = {spacing}\nDimSize = 2 3 4\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
+    (tmp_path / "a.mha").write_bytes(head.encode() + bytes(range(24)))
+    refused(errors.ScanGeometryError, tmp_path / "a.mha")
+
+
+# --- masks and boxes ----------------------------------------------------------------------------------------
+
+
+def test_a_mask_in_any_order_of_axes(tmp_path: Path, head_phantom: Scan) -> None:
+    mask = head_phantom.voxels > 600
+    centre = np.eye(4)
+    for order in ((0, 1, 2), (2, 0, 1), (1, 0, 2)):
+        for flips in ((False, False, False), (True, False, True)):
+            stored, affine = mask.astype(np.float32).transpose(order), head_phantom.affine[:, [*order, 3]].copy()
+            for axis, flip in enumerate(flips):
+                if flip:
+                    affine[:, 3] += affine[:, axis] * (stored.shape[axis] - 1)
+                    affine[:, axis] *= -1
+                    stored = np.flip(stored, axis)
+            found = read_mask(write(tmp_path / "mask.nii.gz", stored * 0.5, affine), head_phantom)
+            assert found.dtype == bool
+            assert np.array_equal(found, mask)
+            assert found.flags.c_contiguous
+    assert centre.trace() == 4
+
+
+def test_masks_that_are_refused(tmp_path: Path, head_phantom: Scan) -> None:
+    mask, affine = (head_phantom.voxels > 600).astype(np.uint8), head_phantom.affine
+    moved, coarse = affine.copy(), affine.copy()
+    moved[0, 3] += 0.1
+    coarse[:3, 2] *= 1.01
+    for voxels, grid in (
+        (mask, moved),
+        (mask, coarse),
+        (mask[:-1], affine),
+        (mask[::2], affine @ np.diag([2, 1, 1, 1])),
+    ):
+        with pytest.raises(
+            errors.MaskGeometryError, match=r"Mask: .* LAS.*Scan: 64 x 72 x 20 voxels of 3.20 x 3.00 x 7.00 mm, LAS"
+        ):
+            read_mask(write(tmp_path / "m.nii.gz", voxels, grid), head_phantom)
+    with pytest.raises(errors.EmptyMaskError):
+        read_mask(write(tmp_path / "m.nii.gz", mask * 0, affine), head_phantom)
+    with pytest.raises(errors.ScanNotFoundError):
+        read_mask(tmp_path / "none.nii.gz", head_phantom)
+    full = read_mask(write(tmp_path / "m.nrrd", np.where(mask, np.nan, 1.0), affine), head_phantom)
+    assert np.array_equal(full, mask == 0)
+
+
+def test_boxes(head_phantom: Scan) -> None:
+    box = parse_box(" 1, 2,3,1,4, 19", head_phantom)
+    assert box.shape == head_phantom.voxels.shape
+    assert box.sum() == 1 * 3 * 17
+    assert box[1, 2:5, 3:20].all()
+    for text in (
+        "",
+        "1,2,3",
+        "1,2,3,4,5,x",
+        "1.5,2,3,4,5,6",
+        "5,2,3,4,5,6",
+        "0,0,0,64,1,1",
+        "-1,0,0,1,1,1",
+        "1,2,3,4,5,6,7",
+    ):
+        with pytest.raises(errors.BoxError) as caught:
+            parse_box(text, head_phantom)
+        assert "63,71,19" in caught.value.action
+
+
+# --- DICOM --------------------------------------------------------------------------------------------------
+
+
+def dicom(path: Path, pixels: np.ndarray, z: float | list[float] = 0.0, **tags: Any) -> Path:
+    """One MR image (rows, columns), or an enhanced multi-frame one (frames, rows, columns), 2 x 1.5 mm, tilted."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+    def item(**values: Any) -> Dataset:
+        data = Dataset()
+        for key, value in values.items():
+            setattr(data, key, value)
+        return data
+
+    kind = EnhancedMRImageStorage if isinstance(z, list) else MRImageStorage
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = kind, generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    rows, columns = pixels.shape[-2:]
+    data = item(
+        file_meta=meta, SOPClassUID=kind, SOPInstanceUID=meta.MediaStorageSOPInstanceUID, Modality="MR",
+        PatientName="Doe^Jane", PatientID="4711", PatientBirthDate="19700101", StudyDate="20200202",
+        SeriesInstanceUID="1.2.3.4", SeriesDescription="AX FLAIR", Rows=rows, Columns=columns, SamplesPerPixel=1,
+        PhotometricInterpretation="MONOCHROME2", BitsAllocated=16, BitsStored=16, HighBit=15,
+        PixelRepresentation=int(pixels.dtype.kind == "i"), PixelData=pixels.tobytes(), EchoTime="110",
+    )  # fmt: skip
+    axes = [1, 0, 0, 0, 0.8, 0.6]
+    places = [[10, 20 - 0.6 * p, 30 + 0.8 * p] for p in (z if isinstance(z, list) else [z])]
+    if isinstance(z, list):
+        data.NumberOfFrames = len(z)
+        data.SharedFunctionalGroupsSequence = [
+            item(
+                PlaneOrientationSequence=[item(ImageOrientationPatient=axes)],
+                PixelMeasuresSequence=[item(PixelSpacing=[2, 1.5])],
+            )
+        ]
+        data.PerFrameFunctionalGroupsSequence = [
+            item(PlanePositionSequence=[item(ImagePositionPatient=p)]) for p in places
+        ]
+    else:
+        data.ImageOrientationPatient, data.ImagePositionPatient, data.PixelSpacing = axes, places[0], [2, 1.5]
+        data.SpacingBetweenSlices = "4"
+    for key, value in tags.items():
+        setattr(data, key, value)
+    data.save_as(path, enforce_file_format=True)
+    return path
+
+
+DICOM_AFFINE = LPS_TO_RAS @ np.array([[1.5, 0, 0, 10], [0, 1.6, -2.4, 20], [0, 1.2, 3.2, 30], [0, 0, 0, 1.0]])
+
+
+def series(folder: Path, depth: int = 5, **tags: Any) -> np.ndarray:
+    """A series whose file names run against the order of its slices; returns its voxels (I,J,K)."""
+    folder.mkdir(exist_ok=True)
+    voxels = ramp((6, 5, depth))
+    for k in range(depth):
+        dicom(folder / f"{(7 * k) % 11:02d}", voxels[:, :, k].T.copy(), 4.0 * k, InstanceNumber=depth - k, **tags)
+    return voxels
+
+
+def test_dicom_series_sorted_by_position(tmp_path: Path) -> None:
+    voxels = series(tmp_path / "s")
+    (tmp_path / "s" / "notes.txt").write_text("x")
+    (tmp_path / "s" / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
+    (tmp_path / "s" / "deeper").mkdir()
+    scan = read_scan(tmp_path / "s")
+    assert np.array_equal(scan.voxels, voxels)
+    assert scan.voxels.dtype == np.int16
+    np.testing.assert_allclose(scan.affine, DICOM_AFFINE, atol=1e-9)
+    assert scan.modality == "FLAIR"
+    assert scan.source["format"] == "DICOM"
+    assert scan.source["files"] == 5
+    assert scan.source["hints"] == {"Modality": "MR", "SeriesDescription": "AX FLAIR", "EchoTime": 110.0}
+    told = json.dumps(scan.source)
+    assert not any(word in told for word in ("Doe", "4711", "1970", "20200202", "1.2.3.4"))
+
+
+def test_one_dicom_file_is_one_slice(tmp_path: Path) -> None:
+    scan = read_scan(dicom(tmp_path / "one", ramp((5, 6), "uint16")))
+    assert np.array_equal(scan.voxels, ramp((5, 6), "uint16").T[:, :, None])
+    np.testing.assert_allclose(scan.affine, DICOM_AFFINE, atol=1e-9)
+
+
+@pytest.mark.parametrize("order", [[0, 4, 8, 12], [12, 8, 4, 0], [4, 0, 12, 8]])
+def test_enhanced_multi_frame(tmp_path: Path, order: list[float]) -> None:
+    voxels = ramp((6, 5, 4), "uint16")
+    frames = np.stack([voxels[:, :, int(z) // 4].T for z in order])
+    scan = read_scan(dicom(tmp_path / "e.dcm", frames, [float(z) for z in order]))
+    assert np.array_equal(scan.voxels, voxels)
+    np.testing.assert_allclose(scan.affine, DICOM_AFFINE, atol=1e-9)
+    refused(errors.DicomSeriesError, dicom(tmp_path / "bare.dcm", frames, NumberOfFrames=4), "several slices")
+
+
+@pytest.mark.parametrize(("slope", "intercept", "kind"), [(1, 0, "i"), (1, -1024, "i"), (2, 0, "i"), (0.5, 3, "f")])
+def test_rescale(tmp_path: Path, slope: float, intercept: float, kind: str) -> None:
+    voxels = series(tmp_path / "s", RescaleSlope=slope, RescaleIntercept=intercept)
+    scan = read_scan(tmp_path / "s")
+    assert scan.voxels.dtype.kind == kind
+    np.testing.assert_allclose(scan.voxels, voxels * slope + intercept)
+
+
+def test_slopes_that_differ_between_slices(tmp_path: Path) -> None:
+    voxels = series(tmp_path / "s")
+    dicom(tmp_path / "s" / "07", voxels[:, :, 1].T.copy(), 4.0, RescaleSlope="0.25", RescaleIntercept="0")
+    scan = read_scan(tmp_path / "s")
+    np.testing.assert_allclose(scan.voxels, voxels * np.array([1, 0.25, 1, 1, 1]))
+
+
+def test_dicom_folders_that_are_refused(tmp_path: Path) -> None:
+    image = ramp((5, 6))
+    cases: list[tuple[str, type[errors.BrainDiffusionError], str, dict[str, Any]]] = [
+        ("two series", errors.DicomSeriesError, "AX T1: 1 files, UID ...5.6", {"SeriesInstanceUID": "1.5.6", "SeriesDescription": "AX T1"}),
+        ("gap", errors.DicomSeriesError, "After slice 5", {"z": 24.0}),
+        ("duplicate", errors.DicomSeriesError, "share a position", {"z": 16.0}),
+        ("orientation", errors.DicomSeriesError, "orientation", {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "z": 20.0}),
+        ("slant", errors.ScanGeometryError, "slant", {"ImagePositionPatient": [14, 8, 46]}),
+        ("colour", errors.ScanPixelTypeError, "RGB", {"PhotometricInterpretation": "RGB"}),
+        ("mosaic", errors.DicomSeriesError, "mosaic", {"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}),
+        ("no place", errors.ScanGeometryError, "position", {"ImagePositionPatient": None}),
+    ]  # fmt: skip
+    for name, kind, says, tags in cases:
+        folder = tmp_path / name
+        series(folder)
+        dicom(folder / "odd", image, tags.pop("z", 20.0), **tags)
+        refused(kind, folder, says)
+    series(tmp_path / "size")
+    dicom(tmp_path / "size" / "odd", ramp((6, 6)), 20.0)
+    refused(errors.DicomSeriesError, tmp_path / "size", "size")
+    uneven = refused(errors.DicomSeriesError, tmp_path / "gap", "8.00 mm, not 4.00")
+    assert "odd" in uneven.why
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.5, 0.97])
+def test_damaged_dicom(tmp_path: Path, keep: float) -> None:
+    series(tmp_path / "s")
+    whole = (tmp_path / "s" / "00").read_bytes()
+    (tmp_path / "s" / "00").write_bytes(whole[: int(keep * len(whole))])
+    with pytest.raises(errors.InputError):
+        read_scan(tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("tags", "modality"),
+    [
+        ({"SeriesDescription": "AX T1", "ContrastBolusAgent": "Gadovist"}, "T1GD"),
+        ({"SeriesDescription": "AX T1 PRE", "ContrastBolusAgent": "Gadovist"}, "T1"),
+        ({"SeriesDescription": "AX T1", "ContrastBolusAgent": "None"}, "T1"),
+        ({"SeriesDescription": "", "ProtocolName": "T2 TSE"}, "T2"),
+        ({"SeriesDescription": "FLAIR", "Modality": "CT"}, "CT"),
+        ({"SeriesDescription": "", "ScanningSequence": ["SE", "IR"], "RepetitionTime": 9000, "InversionTime": 2500}, "FLAIR"),
+        ({"SeriesDescription": "", "ScanningSequence": "SE", "RepetitionTime": 4000}, "T2"),
+        ({"SeriesDescription": "", "ScanningSequence": "EP", "RepetitionTime": 4000}, None),
+        ({"SeriesDescription": "Localizer"}, None),
+    ],
+)  # fmt: skip
+def test_modality_from_dicom(tmp_path: Path, tags: dict[str, Any], modality: str | None) -> None:
+    assert read_scan(dicom(tmp_path / "one", ramp((5, 6)), **tags)).modality == modality
+
+
+# --- real scans ---------------------------------------------------------------------------------------------
+
+REAL = {
+    "fg6692_FLAIR_raw": ("LAS", "FLAIR", [208, 256, 26]), "fg6692_T1Gd_raw": ("LAS", "T1GD", [256, 224, 26]),
+    "fg6692_FLAIR_brain": ("LPS", "FLAIR", [240, 240, 155]), "du7294_FLAIR_brain": ("LPS", "FLAIR", [240, 240, 155]),
+    "m2265_T2w_LIA": ("LIA", "T2", [256, 256, 256]), "oms01_FLAIR": (None, "FLAIR", [320, 320, 36]),
+    "oms01_T1W": (None, "T1", [320, 320, 39]), "oms12_T2W": (None, "T2", [348, 384, 44]),
+    "rorden_stroke_T2": ("RAS", "T2", [156, 175, 146]),
+}  # fmt: skip
+
+
+@pytest.mark.scans
+def test_all_real_volumes(data_dir: Path) -> None:
+    files = sorted((data_dir / "volumes").glob("*.nii.gz"))
+    assert len(files) >= 16
+    for file in files:
+        if "4D" in file.name:
+            refused(errors.ScanDimensionError, file, "52 x 68 x 20 x 10")
+            continue
+        scan = read_scan(file)
+        code, modality, size = REAL.get(file.name[:-7], (None, scan.modality, scan.source["size"]))
+        assert scan.modality == modality
+        assert scan.source["size"] == size
+        assert code in (None, scan.source["orientation"])
+    for patient in ("fg6692", "du7294"):
+        scan = read_scan(data_dir / f"volumes/{patient}_FLAIR_brain.nii.gz")
+        assert read_mask(data_dir / f"volumes/{patient}_autoseg.nii.gz", scan).any()
+    stroke = read_scan(data_dir / "volumes/rorden_stroke_T2.nii.gz")
+    assert read_mask(data_dir / "volumes/rorden_stroke_lesion.nii.gz", stroke).any()
+    with pytest.raises(errors.MaskGeometryError):
+        read_mask(data_dir / "volumes/fg6692_autoseg.nii.gz", stroke)
+
+
+@pytest.mark.scans
+def test_real_dicom_series(data_dir: Path, tmp_path: Path) -> None:
+    with tarfile.open(data_dir / "dicom/hanke_t1_dicom.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    scan = read_scan(tmp_path / "dicoms")
+    assert scan.voxels.shape == (274, 384, 384)
+    assert scan.modality == "T1"
+    np.testing.assert_allclose(scan.spacing, [0.7, 0.666667, 0.666667], atol=1e-4)
+    one = read_scan(tmp_path / "dicoms" / "N2D_0001.dcm")
+    k = np.round(np.linalg.inv(scan.affine) @ one.affine[:, 3], 3)
+    assert k[:2].tolist() == [0, 0]
+    assert np.array_equal(scan.voxels[:, :, int(k[2])], one.voxels[:, :, 0])
+    assert "Jane" not in json.dumps(scan.source)
+    smooth = np.abs(np.diff(scan.voxels[::4, ::4].astype(float), axis=2)).mean()
+    assert smooth < 0.5 * np.abs(np.diff(scan.voxels[::4, ::4, ::24].astype(float), axis=2)).mean()
+    assert reading.orientation_code(scan.affine) == scan.source["orientation"]
