@@ -62,7 +62,8 @@ def looks_stripped(scan: Scan, body: np.ndarray, brain: np.ndarray | None) -> bo
 def classical_brain(scan: Scan) -> np.ndarray:
     """Whole head -> brain by thresholding, erosion to cut the bridges to the scalp, and regrowth, per volume.
 
-    A last resort when the network is not installed: it leaves eyes and marrow in, and cuts bright scalp-touching cortex.
+    A last resort when the network is not installed: it leaves eyes and marrow in, and cuts cortex that touches bright
+    scalp.
     """
     from skimage.filters import threshold_otsu
 

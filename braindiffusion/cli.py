@@ -159,7 +159,8 @@ def heal_and_write(
     calls, healed = facts["network_calls"], facts["network_calls"]["slices_healed"]
     each = f"{calls['per_slice'] / healed:.0f} network calls each" if healed else "no network calls"
     typer.echo(
-        f"{healed} of {len(result.slices)} slices healed, {each}; lesion {facts['lesion_ml']:.1f} mL; {facts['seconds']:.0f} s"
+        f"{healed} of {len(result.slices)} slices healed, {each}; "
+        f"lesion {facts['lesion_ml']:.1f} mL; {facts['seconds']:.0f} s"
     )
     typer.echo(f"{out / 'overview.png'}\n{RESEARCH_USE_ONLY}")
     return result
@@ -288,7 +289,8 @@ def saliency_command(
             typer.echo(f"Warning: {warning}", err=True)
         flagged = sum(row["judged_lesion"] for row in found.slices)
         typer.echo(
-            f"{flagged} of {len(found.slices)} slices judged to show a lesion\n{out / 'overview.png'}\n{RESEARCH_USE_ONLY}"
+            f"{flagged} of {len(found.slices)} slices judged to show a lesion\n"
+            f"{out / 'overview.png'}\n{RESEARCH_USE_ONLY}"
         )
 
 
@@ -350,8 +352,8 @@ def evaluate_healing(
         pack = load_pack(data)
         check_writable(out)
         settings = HealSettings(
-            model=model, steps=step_count, fusion=fusion.value, percentile=percentile, saliency=saliency.value, seed=seed,
-            device=device, force=True,
+            model=model, steps=step_count, fusion=fusion.value, percentile=percentile,
+            saliency=saliency.value, seed=seed, device=device, force=True,
         )  # fmt: skip
         with reporter(progress.value) as tell:
             report = evaluate(

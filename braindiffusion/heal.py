@@ -138,7 +138,8 @@ def check_modality(scan: Scan, model: LoadedModel, force: bool) -> list[str]:
         return []
     if scan.modality is None:
         return [
-            f"Neither the header nor the file name says what this scan is; the model was trained on {', '.join(known)} only."
+            "Neither the header nor the file name says what this scan is; "
+            f"the model was trained on {', '.join(known)} only."
         ]
     if not force:
         raise ModalityError(
@@ -249,7 +250,7 @@ def heal_slices(
         mask: (S,H,W) bool.
 
     Returns:
-        (samples,S,H,W) float32 counterfactuals in [0,1], (S,H,W) reconstruction, and the predictor with its call counts.
+        (samples,S,H,W) float32 counterfactuals in [0,1], (S,H,W) reconstruction, and the predictor with its counts.
     """
     if settings.method not in METHODS:
         raise SettingsError(

@@ -13,18 +13,16 @@ import math
 import os
 import re
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import permutations, product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from braindiffusion import errors
 from braindiffusion.scan import LPS_TO_RAS, Scan
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 FORMATS = {"NIfTI": (".nii.gz", ".nii"), "NRRD": (".nrrd", ".nhdr"), "MetaImage": (".mha", ".mhd")}
 MOST_VOXELS = 2_000_000_000
@@ -32,8 +30,8 @@ SHEAR = 2e-4
 """Largest cosine between voxel axes: ITK straightens what goes into a NIfTI file, by half of it."""
 
 _EXPORT = "Export or convert it again (DICOM: with dcm2niix) and read the new file."
-_COPY = "Copy or download it again."
-_Loaded = tuple[np.ndarray, np.ndarray, "str | None", dict[str, Any]]
+COPY_AGAIN = "Copy or download it again."
+Loaded = tuple[np.ndarray, np.ndarray, "str | None", dict[str, Any]]
 
 
 def read_scan(path: str | Path) -> Scan:
@@ -151,21 +149,6 @@ def modality_of(text: str) -> str | None:
     return "T1GD" if contrast else found
 
 
-def _modality_of_dicom(header: Dataset, name: str) -> str | None:
-    """From the descriptions and the contrast agent; where nothing is described, from the name or the times."""
-    if header.get("Modality", "MR") != "MR":
-        return "CT" if header.Modality == "CT" else None
-    text = f"{header.get('SeriesDescription') or ''} {header.get('ProtocolName') or ''}".strip()
-    if text:
-        agent = str(header.get("ContrastBolusAgent") or "no").lower() not in ("no", "none")
-        return modality_of(text + " contrast" * agent)
-    sequence = {str(s) for s in np.atleast_1d(header.get("ScanningSequence") or [])}
-    tr, te, ti = (_number(header, k) for k in ("RepetitionTime", "EchoTime", "InversionTime"))
-    if modality_of(name) or "SE" not in sequence or "EP" in sequence or te < 75:
-        return modality_of(name)
-    return "FLAIR" if tr > 5000 and 1600 < ti < 3000 else "T2" if tr > 2000 and not ti else None
-
-
 # --- geometry and size --------------------------------------------------------------------------------------
 
 
@@ -186,20 +169,20 @@ def _geometry(shape: tuple[int, ...], affine: np.ndarray) -> str:
     return f"{_times(shape)} voxels of {_times(spacing, '.2f')} mm, {code}, the first at ({first}) mm RAS"
 
 
-def _lost(path: Path, why: str) -> errors.ScanGeometryError:
+def lost_geometry(path: Path, why: str) -> errors.ScanGeometryError:
     return errors.ScanGeometryError(f"{path} does not say where its voxels lie.", why, _EXPORT)
 
 
-def _to_ras(direction: np.ndarray, spacing: np.ndarray, origin: np.ndarray, path: Path) -> np.ndarray:
+def to_ras(direction: np.ndarray, spacing: np.ndarray, origin: np.ndarray, path: Path) -> np.ndarray:
     """Affine IJK -> RAS (4,4) from axes (columns), spacing and origin in LPS mm, if they span a grid in space.
 
     Raises:
         ScanGeometryError: spacing that is not a positive number, axes that are not at right angles.
     """
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
-        raise _lost(path, f"The spacing is {_times(spacing)} mm.")
+        raise lost_geometry(path, f"The spacing is {_times(spacing)} mm.")
     if not (np.isfinite(direction).all() and np.isfinite(origin).all()):
-        raise _lost(path, "Its axes or its origin are not numbers.")
+        raise lost_geometry(path, "Its axes or its origin are not numbers.")
     if np.abs(direction.T @ direction - np.eye(3)).max() > SHEAR:
         raise errors.ScanGeometryError(
             f"The axes of {path} are sheared.",
@@ -211,7 +194,7 @@ def _to_ras(direction: np.ndarray, spacing: np.ndarray, origin: np.ndarray, path
     return LPS_TO_RAS @ affine
 
 
-def _check_size(size: tuple[int, ...], bytes_per_voxel: int, path: Path) -> None:
+def check_size(size: tuple[int, ...], bytes_per_voxel: int, path: Path) -> None:
     """Refuse what is no single 3-D volume, and what this machine cannot hold, before memory is asked for."""
     if len(size) < 3 or min(size) < 1 or math.prod(size[3:]) != 1:
         why = f"Its size is {_times(size)}."
@@ -247,15 +230,17 @@ def _not_finite(path: str | Path, count: int) -> errors.ScanContentError:
     return errors.ScanContentError(f"{path} holds voxels that are not numbers.", why, action)
 
 
-def _load(path: Path, finite: bool = False) -> _Loaded:
+def _load(path: Path, finite: bool = False) -> Loaded:
     """Voxels (I,J,K), affine, modality and facts of whatever lies at ``path``."""
     try:
         if not path.exists():
             raise errors.ScanNotFoundError(f"{path} does not exist.", "No file or folder is there.", "Check the path.")
+        from braindiffusion.dicom import is_dicom, load_dicom
+
         if path.is_dir():
-            return _load_dicom(sorted(f for f in path.iterdir() if f.is_file()), path)
-        if _is_dicom(path):
-            return _load_dicom([path], path)
+            return load_dicom(sorted(f for f in path.iterdir() if f.is_file()), path)
+        if is_dicom(path):
+            return load_dicom([path], path)
         for form, suffixes in FORMATS.items():
             if path.name.lower().endswith(suffixes):
                 return _load_image(path, form, finite)
@@ -266,15 +251,16 @@ def _load(path: Path, finite: bool = False) -> _Loaded:
     raise errors.ScanUnreadableError(f"{path} is no scan that can be read.", known, "Convert it to NIfTI.")
 
 
-def _load_image(path: Path, form: str, finite: bool) -> _Loaded:
+def _load_image(path: Path, form: str, finite: bool) -> Loaded:
     sitk = quiet_sitk()
     if form == "NIfTI":
-        check_nifti(path, finite)
+        with _unzipped(path) as stream:
+            _nifti_header(stream.read(348), path)
     elif form == "NRRD":
         with path.open("rb") as stream:
             unknown = re.search(rb"^spacings:.*nan.*$", stream.read(4096).split(b"\n\n")[0], re.M | re.I)
         if unknown:  # ITK would make it 1 mm
-            raise _lost(path, f"Its header says {unknown[0].decode('ascii', 'replace').strip()}.")
+            raise lost_geometry(path, f"Its header says {unknown[0].decode('ascii', 'replace').strip()}.")
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -287,15 +273,17 @@ def _load_image(path: Path, form: str, finite: bool) -> _Loaded:
                 "Extract one component (of complex voxels the magnitude) and read that.",
             )
         bits = re.search(r"(\d+)-bit", kind)
-        _check_size(size, int(bits[1]) // 8 if bits else 8, path)
+        check_size(size, int(bits[1]) // 8 if bits else 8, path)
         direction = np.array(reader.GetDirection()).reshape(len(size), -1)[:3, :3]
-        affine = _to_ras(direction, np.array(reader.GetSpacing()[:3]), np.array(reader.GetOrigin()[:3]), path)
+        affine = to_ras(direction, np.array(reader.GetSpacing()[:3]), np.array(reader.GetOrigin()[:3]), path)
+        if form == "NIfTI":
+            check_nifti(path, finite)
         voxels = sitk.GetArrayFromImage(reader.Execute()).reshape(size[2::-1]).transpose(2, 1, 0)
     except RuntimeError as error:
         why = re.sub(r"\S*ERROR: (\w+\(0x\w+\): )?", "", " ".join(str(error).splitlines()[1:])) or str(error)
         if re.search(r"orthonormal|bad direction|spacing is not supported|space (directions|vector)", why, re.I):
-            raise _lost(path, why) from error
-        raise errors.ScanUnreadableError(f"{path} cannot be decoded.", why, _COPY) from error
+            raise lost_geometry(path, why) from error
+        raise errors.ScanUnreadableError(f"{path} cannot be decoded.", why, COPY_AGAIN) from error
     return voxels, affine, modality_of(path.name), {"path": str(path), "format": form}
 
 
@@ -320,240 +308,57 @@ def check_nifti(path: Path, finite: bool = False) -> None:
         ScanContentError: NaN or infinite voxels.
         ScanDimensionError, ScanGeometryError: sizes or a spacing that are zero or not numbers.
     """
-    with path.open("rb") as raw:
-        zipped = raw.read(2) == b"\x1f\x8b"
-    try:
-        with gzip.open(path) if zipped else path.open("rb") as stream:
-            block = stream.read(348)
-            order: Literal["<", ">"] = "<" if block[:2] == b"\x5c\x01" else ">"  # 348, little-endian
-            if len(block) < 348 or np.frombuffer(block, f"{order}i4", 1)[0] != 348:
-                why = "It is NIfTI-2." if block[4:7] == b"n+2" else "It does not begin with a NIfTI-1 header."
-                raise errors.ScanUnreadableError(f"{path} cannot be read.", why, _EXPORT)
-            head = np.frombuffer(block, _NIFTI.newbyteorder(order))[0]
-            size = head["dim"][1 : 1 + np.clip(head["dim"][0], 0, 7)].tolist()
-            if not size or min(size) < 1:
-                why = f"Its size is {_times(size) or 'not given'}."
-                raise errors.ScanDimensionError(f"{path} is not one 3-D volume.", why, _EXPORT)
-            _check_nifti_geometry(head, path)
-            due, bad = int(head["offset"]) + math.prod(size) * int(head["bits"]) // 8, 0
-            kind = {16: f"{order}f4", 64: f"{order}f8"}.get(int(head["type"])) if finite else None
-            found = len(block) + len(stream.read(max(int(head["offset"]) - len(block), 0)))
-            while chunk := stream.read(1 << 20):
-                found += len(chunk)
-                if kind is not None:
-                    bad += int((~np.isfinite(np.frombuffer(chunk, kind, len(chunk) // int(kind[2])))).sum())
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise errors.ScanUnreadableError(f"{path} is incomplete or damaged.", str(error), _COPY) from error
+    with _unzipped(path) as stream:
+        head = _nifti_header(stream.read(348), path)
+        order = head.dtype["dim"].base.str[0]
+        kind = {16: f"{order}f4", 64: f"{order}f8"}.get(int(head["type"])) if finite else None
+        start = int(np.clip(np.nan_to_num(head["offset"]), 348, 1 << 31))
+        due, bad = start + math.prod(_nifti_size(head)) * int(head["bits"]) // 8, 0
+        found = 348 + len(stream.read(start - 348))
+        while chunk := stream.read(1 << 20):
+            found += len(chunk)
+            if kind is not None:
+                bad += int((~np.isfinite(np.frombuffer(chunk, kind, len(chunk) // int(kind[2])))).sum())
     if found < due:
         why = f"It holds {found} bytes of the {due} that its header promises."
-        raise errors.ScanUnreadableError(f"{path} is incomplete.", why, _COPY)
+        raise errors.ScanUnreadableError(f"{path} is incomplete.", why, COPY_AGAIN)
     if bad:
         raise _not_finite(path, bad)
 
 
-def _check_nifti_geometry(head: np.void, path: Path) -> None:
-    """What ITK mends without a word: a spacing of 0 or NaN becomes 1 mm, an sform's own scale is dropped."""
-    spacing = head["spacing"][1 : 1 + min(head["dim"][0], 3)].astype(float)
+@contextmanager
+def _unzipped(path: Path) -> Iterator[Any]:
+    """The file as a stream of bytes, decompressed where it is compressed."""
+    with path.open("rb") as raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+    try:
+        with gzip.open(path) if zipped else path.open("rb") as stream:
+            yield stream
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise errors.ScanUnreadableError(f"{path} is incomplete or damaged.", str(error), COPY_AGAIN) from error
+
+
+def _nifti_size(head: np.void) -> list[int]:
+    return head["dim"][1 : 1 + np.clip(head["dim"][0], 0, 7)].tolist()
+
+
+def _nifti_header(block: bytes, path: Path) -> np.void:
+    """The header, checked for what ITK mends without a word: a spacing of 0 or NaN, an sform of another scale."""
+    order: Literal["<", ">"] = "<" if block[:2] == b"\x5c\x01" else ">"  # 348, little-endian
+    if len(block) < 348 or np.frombuffer(block, f"{order}i4", 1)[0] != 348:
+        why = "It is NIfTI-2." if block[4:7] == b"n+2" else "It does not begin with a NIfTI-1 header."
+        raise errors.ScanUnreadableError(f"{path} cannot be read.", why, _EXPORT)
+    head = np.frombuffer(block, _NIFTI.newbyteorder(order))[0]
+    size = _nifti_size(head)
+    if not size or min(size) < 1:
+        why = f"Its size is {_times(size) or 'not given'}."
+        raise errors.ScanDimensionError(f"{path} is not one 3-D volume.", why, _EXPORT)
+    spacing, matrix = head["spacing"][1:4].astype(float)[: len(size)], head["matrix"].astype(float)
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
-        raise _lost(path, f"The spacing is {_times(spacing)} mm.")
-    if head["sform"] <= 0:
-        return
-    matrix = head["matrix"].astype(float)
-    if not np.isfinite(matrix).all():
-        raise _lost(path, "Its sform is not a matrix of numbers.")
+        raise lost_geometry(path, f"The spacing is {_times(spacing)} mm.")
+    if head["sform"] > 0 and not np.isfinite(matrix).all():
+        raise lost_geometry(path, "Its sform is not a matrix of numbers.")
     scale = np.linalg.norm(matrix[:, : len(spacing)], axis=0)
-    if head["qform"] <= 0 and not np.allclose(scale, spacing, rtol=0.01):
-        raise _lost(path, f"pixdim says {_times(spacing)} mm, the sform {_times(scale)} mm.")
-
-
-# --- DICOM --------------------------------------------------------------------------------------------------
-
-_HINTS = (
-    *("Modality", "SeriesDescription", "ProtocolName", "ScanningSequence", "SequenceVariant", "MRAcquisitionType"),
-    *("RepetitionTime", "EchoTime", "InversionTime", "MagneticFieldStrength", "SliceThickness"),
-)
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """One image of a series.
-
-    Attributes:
-        file: where it is stored, and as which frame (``index``).
-        position: (3,) LPS mm, centre of the first pixel.
-        layout: (10,) direction along a row (3) and down a column (3), mm between rows and between columns, number of
-            rows and of columns.
-    """
-
-    file: Path
-    index: int
-    position: np.ndarray
-    layout: np.ndarray
-
-    def __str__(self) -> str:
-        return f"{self.file.name} (frame {self.index + 1})" if self.index else self.file.name
-
-
-def _is_dicom(file: Path) -> bool:
-    with file.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
-
-
-def _dicom_header(file: Path) -> Dataset | None:
-    """The header of a DICOM image, without its pixels; None for any other file."""
-    from pydicom import dcmread
-
-    if file.name.upper() == "DICOMDIR" or not _is_dicom(file):
-        return None
-    try:
-        header = dcmread(file, stop_before_pixels=True)
-        return header if "Rows" in header else None
-    except OSError:
-        raise
-    except Exception as error:  # a damaged header raises many kinds
-        raise errors.ScanUnreadableError(f"{file} is damaged.", str(error), _COPY) from error
-
-
-def _frames(file: Path, header: Dataset) -> list[_Frame]:
-    """The images in one file; an enhanced multi-frame file tells their planes in functional groups."""
-    kind = header.get("PhotometricInterpretation")
-    if header.get("SamplesPerPixel", 1) != 1 or kind != "MONOCHROME2":
-        action = "Give the original grey series."
-        raise errors.ScanPixelTypeError(f"{file} is not a plain grey image.", f"Its pixels are {kind}.", action)
-    groups = list(header.get("PerFrameFunctionalGroupsSequence") or [header])
-    shared = list(header.get("SharedFunctionalGroupsSequence") or [])
-
-    def fact(group: Dataset, sequence: str, keyword: str) -> Any:
-        held = next((place.get(sequence)[0] for place in (group, *shared) if place.get(sequence)), header)
-        return held.get(keyword)
-
-    slopes = {str(fact(g, "PixelValueTransformationSequence", "RescaleSlope")) for g in groups}
-    mosaic = "MOSAIC" in (header.get("ImageType") or [])
-    if mosaic or int(header.get("NumberOfFrames") or 1) != len(groups) or len(slopes) > 1:
-        raise errors.DicomSeriesError(
-            f"{file} packs several slices in a way that is not supported.",
-            "It is a mosaic, or its frames do not tell their places, or they are scaled differently.",
-            "Convert it to NIfTI with dcm2niix and read that.",
-        )
-    planes = (
-        ("PlanePositionSequence", "ImagePositionPatient"),
-        ("PlaneOrientationSequence", "ImageOrientationPatient"),
-        ("PixelMeasuresSequence", "PixelSpacing"),
-    )
-    try:
-        values = [[np.array(fact(g, *key), dtype=float) for key in planes] for g in groups]
-        size = [float(header.Rows), float(header.Columns)]
-        return [
-            _Frame(file, i, p.reshape(3), np.concatenate([o.reshape(6), s.reshape(2), size]))
-            for i, (p, o, s) in enumerate(values)
-        ]
-    except (TypeError, ValueError) as error:
-        raise _lost(file, "Its header lacks the position, the orientation or the pixel spacing.") from error
-
-
-def _stack(frames: list[_Frame], normal: np.ndarray, path: Path) -> tuple[list[_Frame], float]:
-    """Two frames or more in order along the normal, and the mm between them.
-
-    Raises:
-        DicomSeriesError: positions that repeat or leave a gap.
-        ScanGeometryError: a slanted stack.
-    """
-    frames = sorted(frames, key=lambda f: float(f.position @ normal))
-    positions = np.array([f.position for f in frames])
-    along = positions @ normal
-    gaps = np.diff(along)
-    step, twin, gap = float(np.median(gaps)), int(gaps.argmin()), int(np.abs(gaps - np.median(gaps)).argmax())
-    if gaps[twin] < 0.01:
-        raise errors.DicomSeriesError(
-            f"{path} shows a place more than once.",
-            f"{frames[twin]} and {frames[twin + 1]} share a position: echoes, time points, or a copy.",
-            "Keep one image per position, or convert it with dcm2niix and read one volume.",
-        )
-    if abs(gaps[gap] - step) > max(0.05, 0.01 * step):
-        raise errors.DicomSeriesError(
-            f"The slices in {path} are not evenly spaced.",
-            f"After slice {gap + 1}, {frames[gap]}, {frames[gap + 1]} follows at {gaps[gap]:.2f} mm, not {step:.2f}.",
-            "Copy the whole series again: slices may be missing.",
-        )
-    drift = np.linalg.norm(positions - positions[0] - np.outer(along - along[0], normal), axis=1).max()
-    if drift > 0.5 * frames[0].layout[6:8].min():
-        raise errors.ScanGeometryError(
-            f"The slices in {path} are stacked at a slant.",
-            f"They drift sideways by {drift:.1f} mm, as with a tilted CT gantry.",
-            "Convert it with dcm2niix, which straightens it.",
-        )
-    return frames, float(along[-1] - along[0]) / (len(frames) - 1)
-
-
-def _only_series(headers: list[Dataset], path: Path) -> None:
-    series: dict[str, list[Dataset]] = {}
-    for header in headers:
-        series.setdefault(str(header.get("SeriesInstanceUID", "")), []).append(header)
-    if len(series) > 1:
-        told = "; ".join(
-            f"{h[0].get('SeriesDescription') or 'no description'}: {len(h)} files, UID ...{uid[-12:]}"
-            for uid, h in series.items()
-        )
-        raise errors.DicomSeriesError(f"{path} holds {len(series)} series.", told, "Keep one series in a folder.")
-
-
-def _load_dicom(files: list[Path], path: Path) -> _Loaded:
-    headers = {file: header for file in files if (header := _dicom_header(file)) is not None}
-    if not headers:
-        raise errors.ScanNotFoundError(
-            f"{path} holds no DICOM images.",
-            f"{len(files)} files were looked at; folders inside it are not searched.",
-            "Give the folder that holds the images of one series, or one NIfTI file.",
-        )
-    _only_series(list(headers.values()), path)
-    frames = [frame for file, header in headers.items() for frame in _frames(file, header)]
-    first, layout = next(iter(headers.values())), frames[0].layout
-    odd = next((f for f in frames if not np.allclose(f.layout, layout, rtol=0, atol=1e-3)), None)
-    if odd is not None:
-        raise errors.DicomSeriesError(
-            f"The images in {path} do not form one stack.",
-            f"{odd} differs from {frames[0]} in orientation, pixel spacing or size.",
-            "Give a folder with one series of parallel slices (no localizers).",
-        )
-    row, column, (rows, columns) = layout[:3], layout[3:6], layout[8:].astype(int)
-    if not np.allclose([row @ row, column @ column, 1 + row @ column], 1, atol=1e-2):
-        raise _lost(path, "Its rows and columns are not at right angles.")
-    row = row / np.linalg.norm(row)
-    column = column - (column @ row) * row
-    column /= np.linalg.norm(column)
-    normal = np.cross(row, column)
-    step = _number(first, "SpacingBetweenSlices") or _number(first, "SliceThickness") or 1.0
-    if len(frames) > 1:
-        frames, step = _stack(frames, normal, path)
-    axes, spacing = np.stack([row, column, normal], axis=1), np.array([layout[7], layout[6], step])
-    affine = _to_ras(axes, spacing, frames[0].position, path)
-    _check_size((columns, rows, len(frames)), int(first.get("BitsAllocated", 16)) // 8, path)
-    pixels = {file: _pixels(file).reshape(-1, rows, columns) for file in headers}
-    voxels = np.stack([pixels[f.file][f.index] for f in frames]).transpose(2, 1, 0)
-    hints = {k: _plain(first.get(k)) for k in _HINTS if first.get(k) not in (None, "")}
-    facts = {"path": str(path), "format": "DICOM", "files": len(headers), "hints": hints}
-    return voxels, affine, _modality_of_dicom(first, path.name), facts
-
-
-def _pixels(file: Path) -> np.ndarray:
-    """(frames, rows, columns), rescaled to real-world values: integers where slope and intercept are."""
-    sitk = quiet_sitk()
-    try:
-        return sitk.GetArrayFromImage(sitk.ReadImage(str(file), imageIO="GDCMImageIO"))
-    except RuntimeError as error:
-        why = "Its pixels are incomplete, or compressed in an unknown way."
-        raise errors.ScanUnreadableError(f"{file} cannot be decoded.", why, _COPY) from error
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (int, float)):
-        return float(value)
-    return value if isinstance(value, str) else [str(v) for v in value]
-
-
-def _number(header: Dataset, keyword: str) -> float:
-    """A positive number from the header, or 0 where there is none."""
-    try:
-        return max(float(header.get(keyword) or 0), 0.0)
-    except (TypeError, ValueError):
-        return 0.0
+    if head["sform"] > 0 and head["qform"] <= 0 and not np.allclose(scale, spacing, rtol=0.01):
+        raise lost_geometry(path, f"pixdim says {_times(spacing)} mm, the sform {_times(scale)} mm.")
+    return head

@@ -57,7 +57,7 @@ def patched(path: Path, *changes: tuple[Any, ...], voxels: np.ndarray | None = N
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
 def test_values_dtype_and_affine_come_back(tmp_path: Path, dtype: str, suffix: str) -> None:
     tilt = np.eye(4)
-    tilt[:3, :3] = [[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]]
+    tilt[:3, :3] = np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]])
     for affine, code in ((LAS, "LAS"), (np.diag([-1.0, 1, 1, 1]) @ LAS, "RAS"), (tilt @ LAS, "LAS")):
         scan = read_scan(write(tmp_path / f"häd 1_FLAIR{suffix}", ramp(dtype=dtype), affine))
         assert scan.voxels.dtype == dtype
@@ -192,7 +192,7 @@ def test_absurd_sizes_are_refused_before_memory_is_asked_for(tmp_path: Path, mon
     head = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 200000 30000 40000\nencoding: raw\n\n"
     (tmp_path / "a.nrrd").write_text(head)
     refused(errors.ScanDimensionError, tmp_path / "a.nrrd", "2.4e+14 voxels")
-    refused(errors.ScanUnreadableError, patched(tmp_path / "a.nii", (42, "<3h", 32000, 32000, 32000)), "incomplete")
+    refused(errors.ScanDimensionError, patched(tmp_path / "a.nii", (42, "<3h", 32000, 32000, 32000)), "3.28e+13")
     monkeypatch.setattr(os, "sysconf", lambda name: 100)
     refused(errors.MemoryExhaustedError, write(tmp_path / "b.nii", np.zeros((30, 30, 30), np.int16)))
 
@@ -200,16 +200,10 @@ def test_absurd_sizes_are_refused_before_memory_is_asked_for(tmp_path: Path, mon
 def test_pixel_types(tmp_path: Path) -> None:
     import SimpleITK as sitk  # noqa: N813
 
-    for kind, suffix in (
-        (sitk.sitkVectorUInt8, ".nii.gz"),
-        (sitk.sitkVectorFloat32, ".nrrd"),
-        (sitk.sitkComplexFloat32, ".nii"),
+    vectors = [sitk.Image([4, 5, 6], kind, 3) for kind in (sitk.sitkVectorUInt8, sitk.sitkVectorFloat32)]
+    for image, suffix in zip(
+        [*vectors, sitk.Image([4, 5, 6], sitk.sitkComplexFloat32)], (".nii.gz", ".nrrd", ".nii"), strict=True
     ):
-        image = (
-            sitk.Image([4, 5, 6], kind, 3)
-            if "Vector" in sitk.GetPixelIDValueAsString(kind)
-            else sitk.Image([4, 5, 6], kind)
-        )
         sitk.WriteImage(image, str(tmp_path / f"a{suffix}"))
         refused(errors.ScanPixelTypeError, tmp_path / f"a{suffix}")
     refused(errors.ScanPixelTypeError, patched(tmp_path / "rgb.nii", (70, "<2h", 128, 8)))
@@ -279,7 +273,6 @@ def test_metaimage_geometry_that_is_none(tmp_path: Path, spacing: str, axes: str
 
 def test_a_mask_in_any_order_of_axes(tmp_path: Path, head_phantom: Scan) -> None:
     mask = head_phantom.voxels > 600
-    centre = np.eye(4)
     for order in ((0, 1, 2), (2, 0, 1), (1, 0, 2)):
         for flips in ((False, False, False), (True, False, True)):
             stored, affine = mask.astype(np.float32).transpose(order), head_phantom.affine[:, [*order, 3]].copy()
@@ -292,7 +285,6 @@ def test_a_mask_in_any_order_of_axes(tmp_path: Path, head_phantom: Scan) -> None
             assert found.dtype == bool
             assert np.array_equal(found, mask)
             assert found.flags.c_contiguous
-    assert centre.trace() == 4
 
 
 def test_masks_that_are_refused(tmp_path: Path, head_phantom: Scan) -> None:
@@ -439,6 +431,16 @@ def test_rescale(tmp_path: Path, slope: float, intercept: float, kind: str) -> N
     np.testing.assert_allclose(scan.voxels, voxels * slope + intercept)
 
 
+def test_compressed_dicom(tmp_path: Path) -> None:
+    from pydicom import dcmread
+    from pydicom.uid import RLELossless
+
+    data = dcmread(dicom(tmp_path / "one", ramp((64, 60))))
+    data.compress(RLELossless)
+    data.save_as(tmp_path / "one")
+    assert np.array_equal(read_scan(tmp_path / "one").voxels[:, :, 0], ramp((64, 60)).T)
+
+
 def test_slopes_that_differ_between_slices(tmp_path: Path) -> None:
     voxels = series(tmp_path / "s")
     dicom(tmp_path / "s" / "07", voxels[:, :, 1].T.copy(), 4.0, RescaleSlope="0.25", RescaleIntercept="0")
@@ -449,10 +451,10 @@ def test_slopes_that_differ_between_slices(tmp_path: Path) -> None:
 def test_dicom_folders_that_are_refused(tmp_path: Path) -> None:
     image = ramp((5, 6))
     cases: list[tuple[str, type[errors.BrainDiffusionError], str, dict[str, Any]]] = [
-        ("two series", errors.DicomSeriesError, "AX T1: 1 files, UID ...5.6", {"SeriesInstanceUID": "1.5.6", "SeriesDescription": "AX T1"}),
+        ("two series", errors.DicomSeriesError, "T1: 1 files", {"SeriesInstanceUID": "1.5", "SeriesDescription": "T1"}),
         ("gap", errors.DicomSeriesError, "After slice 5", {"z": 24.0}),
         ("duplicate", errors.DicomSeriesError, "share a position", {"z": 16.0}),
-        ("orientation", errors.DicomSeriesError, "orientation", {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "z": 20.0}),
+        ("turned", errors.DicomSeriesError, "orientation", {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}),
         ("slant", errors.ScanGeometryError, "slant", {"ImagePositionPatient": [14, 8, 46]}),
         ("colour", errors.ScanPixelTypeError, "RGB", {"PhotometricInterpretation": "RGB"}),
         ("mosaic", errors.DicomSeriesError, "mosaic", {"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}),
@@ -470,13 +472,12 @@ def test_dicom_folders_that_are_refused(tmp_path: Path) -> None:
     assert "odd" in uneven.why
 
 
-@pytest.mark.parametrize("keep", [0.3, 0.5, 0.97])
+@pytest.mark.parametrize("keep", [0.0, 0.25, 0.3, 0.5, 0.7, 0.97])
 def test_damaged_dicom(tmp_path: Path, keep: float) -> None:
     series(tmp_path / "s")
     whole = (tmp_path / "s" / "00").read_bytes()
     (tmp_path / "s" / "00").write_bytes(whole[: int(keep * len(whole))])
-    with pytest.raises(errors.InputError):
-        read_scan(tmp_path / "s")
+    refused(errors.ScanUnreadableError, tmp_path / "s")
 
 
 @pytest.mark.parametrize(
@@ -487,13 +488,14 @@ def test_damaged_dicom(tmp_path: Path, keep: float) -> None:
         ({"SeriesDescription": "AX T1", "ContrastBolusAgent": "None"}, "T1"),
         ({"SeriesDescription": "", "ProtocolName": "T2 TSE"}, "T2"),
         ({"SeriesDescription": "FLAIR", "Modality": "CT"}, "CT"),
-        ({"SeriesDescription": "", "ScanningSequence": ["SE", "IR"], "RepetitionTime": 9000, "InversionTime": 2500}, "FLAIR"),
-        ({"SeriesDescription": "", "ScanningSequence": "SE", "RepetitionTime": 4000}, "T2"),
-        ({"SeriesDescription": "", "ScanningSequence": "EP", "RepetitionTime": 4000}, None),
+        ({"ScanningSequence": ["SE", "IR"], "RepetitionTime": 9000, "InversionTime": 2500}, "FLAIR"),
+        ({"ScanningSequence": "SE", "RepetitionTime": 4000}, "T2"),
+        ({"ScanningSequence": "EP", "RepetitionTime": 4000}, None),
         ({"SeriesDescription": "Localizer"}, None),
     ],
 )  # fmt: skip
 def test_modality_from_dicom(tmp_path: Path, tags: dict[str, Any], modality: str | None) -> None:
+    tags = {"SeriesDescription": ""} | tags
     assert read_scan(dicom(tmp_path / "one", ramp((5, 6)), **tags)).modality == modality
 
 

@@ -64,7 +64,6 @@ def test_ddpm_mean_equals_its_eps_form(level: int) -> None:
     a, b = SCHEDULE.signal(level), SCHEDULE.signal(level - 1)
     alpha = a / b
     expected = (x - (1 - alpha) / math.sqrt(1 - a) * eps) / math.sqrt(alpha)
-    # at level 999 the clean estimate is 157 times the state: rounding grows with it
     assert largest(ddpm_move(x, x0, torch.zeros_like(x), level, level - 1, SCHEDULE) - expected) < 1e-12
 
 

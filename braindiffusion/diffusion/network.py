@@ -73,7 +73,8 @@ class Autoencoder(nn.Module):
         )  # fmt: skip
         self.decoder = nn.Sequential(
             nn.Conv2d(latent, w1, 3, 1, 1), _ResidualBlock(w1, w1), nn.Upsample(scale_factor=2), _ResidualBlock(w1, w1),
-            nn.Upsample(scale_factor=2), _ResidualBlock(w1, w0), _ResidualBlock(w0, w0), nn.Conv2d(w0, channels, 3, 1, 1),
+            nn.Upsample(scale_factor=2), _ResidualBlock(w1, w0), _ResidualBlock(w0, w0),
+            nn.Conv2d(w0, channels, 3, 1, 1),
         )  # fmt: skip
 
     def encode(self, x: Tensor) -> Tensor:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY
 from braindiffusion.anomaly import anomaly_map, lesion_map
 from braindiffusion.device import choose_device
 from braindiffusion.errors import PackError, SettingsError
-from braindiffusion.evaluation.overlap import Counts, count, summary
+from braindiffusion.evaluation.overlap import count, summary
+from braindiffusion.evaluation.tables import Report, Tally, facts_of, markdown
 from braindiffusion.heal import (
     Event,
     HealSettings,
@@ -28,6 +26,7 @@ from braindiffusion.heal import (
 )
 from braindiffusion.masks import smooth
 from braindiffusion.models.registry import LoadedModel, load_model
+from braindiffusion.provenance import plain
 from braindiffusion.slices import SliceStack
 from braindiffusion.training.packs import Pack
 
@@ -99,64 +98,9 @@ def tune_bright(pack: Pack, size: int, device: str) -> float:
     return float(levels[mean.argmax()])
 
 
-@dataclass
-class Report:
-    """Numbers and their table; the slices they come from."""
-
-    facts: dict[str, Any]
-    markdown: str
-    rows: list[dict[str, Any]]
-    gallery: list[dict[str, np.ndarray]] = field(default_factory=list)
-
-    def write_slices(self, path: Path) -> None:
-        """One CSV row per measured slice and method."""
-        with path.open("w", newline="") as handle:
-            writer = csv.DictWriter(handle, list(self.rows[0]))
-            writer.writeheader()
-            writer.writerows(self.rows)
-
-    def picture(self, path: Path) -> None:
-        """Some slices: original with drawn (green) and found (red) lesion, saliency, counterfactual, difference."""
-        from matplotlib.figure import Figure
-
-        n = max(1, len(self.gallery))
-        figure = Figure(figsize=(2 * n, 8.4), facecolor="black")
-        axes = figure.subplots(4, n, squeeze=False)
-        for a in axes.flat:
-            a.set_axis_off()
-        for j, item in enumerate(self.gallery):
-            axes[0, j].imshow(item["image"], cmap="gray", vmin=0, vmax=0.95)
-            for name, colour in (("drawn", "lime"), ("lesion", "red"), ("mask", "cyan")):
-                if item[name].any():
-                    axes[0, j].contour(item[name], [0.5], colors=colour, linewidths=0.6)
-            axes[1, j].imshow(item["saliency"], cmap="inferno", vmin=0, vmax=1)
-            axes[2, j].imshow(item["healed"], cmap="gray", vmin=0, vmax=0.95)
-            axes[3, j].imshow(item["healed"] - item["image"], cmap="RdBu_r", vmin=-0.4, vmax=0.4)
-        figure.suptitle(
-            f"{NOT_FOR_DIAGNOSIS}\ndrawn green, found red, mask cyan | saliency | COUNTERFACTUAL | difference",
-            color="yellow",
-            fontsize=8,
-        )
-        figure.subplots_adjust(0, 0, 1, 0.93, 0.02, 0.02)
-        figure.savefig(path, dpi=110, facecolor="black")
-
-
-@dataclass
-class _Tally:
-    counts: dict[str, list[Counts]] = field(default_factory=dict)
-    patients: list[str] = field(default_factory=list)
-    identity: list[float] = field(default_factory=list)
-    probability: list[float] = field(default_factory=list)
-    has_lesion: list[bool] = field(default_factory=list)
-    outside: float = 0.0
-    calls: int = 0
-    healed_slices: int = 0
-    seconds_saliency: float = 0.0
-    seconds_healing: float = 0.0
-
-
 def _heal_case(
-    case: Case, model: LoadedModel, settings: HealSettings, device: torch.device, threshold: float, least_mm2: float, tally: _Tally,
+    case: Case, model: LoadedModel, settings: HealSettings, device: torch.device,
+    threshold: float, least_mm2: float, tally: Tally,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     t0 = time.perf_counter()
     saliency, _ = find_saliency(case.stack, settings, case.wanted, device)
@@ -173,7 +117,10 @@ def _heal_case(
     outside = np.abs(mean - case.stack.images)[~mask & case.stack.brain]
     tally.outside = max(tally.outside, float(outside.max()) if outside.size else 0.0)
     tally.probability += saliency.probability[case.wanted].tolist()
-    return {"dif_fuse": lesion, "saliency": mask, "healed": mean, "map": saliency.maps}
+    percentile = model.card.get("operating_point", {}).get("saliency_percentile", settings.percentile)
+    alone = mask_of_saliency(saliency, case.stack, replace(settings, percentile=percentile), model.card)
+    alone &= case.wanted[:, None, None]
+    return {"dif_fuse": lesion, "saliency": alone, "mask": mask, "healed": mean, "map": saliency.maps}
 
 
 def evaluate(
@@ -207,7 +154,7 @@ def evaluate(
     bright_level = tune_bright(pack, size, str(device)) if has_val else float(tuned.get("bright", 0.7))
     part = pack.of_split(split)
     wanted = measured_rows(part, limit, lesion_slices_only)
-    tally = _Tally()
+    tally = Tally()
     rows: list[dict[str, Any]] = []
     gallery: list[dict[str, np.ndarray]] = []
     heal_wanted = "dif_fuse" in methods or "saliency" in methods
@@ -238,73 +185,21 @@ def evaluate(
             area = case.drawn.sum((1, 2)) * case.wanted
             best = int(area.argmax())
             on_grid = case.stack.placement.down(case.drawn[best : best + 1])[0] > 0.5
+            shown = {"lesion": "dif_fuse", "mask": "mask", "saliency": "map", "healed": "healed"}
             gallery.append(
-                {"image": case.stack.images[best], "drawn": on_grid, "lesion": extra["dif_fuse"][best], "mask": extra["saliency"][best],
-                 "saliency": extra["map"][best], "healed": extra["healed"][best]}
-            )  # fmt: skip
+                {"image": case.stack.images[best], "drawn": on_grid} | {k: extra[v][best] for k, v in shown.items()}
+            )
         finished += int(case.wanted.sum())
     patients = np.array(tally.patients)
     results = {name: summary(counts, patients, part.pitch_mm**2) for name, counts in tally.counts.items()}
-    facts = _facts(pack, split, settings, results, tally, threshold, bright_level, time.perf_counter() - started, model)
-    return Report(facts, _markdown(facts), rows, gallery)
-
-
-def _facts(
-    pack: Pack, split: str, settings: HealSettings, results: dict[str, Any], tally: _Tally, threshold: float,
-    bright_level: float, seconds: float, model: LoadedModel,
-) -> dict[str, Any]:  # fmt: skip
-    from braindiffusion.provenance import plain
-    from braindiffusion.training.tasks import auroc
-
-    measured = len(tally.patients)
-    label, probability = np.array(tally.has_lesion), np.array(tally.probability)
-    known = np.isfinite(probability) if len(probability) == len(label) else np.zeros(len(label), bool)
-    return plain(
+    facts = facts_of(results, tally) | plain(
         {
-            "use": RESEARCH_USE_ONLY, "modality": pack.modality, "split": split, "settings": replace(settings, threshold=threshold),
-            "model": {k: model.card.get(k) for k in ("name", "sha256")}, "bright_threshold": bright_level,
-            "definitions": {
-                "lesion_dice": "Dice of the lesion class on lesion slices (a miss counts 0): mean per patient, then over patients",
-                "interval": "95 % percentile bootstrap over patients, 5000 draws",
-                "two_class_dice": "mean of lesion and background Dice, over lesion slices",
-                "pooled_dice": "pixels of all lesion slices together",
-                "false_alarm_mm2": "predicted area per lesion-free slice",
-                "identity_error": "mean |x - healed| over the brain of lesion-free slices; the median brain is 0.45",
-            },
-            "results": results,
-            "slice_auroc": auroc(probability[known], label[known]) if known.any() else None,
-            "identity_error": float(np.mean(tally.identity)) if tally.identity else None,
-            "largest_change_outside_mask": tally.outside,
-            "calls_per_healed_slice": tally.calls / max(1, tally.healed_slices),
-            "slices_measured": measured, "slices_healed": tally.healed_slices,
-            "seconds_healing_per_slice": tally.seconds_healing / max(1, tally.healed_slices),
-            "seconds_saliency_per_slice": tally.seconds_saliency / max(1, measured), "seconds": seconds,
+            "modality": pack.modality,
+            "split": split,
+            "settings": replace(settings, threshold=threshold),
+            "model": {k: model.card.get(k) for k in ("name", "sha256", "operating_point")},
+            "bright_threshold": bright_level,
+            "seconds": time.perf_counter() - started,
         }
-    )  # fmt: skip
-
-
-def _markdown(facts: dict[str, Any]) -> str:
-    first = next(iter(facts["results"].values()))
-    lines = [
-        f"{facts['modality']}, split **{facts['split']}**: {first['lesion_slices']} lesion slices of {first['patients']} patients, "
-        f"{first['lesion_free_slices']} lesion-free slices; model {facts['model']['name']}.",
-        "",
-        "| method | lesion Dice (95 % CI) | lesion IoU | slice-mean Dice | two-class Dice | pooled Dice | false alarm mm2 | false-alarm slices |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, r in facts["results"].items():
-        low, high = (float("nan") if v is None else v for v in r["lesion_dice_interval"])
-        lines.append(
-            f"| {name} | {r['lesion_dice']:.3f} ({low:.3f}-{high:.3f}) | {r['lesion_iou']:.3f} | {r['lesion_dice_slice_mean']:.3f} | "
-            f"{r['two_class_dice']:.3f} | {r['pooled_dice']:.3f} | {r['false_alarm_mm2']:.0f} | {100 * r['false_alarm_share']:.0f} % |"
-        )
-    lines += ["", *(f"- {k}: {v}" for k, v in facts["definitions"].items())]
-    identity = facts["identity_error"]
-    lines += [
-        f"- slice AUROC of the gate's classifier: {facts['slice_auroc'] if facts['slice_auroc'] is None else round(facts['slice_auroc'], 4)}; "
-        f"identity error: {identity if identity is None else round(identity, 5)}; largest change outside the mask: {facts['largest_change_outside_mask']:.2g}",
-        f"- {facts['calls_per_healed_slice']:.0f} network calls and {facts['seconds_healing_per_slice']:.2f} s per healed slice, "
-        f"{facts['seconds_saliency_per_slice']:.2f} s of saliency per slice",
-        "", RESEARCH_USE_ONLY, "",
-    ]  # fmt: skip
-    return "\n".join(lines)
+    )
+    return Report(facts, markdown(facts), rows, gallery)

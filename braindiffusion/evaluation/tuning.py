@@ -54,8 +54,8 @@ def sweep(
         if on_event:
             on_event(Event("saliency", len(found), len(set(part.patient.tolist()))))
         found.append((case, find_saliency(case.stack, replace(settings, gate=0.0), case.wanted, device)[0]))
-    done, total = 0, len(percentiles) * len(sigmas)
-    for percentile, sigma in product(percentiles, sigmas):
+    total = len(percentiles) * len(sigmas)
+    for done, (percentile, sigma) in enumerate(product(percentiles, sigmas)):
         if on_event:
             on_event(Event("evaluate", done, total))
         card = {"operating_point": {**model.card.get("operating_point", {}), "mask_sigma_px": sigma}}
@@ -85,7 +85,6 @@ def sweep(
                 "lesion_dice": patient_mean(np.array(values), patients),
                 "mask_alone_dice": patient_mean(np.array(alone), patients),
             }
-        done += 1
 
 
 def choose(pack: Pack, settings: HealSettings, rows: list[dict[str, Any]]) -> dict[str, Any]:

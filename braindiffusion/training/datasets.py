@@ -122,7 +122,7 @@ def brain_volumes_on_grid(folder: Path, size: int) -> GridData:
 
 
 def load_data(spec: dict[str, Any], folder: Path, cache: Path | None = None) -> GridData:
-    """The data a recipe names: ``kind`` is ``packs`` (with ``select`` all | lesion_free | lesion) or ``brain_volumes``."""
+    """The data a recipe names: ``kind`` ``packs`` (``select`` all | lesion_free | lesion) or ``brain_volumes``."""
     size = int(spec["grid"])
     if spec["kind"] == "brain_volumes":
         return brain_volumes_on_grid(folder / spec["folder"], size)

@@ -237,7 +237,8 @@ def train(
             facts["best"] = score
         record = {
             "iteration": iteration, "seconds": round(facts["seconds"], 1),
-            "train_loss": float(np.mean(running)) if running else float("nan"), **{f"val_{k}": v for k, v in numbers.items()},
+            "train_loss": float(np.mean(running)) if running else float("nan"),
+            **{f"val_{k}": v for k, v in numbers.items()},
         }  # fmt: skip
         running.clear()
         if rank == 0:

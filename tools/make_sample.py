@@ -1,0 +1,120 @@
+"""Make the shipped sample scan: a synthetic FLAIR drawn by our own healthy model, with a simulated lesion added.
+
+    python tools/make_sample.py --out Resources/Samples
+
+No patient's scan goes in. One slice is sampled from noise; its neighbours are made by noising the last one half-way
+and denoising it again with the same draws, a little smaller towards the top, so that anatomy drifts as it does from
+slice to slice. The lesion is a deformed ellipsoid, bright as FLAIR lesions are, with an oedema-like soft rim.
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from braindiffusion import NOT_FOR_DIAGNOSIS
+from braindiffusion.diffusion.network import EpsPredictor
+from braindiffusion.diffusion.schedule import CLEAN, Schedule
+from braindiffusion.diffusion.spacing import ascending_levels
+from braindiffusion.diffusion.steps import SharedNoise, add_noise, ddpm_move, predict_clean
+from braindiffusion.models.registry import load_model
+from braindiffusion.slices import BRAIN_LEVEL, FIELD_OF_VIEW_MM
+from braindiffusion.writing import OutputFolder
+
+THICKNESS_MM = 5.0
+
+
+def denoise(model: EpsPredictor, x: torch.Tensor, levels: list[int], noise: SharedNoise) -> torch.Tensor:
+    """Ancestral sampling from ``levels[0]`` to clean."""
+    for level, target in pairwise([*levels, CLEAN]):
+        clean, _ = predict_clean(x, model(x, level), level, model.schedule)
+        x = ddpm_move(x, clean, noise.at(level, x)[0], level, target, model.schedule)
+    return x.clamp(0, 1)
+
+
+def scaled(image: np.ndarray, factor: float) -> np.ndarray:
+    """Zoom about the centre, same size."""
+    centre = (np.array(image.shape) - 1) / 2
+    return ndimage.affine_transform(image, np.eye(2) / factor, centre - centre / factor, order=1)
+
+
+def healthy_stack(seed: int, below: int, above: int, drift: int = 330) -> np.ndarray:
+    """(S,H,W) float32 in [0,1]: a stack of slices that follow from one another."""
+    model = load_model("flair-healthy-128")
+    rows, columns = model.card["crop"]
+    predictor = EpsPredictor(model.network, Schedule(), prediction=model.card["prediction"])
+    generator = torch.Generator().manual_seed(seed)
+    noise = SharedNoise(generator, (1, rows, columns))
+    top = predictor.schedule.levels - 1
+    start = torch.randn((1, 1, rows, columns), generator=generator)
+    middle = denoise(predictor, start, ascending_levels(top, 100, "uniform")[::-1], noise)
+    levels = ascending_levels(drift, 40)[::-1]
+    fixed = torch.randn((1, 1, rows, columns), generator=generator)
+
+    def walk(count: int, factor: float) -> list[np.ndarray]:
+        out, x = [], middle
+        for _ in range(count):
+            moved = torch.from_numpy(scaled(x[0, 0].numpy(), factor)).float()[None, None]
+            x = denoise(predictor, add_noise(moved, fixed, drift, predictor.schedule), levels, noise)
+            out.append(x[0, 0].numpy())
+        return out
+
+    stack = np.stack([*walk(below, 0.995)[::-1], middle[0, 0].numpy(), *walk(above, 0.965)])
+    return np.stack([s * _body(s) for s in stack])
+
+
+def _body(image: np.ndarray) -> np.ndarray:
+    mask = ndimage.binary_fill_holes(ndimage.binary_opening(image > 0.08, iterations=2))
+    labels, _ = ndimage.label(mask)
+    return labels == np.bincount(labels.ravel())[1:].argmax() + 1
+
+
+def lesion_weight(
+    shape: tuple[int, ...], centre: tuple[float, ...], radii_mm: tuple[float, ...], pitch: float, seed: int
+) -> np.ndarray:
+    """(S,H,W) in [0,1]: a deformed ellipsoid with a soft rim."""
+    rng = np.random.default_rng(seed)
+    at = np.indices(shape).astype(float)
+    spacing = (THICKNESS_MM, pitch, pitch)
+    radius = np.sqrt(sum(((at[i] - centre[i]) * spacing[i] / radii_mm[i]) ** 2 for i in range(3)))
+    bumps = ndimage.gaussian_filter(rng.standard_normal(shape), (0.8, 3.5, 3.5))
+    return 1 / (1 + np.exp(-(1.0 - radius + 0.22 * bumps / bumps.std()) * 9))
+
+
+def main() -> None:
+    """Write ``SYNTHETIC_FLAIR_lesion.nii.gz`` and the truth beside it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=3)
+    args = parser.parse_args()
+    stack = healthy_stack(args.seed, below=5, above=8)
+    pitch = FIELD_OF_VIEW_MM / 128
+    s, h, w = stack.shape
+    weight = lesion_weight(stack.shape, (s * 0.5, h * 0.42, w * 0.32), (17.0, 15.0, 12.0), pitch, args.seed)
+    texture = ndimage.gaussian_filter(
+        np.random.default_rng(args.seed + 1).standard_normal(stack.shape), (0.5, 1.2, 1.2)
+    )
+    bright = 0.74 + 0.05 * texture / texture.std()
+    sick = stack * (1 - weight) + bright * weight * (stack > 0.05) + stack * weight * (stack <= 0.05)
+    # native grid: twice as fine in plane, with a scanner's grain
+    fine = np.stack([ndimage.zoom(x, 2, order=3) for x in sick])
+    rng = np.random.default_rng(args.seed + 2)
+    grain = ndimage.gaussian_filter(rng.standard_normal(fine.shape), (0, 0.6, 0.6))
+    noisy = np.where(fine > 0.03, fine + 0.014 * grain / grain.std(), 0.0)
+    voxels = np.clip(np.rint(noisy * 400 / BRAIN_LEVEL), 0, None).astype(np.int16).transpose(2, 1, 0)
+    truth = np.stack([ndimage.zoom(x, 2, order=1) for x in weight]).transpose(2, 1, 0) > 0.5
+    affine = np.diag([-pitch / 2, -pitch / 2, THICKNESS_MM, 1.0])
+    affine[:3, 3] = [w * pitch / 2, h * pitch / 2, -s * THICKNESS_MM / 2]
+    with OutputFolder(args.out) as out:
+        note = f"{NOT_FOR_DIAGNOSIS}: model-drawn FLAIR"
+        out.volume("SYNTHETIC_FLAIR_lesion", voxels, affine, description=note)
+        out.volume("SYNTHETIC_FLAIR_lesion_truth", (truth & (voxels > 0)).astype(np.uint8), affine, description=note)
+
+
+if __name__ == "__main__":
+    main()
