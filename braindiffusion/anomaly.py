@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
-from braindiffusion.masks import drop_small
+from braindiffusion.masks import drop_small, fill
 
-Variant = Literal["ours", "paper", "reference"]
+Variant = Literal["ours", "bright", "paper", "reference"]
 
 
 def grey_open_close(values: np.ndarray, size: int = 5) -> np.ndarray:
@@ -33,6 +33,7 @@ def anomaly_map(
     """(N,H,W) >= 0.
 
     * ``ours``: ``|x - xhat|``, lightly smoothed. Nothing thin is removed.
+    * ``bright``: ``max(x - xhat, 0)``, lightly smoothed: what is brighter than the healthy estimate (FLAIR lesions).
     * ``paper``: ``|x - xhat|``, opening and closing 5 x 5.
     * ``reference``: as published in code, ``|xhat - DDIM reconstruction|`` over its own maximum in 8 bit, one more
       erosion, opening and closing. For reproduction only: its scale is relative to each slice.
@@ -47,7 +48,8 @@ def anomaly_map(
         top = d.max(axis=(1, 2), keepdims=True)
         grey = np.floor(np.divide(d, top, out=np.zeros_like(d), where=top > 0) * 255)
         return grey_open_close(ndimage.grey_erosion(grey, size=(1, 5, 5))) / 255.0
-    d = np.abs(original.astype(np.float32) - healed.astype(np.float32))
+    d = original.astype(np.float32) - healed.astype(np.float32)
+    d = np.maximum(d, 0.0) if variant == "bright" else np.abs(d)
     if variant == "paper":
         return grey_open_close(d)
     return ndimage.gaussian_filter(d, (0, smoothing_px, smoothing_px))
@@ -62,7 +64,7 @@ def lesion_map(
     opening_mm: float = 0.0,
     least_mm2: float = 0.0,
 ) -> np.ndarray:
-    """(N,H,W) bool: anomaly above an absolute threshold inside the mask, without specks.
+    """(N,H,W) bool: anomaly above an absolute threshold inside the mask, holes filled, without specks.
 
     Args:
         anomaly: (N,H,W), see :func:`anomaly_map`.
@@ -71,7 +73,7 @@ def lesion_map(
         opening_mm: radius of a binary opening and closing.
         least_mm2: smallest component kept.
     """
-    out = (anomaly > threshold) & mask
+    out = fill((anomaly > threshold) & mask) & mask
     if opening_mm >= pitch_mm:
         radius = int(opening_mm // pitch_mm)
         y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]

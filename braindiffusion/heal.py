@@ -18,7 +18,7 @@ from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.errors import EmptyMaskError, ModalityError, SettingsError, SliceRangeError
 from braindiffusion.healing.dif_fuse import Step
 from braindiffusion.healing.registry import METHODS
-from braindiffusion.masks import KERNEL_SIGMA, Order, Over, dilate, percentile_mask
+from braindiffusion.masks import KERNEL_SIGMA, Order, Over, dilate, grown_mask, percentile_mask
 from braindiffusion.models.registry import LoadedModel, load_model
 from braindiffusion.provenance import model_facts, record
 from braindiffusion.saliency.registry import SaliencyModels, lesion_probability, saliency_of
@@ -53,7 +53,8 @@ OnEvent = Callable[[Event], None]
 class HealSettings:
     """Everything that decides a healing, besides scan and mask.
 
-    ``None`` takes the value tuned on validation data and kept in the model's card.
+    ``None`` takes the value tuned on validation data and kept in the model's card. ``mask_rule`` is ``percentile``
+    (the paper) or ``grown`` (see :func:`~braindiffusion.masks.grown_mask`; the default where the card has a level).
     """
 
     method: str = "dif_fuse"
@@ -65,6 +66,7 @@ class HealSettings:
     index_mode: str = "ours"
     variance: str = "small"
     percentile: float | None = None
+    mask_rule: str | None = None
     mask_order: Order = "paper"
     percentile_over: Over = "brain"
     margin_mm: float | None = None
@@ -222,17 +224,29 @@ def window_of(brain: np.ndarray, crop: list[int] | None) -> tuple[slice, slice, 
 
 
 def mask_of_saliency(saliency: Saliency, stack: SliceStack, settings: HealSettings, card: dict[str, Any]) -> np.ndarray:
-    """(S,H,W) bool: where the saliency passes its percentile, grown by the margin, inside the brain."""
+    """(S,H,W) bool: where the saliency passes its percentile, completed by ``mask_rule``, with its margin, in the brain.
+
+    Raises:
+        SettingsError: ``grown`` with a model whose card has no grey level to grow at.
+    """
     tuned = card.get("operating_point", {})
-    margin = settings.margin_mm if settings.margin_mm is not None else float(tuned.get("margin_mm", 0.0))
+    rule = settings.mask_rule or ("grown" if "grow_level" in tuned else "percentile")
+    own = tuned if rule == "grown" else {}  # tuned values belong to the tuned rule
     mask = percentile_mask(
         saliency.maps,
-        settings.percentile if settings.percentile is not None else float(tuned.get("percentile", 90.0)),
+        settings.percentile if settings.percentile is not None else float(own.get("percentile", 90.0)),
         order=settings.mask_order,
         over=settings.percentile_over,
         brain=stack.brain,
-        sigma=float(tuned.get("mask_sigma_px", KERNEL_SIGMA)),
+        sigma=float(own.get("mask_sigma_px", KERNEL_SIGMA)),
     )
+    if rule == "grown":
+        if "grow_level" not in tuned:
+            raise SettingsError(
+                "This model cannot grow a mask.", "Its card has no grow_level.", "Use --mask-rule percentile."
+            )
+        mask = grown_mask(mask, stack.images, stack.brain, float(tuned["grow_level"]))
+    margin = settings.margin_mm if settings.margin_mm is not None else float(own.get("margin_mm", 0.0))
     return dilate(mask, margin, stack.placement.model_pitch) & stack.brain
 
 

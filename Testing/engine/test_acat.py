@@ -150,7 +150,9 @@ def test_each_slice_peaks_at_1(models: SaliencyModels, x: Tensor) -> None:
 
 def test_the_autoencoders_own_error_does_not_show(models: SaliencyModels, x: Tensor) -> None:
     """With a classifier of no opinion the latent stays, and so does the map, however bad the reconstruction."""
-    blind = SimpleNamespace(autoencoder=models.autoencoder, classifier=lambda image: 0.0 * image.sum((1, 2, 3))[:, None].expand(-1, 2))
+    blind = SimpleNamespace(
+        autoencoder=models.autoencoder, classifier=lambda image: 0.0 * image.sum((1, 2, 3))[:, None].expand(-1, 2)
+    )
     assert float((models.autoencoder(x) - x).abs().mean()) > 0.1
     assert torch.equal(small_acat(x, blind), torch.zeros_like(x))
 

@@ -94,9 +94,7 @@ def test_a_given_mask_spares_the_network(head_phantom: Scan, monkeypatch: pytest
 # a stripped scan
 
 
-def test_a_stripped_brain_is_recognised_without_a_network(
-    stripped: Scan, truth: np.ndarray, no_network: None
-) -> None:
+def test_a_stripped_brain_is_recognised_without_a_network(stripped: Scan, truth: np.ndarray, no_network: None) -> None:
     found, origin = find_brain(stripped)
     assert origin == "stripped"
     assert dice(found, truth) > 0.99
@@ -158,9 +156,7 @@ def test_the_network_does_not_mind_the_axes(head_phantom: Scan) -> None:
     turned[:3, 3] += turned[:3, 0] * (head_phantom.voxels.shape[2] - 1)
     turned[:3, 0] *= -1
     other = Scan(head_phantom.voxels.transpose(2, 0, 1)[::-1].copy(), turned, "FLAIR")
-    np.testing.assert_array_equal(
-        network_brain(other)[::-1].transpose(1, 2, 0), network_brain(head_phantom)
-    )
+    np.testing.assert_array_equal(network_brain(other)[::-1].transpose(1, 2, 0), network_brain(head_phantom))
 
 
 @needs_network

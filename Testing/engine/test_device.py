@@ -82,7 +82,9 @@ def test_memory_running_out_without_a_word_is_an_error_all_the_same(error: BaseE
         in_batches(ROWS, 1, Machine(0, error))
 
 
-@pytest.mark.parametrize("error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("no"), OSError()])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("no"), OSError()]
+)
 def test_any_other_error_is_passed_on(error: Exception) -> None:
     machine = Machine(0, error)
     with pytest.raises(type(error)) as caught:

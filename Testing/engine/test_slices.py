@@ -110,7 +110,9 @@ def test_rows_of_an_area_mean_sum_to_1_inside(n: int, pitch: float, m: int, targ
 
 
 @given(st.integers(4, 60), st.floats(1.0, 6.0), st.integers(3, 40), st.floats(0.3, 0.99), st.floats(-3, 3))
-def test_rows_of_a_linear_interpolation_sum_to_1_inside(n: int, pitch: float, m: int, target: float, off: float) -> None:
+def test_rows_of_a_linear_interpolation_sum_to_1_inside(
+    n: int, pitch: float, m: int, target: float, off: float
+) -> None:
     centre = (n - 1) / 2 * pitch + off
     at = centre + (np.arange(m) - (m - 1) / 2) * target
     inside = (at > 0) & (at < (n - 1) * pitch)
@@ -490,7 +492,7 @@ def test_a_wider_seam_reaches_further() -> None:
 
 def test_the_seam_has_no_step() -> None:
     """From the core outwards the mean change falls over several voxels, not at once."""
-    scan, back, core = edited(0.3, seam_mm=6.0)
+    scan, back, _ = edited(0.3, seam_mm=6.0)
     change = (back.voxels.astype(float) - scan.voxels)[:, :, 1]
     profile = change[50:70].mean(0)  # along the rows, averaged across the square
     assert np.abs(np.diff(profile)).max() < 0.6 * profile.max()

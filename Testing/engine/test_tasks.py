@@ -1,0 +1,263 @@
+"""What recipes train: losses that a perfect network brings to zero, and augmentation that keeps pairs together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from braindiffusion.diffusion.network import Autoencoder, Classifier
+from braindiffusion.diffusion.schedule import Schedule
+from braindiffusion.training import augment as aug
+from braindiffusion.training.tasks import (
+    TASKS,
+    auroc,
+    autoencoder_loss,
+    brain_mask_loss,
+    classifier_loss,
+    denoiser_loss,
+    draw_levels,
+)
+
+SCHEDULE = Schedule()
+
+
+def g(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def batch(n: int = 6, side: int = 32) -> dict[str, Tensor]:
+    y, x = torch.meshgrid(*(torch.linspace(-1, 1, side),) * 2, indexing="ij")
+    brain = ((x / 0.6) ** 2 + (y / 0.8) ** 2 < 1).float().expand(n, 1, side, side)
+    image = brain * (0.3 + 0.3 * torch.rand((n, 1, side, side), generator=g(9)))
+    return {"image": image, "brain": brain, "lesion": torch.zeros_like(brain), "label": torch.arange(n) % 2}
+
+
+class Answers(nn.Module):
+    """A network that is a function."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.function(*inputs)
+
+
+def signal(level: Tensor) -> Tensor:
+    return torch.from_numpy(SCHEDULE.abar[level.numpy()]).float().view(-1, 1, 1, 1)
+
+
+# the denoiser
+
+
+@pytest.mark.parametrize(
+    ("prediction", "perfect"),
+    [
+        ("eps", lambda x, level: x / (1 - signal(level)).sqrt()),
+        ("v", lambda x, level: x * (signal(level) / (1 - signal(level))).sqrt()),
+    ],
+)
+def test_a_perfect_denoiser_has_no_loss(prediction: str, perfect) -> None:
+    """Of black images the noisy state is the noise itself, up to its scale."""
+    black = {**batch(), "image": torch.zeros(6, 1, 32, 32)}
+    assert float(denoiser_loss(Answers(perfect), black, g(), {"prediction": prediction})) < 1e-6
+
+
+def test_a_denoiser_that_predicts_nothing_has_the_loss_of_the_noise() -> None:
+    blind = Answers(lambda x, level: torch.zeros_like(x))
+    assert float(denoiser_loss(blind, batch(32), g(), {})) == pytest.approx(1.0, abs=0.03)
+
+
+def test_the_velocity_is_that_of_salimans_and_ho() -> None:
+    """From x and v both noise and image come back; a network that answers 0 leaves v itself as the loss."""
+    white = {**batch(64), "image": torch.ones(64, 1, 32, 32)}
+    seen: dict[str, Tensor] = {}
+
+    def listen(x: Tensor, level: Tensor) -> Tensor:
+        seen.update(x=x, level=level)
+        return torch.zeros_like(x)
+
+    loss = denoiser_loss(Answers(listen), white, g(), {"prediction": "v"}, training=False)
+    a = signal(seen["level"])
+    noise = (seen["x"] - a.sqrt()) / (1 - a).sqrt()
+    assert float(loss) == pytest.approx(float((a.sqrt() * noise - (1 - a).sqrt()).square().mean()), rel=1e-3)
+
+
+def test_low_levels_can_be_drawn_more_often() -> None:
+    levels = draw_levels(20000, g(), SCHEDULE, low_share=0.7, low_below=560)
+    assert float((levels < 560).float().mean()) == pytest.approx(0.7 + 0.3 * 0.56, abs=0.01)
+
+
+def test_every_level_can_be_drawn() -> None:
+    levels = draw_levels(20000, g(), SCHEDULE, low_share=0.0, low_below=600)
+    assert (int(levels.min()), int(levels.max())) == (0, 999)
+
+
+# the others
+
+
+def test_a_perfect_autoencoder_has_no_loss() -> None:
+    assert float(autoencoder_loss(Answers(lambda x: x), batch(), g(), {})) == 0.0
+
+
+def test_classes_can_be_weighted() -> None:
+    """A network without an opinion pays log 2 however classes are weighted; one that is sure pays for its errors."""
+    settings = {"class_weight": [0.9, 0.1]}
+    blind = Answers(lambda x: torch.zeros(len(x), 2))
+    assert float(classifier_loss(blind, batch(), g(), settings)) == pytest.approx(np.log(2), abs=1e-6)
+    healthy, sick = (
+        float(classifier_loss(Answers(lambda x, t=t: torch.tensor(t).expand(len(x), 2)), batch(), g(), settings))
+        for t in ([5.0, 0.0], [0.0, 5.0])
+    )
+    assert healthy < 0.2 * sick
+
+
+def test_labels_are_smoothed_in_training_only() -> None:
+    sure = Answers(lambda x: torch.stack([-9.0 * (2 * b - 1), 9.0 * (2 * b - 1)], 1))
+    b = (batch()["label"]).float()
+    settings = {"label_smoothing": 0.1}
+    assert float(classifier_loss(sure, batch(), g(), settings, training=False)) < 1e-6
+    assert float(classifier_loss(sure, batch(), g(), settings)) > 0.1
+
+
+def test_a_perfect_brain_mask_has_almost_no_loss() -> None:
+    data = batch()
+    perfect = Answers(lambda x: 50.0 * (2 * data["brain"] - 1))
+    assert float(brain_mask_loss(perfect, data, g(), {}, training=False)) < 1e-5
+
+
+def test_an_inverted_brain_mask_has_a_large_loss() -> None:
+    data = batch()
+    wrong = Answers(lambda x: -50.0 * (2 * data["brain"] - 1))
+    assert float(brain_mask_loss(wrong, data, g(), {}, training=False)) > 1.5
+
+
+NETWORKS = {
+    "denoiser": lambda: Answers(lambda x, level: 0.1 * x),
+    "autoencoder": lambda: Autoencoder(widths=(4, 8), latent=4),
+    "classifier": lambda: Classifier(widths=(4, 8)).eval(),
+    "brain_mask": lambda: Answers(lambda x: 4 * x - 1),
+}
+
+
+def test_every_task_is_tested_here() -> None:
+    assert set(NETWORKS) == set(TASKS)
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+@pytest.mark.parametrize("training", [True, False])
+def test_a_loss_is_a_function_of_its_generator(name: str, training: bool) -> None:
+    network = NETWORKS[name]()
+    before = torch.get_rng_state()
+    first, again = (TASKS[name].loss(network, batch(), g(4), {}, training=training).detach() for _ in range(2))
+    assert first == again
+    assert first.isfinite()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_training_augments_and_validation_does_not(name: str) -> None:
+    """Without augmentation the images reach the network as they are (the denoiser's with noise)."""
+    seen: list[Tensor] = []
+
+    def listen(x: Tensor, *_: Tensor) -> Tensor:
+        seen.append(x)
+        return torch.zeros(len(x), 2) if name == "classifier" else torch.zeros_like(x)
+
+    for training in (False, True):
+        TASKS[name].loss(Answers(listen), batch(), g(), {}, training=training)
+    assert not torch.equal(seen[0], seen[1])
+    if name != "denoiser":
+        assert torch.equal(seen[0], batch()["image"])
+
+
+# numbers
+
+
+def test_auroc_of_a_perfect_and_of_a_reversed_score() -> None:
+    label = np.array([0, 0, 1, 1])
+    assert auroc(np.array([1.0, 2, 3, 4]), label) == 1.0
+    assert auroc(np.array([4.0, 3, 2, 1]), label) == 0.0
+
+
+def test_auroc_counts_pairs() -> None:
+    assert auroc(np.array([1.0, 3, 2, 4]), np.array([0, 0, 1, 1])) == 0.75
+
+
+def test_auroc_halves_ties() -> None:
+    assert auroc(np.array([1.0, 1.0]), np.array([0, 1])) == 0.5
+
+
+@pytest.mark.parametrize("label", [[0, 0], [1, 1]])
+def test_auroc_needs_both_classes(label: list[int]) -> None:
+    assert np.isnan(auroc(np.array([1.0, 2.0]), np.array(label)))
+
+
+# augmentation
+
+
+def test_geometry_moves_pairs_together() -> None:
+    x = batch()["image"]
+    a, b = aug.geometry([x, 2 * x], g(), rotate=20.0, scale=0.2, shift=0.1)
+    torch.testing.assert_close(2 * a, b)
+    assert not torch.equal(a, x)
+
+
+def test_geometry_of_nothing_is_the_identity() -> None:
+    x = batch()["image"]
+    (same,) = aug.geometry([x], g(), rotate=0.0, scale=0.0, shift=0.0, flip=False)
+    torch.testing.assert_close(same, x, atol=1e-5, rtol=0)
+
+
+def test_geometry_flips_left_and_right_only() -> None:
+    x = torch.rand((32, 1, 16, 16), generator=g(1))
+    (flipped,) = aug.geometry([x], g(), rotate=0.0, scale=0.0, shift=0.0)
+    same = (flipped - x).abs().amax((1, 2, 3)) < 1e-4
+    mirrored = (flipped - x.flip(-1)).abs().amax((1, 2, 3)) < 1e-4
+    assert (same | mirrored).all()
+    assert 0 < int(mirrored.sum()) < 32
+
+
+def test_a_shift_moves_by_its_fraction_of_the_side_at_most() -> None:
+    x = torch.zeros(64, 1, 33, 33)
+    x[..., 16, 16] = 1.0
+    (moved,) = aug.geometry([x], g(), rotate=0.0, scale=0.0, shift=0.1, flip=False)
+    at = torch.stack([moved.sum((1, 2)) @ torch.arange(33.0), moved.sum((1, 3)) @ torch.arange(33.0)]) / moved.sum()
+    assert 1.0 < float((at * 64 - 16).abs().max()) < 0.1 * 33 + 0.5
+
+
+@pytest.mark.parametrize("change", [aug.mild_intensity, aug.random_contrast])
+def test_grey_values_stay_in_range(change) -> None:
+    x = change(batch()["image"], g())
+    assert 0.0 <= float(x.min()) <= float(x.max()) <= 1.0
+
+
+def test_air_stays_black_under_mild_changes() -> None:
+    data = batch()
+    assert not aug.mild_intensity(data["image"], g())[data["brain"] == 0].any()
+
+
+def test_contrast_is_a_function_of_the_grey_value() -> None:
+    x = torch.tensor([0.2, 0.7, 0.2, 0.7]).view(1, 1, 2, 2)
+    y = aug.random_contrast(x, g()).flatten()
+    assert (y[0], y[1]) == (y[2], y[3])
+
+
+@pytest.mark.parametrize("change", [aug.mild_intensity, aug.random_contrast, aug.bias_field, aug.rough_resolution])
+def test_augmentation_keeps_shapes_and_draws_from_its_generator(change) -> None:
+    x = batch()["image"]
+    before = torch.get_rng_state()
+    first = change(x, g(2))
+    assert first.shape == x.shape
+    assert torch.equal(first, change(x, g(2)))
+    assert not torch.equal(first, change(x, g(3)))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_blobs_lie_in_the_brain() -> None:
+    data = batch()
+    spots = aug.blobs(data["brain"], g())
+    assert 0.0 <= float(spots.min()) <= float(spots.max()) <= 1.0
+    assert not spots[data["brain"] == 0].any()
