@@ -38,6 +38,10 @@ class SaliencyMethod(str, Enum):
     acat, gradient = "acat", "gradient"
 
 
+class MaskRule(str, Enum):
+    percentile, grown = "percentile", "grown"
+
+
 class Split(str, Enum):
     train, val, test, all = "train", "val", "test", "all"
 
@@ -204,8 +208,12 @@ def heal(
             min=0, max=100, help="Saliency above it, over a slice's brain, is healed.  [default: the card's, or 90]"
         ),
     ] = None,
+    mask_rule: Annotated[
+        MaskRule | None,
+        typer.Option(help="percentile: the paper; grown: to the whole lesion.  [default: grown for FLAIR models]"),
+    ] = None,
     margin_mm: Annotated[
-        float | None, typer.Option(help="Grow the mask.  [default: 2 for drawn masks and boxes]")
+        float | None, typer.Option(help="Widen the mask.  [default: 2 for drawn masks and boxes, else the card's]")
     ] = None,
     samples: Annotated[
         int, typer.Option(min=1, max=64, help="Independent draws; more than one adds deviation and agreement maps.")
@@ -241,7 +249,8 @@ def heal(
 
         settings = HealSettings(
             method=method, model=model, saliency=saliency.value if saliency else "acat", fusion=fusion.value,
-            noise_level=noise_level, steps=step_count, percentile=percentile, margin_mm=margin_mm, samples=samples,
+            noise_level=noise_level, steps=step_count, percentile=percentile,
+            mask_rule=mask_rule.value if mask_rule else None, margin_mm=margin_mm, samples=samples,
             slices=slice_range, seed=seed, device=device, force=force,
         )  # fmt: skip
         heal_and_write(volume, settings, drawn, own_brain, out, file_format, progress)
@@ -332,6 +341,7 @@ def evaluate_healing(
     steps: Annotated[str, typer.Option()] = "25",
     fusion: Annotated[Fusion, typer.Option()] = Fusion.cached,
     percentile: Annotated[float | None, typer.Option(min=0, max=100)] = None,
+    mask_rule: Annotated[MaskRule | None, typer.Option()] = None,
     saliency: Annotated[SaliencyMethod, typer.Option()] = SaliencyMethod.acat,
     lesion_slices_only: Annotated[
         bool, typer.Option("--lesion-slices-only", help="Skip lesion-free slices (no false alarms measured).")
@@ -353,7 +363,7 @@ def evaluate_healing(
         check_writable(out)
         settings = HealSettings(
             model=model, steps=step_count, fusion=fusion.value, percentile=percentile,
-            saliency=saliency.value, seed=seed, device=device, force=True,
+            mask_rule=mask_rule.value if mask_rule else None, saliency=saliency.value, seed=seed, device=device, force=True,
         )  # fmt: skip
         with reporter(progress.value) as tell:
             report = evaluate(
@@ -386,7 +396,7 @@ def evaluate_tune(
         import csv
         import json
 
-        from braindiffusion.evaluation.tuning import choose, sweep
+        from braindiffusion.evaluation.tuning import tune
         from braindiffusion.heal import HealSettings
         from braindiffusion.models.registry import update_card
         from braindiffusion.progress import reporter
@@ -397,8 +407,7 @@ def evaluate_tune(
         check_writable(out)
         settings = HealSettings(model=model, steps=step_count, saliency=saliency.value, device=device, force=True)
         with reporter(progress.value) as tell:
-            rows = list(sweep(pack, settings, limit=limit, on_event=tell))
-        point = choose(pack, settings, rows)
+            point, rows = tune(pack, settings, limit, tell)
         with OutputFolder(out) as folder:
             with folder.file("sweep.csv").open("w", newline="") as handle:
                 writer = csv.DictWriter(handle, list(rows[0]))

@@ -72,7 +72,7 @@ class HealSettings:
     margin_mm: float | None = None
     gate: float | None = None
     threshold: float | None = None
-    anomaly: str = "ours"
+    anomaly: str | None = None
     samples: int = 1
     slices: tuple[int | None, int | None] | None = None
     seed: int = 0
@@ -224,7 +224,7 @@ def window_of(brain: np.ndarray, crop: list[int] | None) -> tuple[slice, slice, 
 
 
 def mask_of_saliency(saliency: Saliency, stack: SliceStack, settings: HealSettings, card: dict[str, Any]) -> np.ndarray:
-    """(S,H,W) bool: where the saliency passes its percentile, completed by ``mask_rule``, with its margin, in the brain.
+    """(S,H,W) bool: where the saliency passes its percentile, completed by ``mask_rule``, in the brain.
 
     Raises:
         SettingsError: ``grown`` with a model whose card has no grey level to grow at.
@@ -379,11 +379,13 @@ def heal_scan(
     threshold = settings.threshold if settings.threshold is not None else float(tuned.get("threshold", 0.1))
     pitch = stack.placement.model_pitch
 
+    variant = settings.anomaly or tuned.get("anomaly", "ours")
+
     def lesion_of(sample: np.ndarray) -> np.ndarray:
-        a = anomaly_map(stack.images, sample, settings.anomaly, reconstruction=reconstruction)  # type: ignore[arg-type]
+        a = anomaly_map(stack.images, sample, variant, reconstruction=reconstruction)
         return lesion_map(a, on_brain, threshold, pitch, least_mm2=float(tuned.get("least_mm2", 0.0)))
 
-    anomaly = anomaly_map(stack.images, mean, settings.anomaly, reconstruction=reconstruction) * on_brain  # type: ignore[arg-type]
+    anomaly = anomaly_map(stack.images, mean, variant, reconstruction=reconstruction) * on_brain
     lesion = lesion_of(mean)
     agreement = np.mean([lesion_of(h) for h in healed], axis=0).astype(np.float32) if settings.samples > 1 else None
     deviation = healed.std(0) if settings.samples > 1 else None

@@ -112,13 +112,17 @@ def _heal_case(
     tally.calls += predictor.slice_calls
     tally.healed_slices += int(mask.any((1, 2)).sum())
     mean = healed.mean(0)
-    a = anomaly_map(case.stack.images, mean, settings.anomaly, reconstruction=reconstruction)  # type: ignore[arg-type]
+    tuned = model.card.get("operating_point", {})
+    a = anomaly_map(
+        case.stack.images, mean, settings.anomaly or tuned.get("anomaly", "ours"), reconstruction=reconstruction
+    )
     lesion = lesion_map(a, mask, threshold, case.stack.placement.model_pitch, least_mm2=least_mm2)
     outside = np.abs(mean - case.stack.images)[~mask & case.stack.brain]
     tally.outside = max(tally.outside, float(outside.max()) if outside.size else 0.0)
     tally.probability += saliency.probability[case.wanted].tolist()
-    percentile = model.card.get("operating_point", {}).get("saliency_percentile", settings.percentile)
-    alone = mask_of_saliency(saliency, case.stack, replace(settings, percentile=percentile), model.card)
+    # the saliency map alone, at the percentile that suits it best on val: the paper's rule, no growth
+    rule = replace(settings, percentile=tuned.get("saliency_percentile", settings.percentile), mask_rule="percentile")
+    alone = mask_of_saliency(saliency, case.stack, rule, model.card)
     alone &= case.wanted[:, None, None]
     return {"dif_fuse": lesion, "saliency": alone, "mask": mask, "healed": mean, "map": saliency.maps}
 

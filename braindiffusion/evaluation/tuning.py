@@ -1,13 +1,13 @@
 """The operating point of healing, chosen on validation slices only.
 
-For each way of making the mask the slices are healed once; then threshold, smoothing and least area of the lesion map
-are swept on the stored differences, which costs nothing.
+For each way of making the mask the slices are healed once; threshold and least area of the lesion map are then swept
+on the stored differences, which costs nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -21,80 +21,111 @@ from braindiffusion.heal import Event, HealSettings, OnEvent, Saliency, find_sal
 from braindiffusion.models.registry import load_model
 from braindiffusion.training.packs import Pack
 
-PERCENTILES = (75.0, 80.0, 85.0, 90.0)
-SIGMAS_PX = (1.1, 2.5)
-THRESHOLDS = tuple(np.round(np.arange(0.03, 0.25, 0.01), 3).tolist())
+MASKS: tuple[dict[str, float], ...] = tuple(
+    {"percentile": p, "mask_sigma_px": 5.0, "grow_level": level, "margin_mm": 4.0}
+    for p, level in product((95.0, 97.0), (0.53, 0.55))
+)
+THRESHOLDS = tuple(np.round(np.arange(0.04, 0.2, 0.01), 3).tolist())
 LEAST_MM2 = (0.0, 40.0, 100.0)
+ANOMALIES = ("ours", "bright")
 
 
-def patient_mean(dice: np.ndarray, names: np.ndarray) -> float:
+def patient_mean(dice: list[float], names: np.ndarray) -> float:
     """Mean over slices per patient, then over patients."""
-    return float(np.mean([dice[names == n].mean() for n in dict.fromkeys(names.tolist())]))
+    values = np.array(dice)
+    return float(np.mean([values[names == n].mean() for n in dict.fromkeys(names.tolist())]))
+
+
+@dataclass(frozen=True)
+class _Looked:
+    case: Case
+    saliency: Saliency
+
+    def dice(self, mask: np.ndarray) -> list[float]:
+        native = self.case.native(mask)
+        return [count(native[s], self.case.drawn[s]).dice for s in np.nonzero(self.case.wanted)[0]]
+
+
+def look(pack: Pack, settings: HealSettings, limit: int | None, on_event: OnEvent | None = None) -> list[_Looked]:
+    """Saliency of the val split's lesion slices, the gate held open."""
+    device = choose_device(settings.device)
+    grid = int(load_model(settings.model, str(device)).card["grid"])
+    part = pack.of_split("val")
+    total = len(set(part.patient.tolist()))
+    found: list[_Looked] = []
+    for case in cases(part, measured_rows(part, limit, True), grid, str(device)):
+        if on_event:
+            on_event(Event("saliency", len(found), total))
+        found.append(_Looked(case, find_saliency(case.stack, replace(settings, gate=0.0), case.wanted, device)[0]))
+    return found
+
+
+def _names(looked: list[_Looked]) -> np.ndarray:
+    return np.array([found.case.name for found in looked for _ in range(int(found.case.wanted.sum()))])
 
 
 def sweep(
-    pack: Pack,
+    looked: list[_Looked],
     settings: HealSettings,
-    *,
-    percentiles: tuple[float, ...] = PERCENTILES,
-    sigmas: tuple[float, ...] = SIGMAS_PX,
-    limit: int | None = None,
+    masks: tuple[dict[str, float], ...] = MASKS,
     on_event: OnEvent | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Rows of (percentile, sigma, threshold, least area, lesion Dice) on the val split's lesion slices.
-
-    The gate is held open, so that the mask and the threshold are judged alone.
-    """
+    """One row per (mask, anomaly, threshold, least area) with its lesion Dice."""
     device = choose_device(settings.device)
     model = load_model(settings.model, str(device))
-    part = pack.of_split("val")
-    found: list[tuple[Case, Saliency]] = []
-    wanted = measured_rows(part, limit, True)
-    for case in cases(part, wanted, int(model.card["grid"]), str(device)):
+    names = _names(looked)
+    for done, point in enumerate(masks):
         if on_event:
-            on_event(Event("saliency", len(found), len(set(part.patient.tolist()))))
-        found.append((case, find_saliency(case.stack, replace(settings, gate=0.0), case.wanted, device)[0]))
-    total = len(percentiles) * len(sigmas)
-    for done, (percentile, sigma) in enumerate(product(percentiles, sigmas)):
-        if on_event:
-            on_event(Event("evaluate", done, total))
-        card = {"operating_point": {**model.card.get("operating_point", {}), "mask_sigma_px": sigma}}
-        dice: dict[tuple[float, float], list[float]] = {}
+            on_event(Event("evaluate", done, len(masks)))
         alone: list[float] = []
-        names: list[str] = []
-        for case, saliency in found:
-            mask = mask_of_saliency(saliency, case.stack, replace(settings, percentile=percentile), card)
-            mask &= case.wanted[:, None, None]
-            healed, _, _ = heal_slices(case.stack, mask, model, settings, device)
-            anomaly = anomaly_map(case.stack.images, healed.mean(0), settings.anomaly)  # type: ignore[arg-type]
-            kept = np.nonzero(case.wanted)[0]
-            names += [case.name] * len(kept)
-            native = case.native(mask)
-            alone += [count(native[s], case.drawn[s]).dice for s in kept]
-            for threshold, least in product(THRESHOLDS, LEAST_MM2):
-                lesion = lesion_map(anomaly, mask, threshold, case.stack.placement.model_pitch, least_mm2=least)
-                native = case.native(lesion)
-                dice.setdefault((threshold, least), []).extend(count(native[s], case.drawn[s]).dice for s in kept)
-        patients = np.array(names)
-        for (threshold, least), values in dice.items():
+        dice: dict[tuple[str, float, float], list[float]] = {}
+        for found in looked:
+            stack = found.case.stack
+            mask = mask_of_saliency(found.saliency, stack, settings, {"operating_point": point})
+            mask &= found.case.wanted[:, None, None]
+            alone += found.dice(mask)
+            healed = heal_slices(stack, mask, model, settings, device)[0].mean(0)
+            for variant in ANOMALIES:
+                anomaly = anomaly_map(stack.images, healed, variant)  # type: ignore[arg-type]
+                for threshold, least in product(THRESHOLDS, LEAST_MM2):
+                    lesion = lesion_map(anomaly, mask, threshold, stack.placement.model_pitch, least_mm2=least)
+                    dice.setdefault((variant, threshold, least), []).extend(found.dice(lesion))
+        for (variant, threshold, least), values in dice.items():
             yield {
-                "percentile": percentile,
-                "mask_sigma_px": sigma,
+                **point,
+                "anomaly": variant,
                 "threshold": threshold,
                 "least_mm2": least,
-                "lesion_dice": patient_mean(np.array(values), patients),
-                "mask_alone_dice": patient_mean(np.array(alone), patients),
+                "lesion_dice": patient_mean(values, names),
+                "mask_alone_dice": patient_mean(alone, names),
             }
 
 
-def choose(pack: Pack, settings: HealSettings, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The best row as a model card's ``operating_point``, with the floor's threshold tuned on the same slices."""
+def tune_saliency(looked: list[_Looked], settings: HealSettings) -> tuple[float, float]:
+    """Percentile at which the saliency map alone overlaps best (paper's rule), and that overlap."""
+    names, scores = _names(looked), {}
+    for percentile in (75.0, 80.0, 85.0, 90.0, 95.0):
+        rule = replace(settings, percentile=percentile, mask_rule="percentile")
+        dice = [d for f in looked for d in f.dice(mask_of_saliency(f.saliency, f.case.stack, rule, {}))]
+        scores[percentile] = patient_mean(dice, names)
+    best = max(scores, key=lambda p: scores[p])
+    return best, scores[best]
+
+
+def tune(
+    pack: Pack, settings: HealSettings, limit: int | None = None, on_event: OnEvent | None = None
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The best operating point for a model's card, and all rows of the sweep."""
+    looked = look(pack, settings, limit, on_event)
+    rows = list(sweep(looked, settings, on_event=on_event))
     best = max(rows, key=lambda r: r["lesion_dice"])
+    percentile, alone = tune_saliency(looked, settings)
     grid = int(load_model(settings.model).card["grid"])
-    point = {k: best[k] for k in ("percentile", "mask_sigma_px", "threshold", "least_mm2")}
-    return {
-        **point,
+    point = {k: best[k] for k in (*MASKS[0], "anomaly", "threshold", "least_mm2")} | {
+        "saliency_percentile": percentile,
         "bright": tune_bright(pack, grid, "cpu"),
-        "tuned_on": "val",
+        "tuned_on": {"split": "val", "lesion_slices": len(_names(looked))},
         "val_lesion_dice": round(best["lesion_dice"], 4),
+        "val_saliency_alone_dice": round(alone, 4),
     }
+    return point, rows
