@@ -6,14 +6,13 @@ own maximum before it is thresholded: a healthy slice would then always show a l
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from scipy import ndimage
 
+from braindiffusion.errors import SettingsError
 from braindiffusion.masks import drop_small, fill
 
-Variant = Literal["ours", "bright", "paper", "reference"]
+VARIANTS = ("ours", "bright", "paper", "reference")
 
 
 def grey_open_close(values: np.ndarray, size: int = 5) -> np.ndarray:
@@ -25,7 +24,7 @@ def grey_open_close(values: np.ndarray, size: int = 5) -> np.ndarray:
 def anomaly_map(
     original: np.ndarray,
     healed: np.ndarray,
-    variant: Variant = "ours",
+    variant: str = "ours",
     *,
     reconstruction: np.ndarray | None = None,
     smoothing_px: float = 0.6,
@@ -41,7 +40,12 @@ def anomaly_map(
     Args:
         original, healed: (N,H,W) float32.
         reconstruction: (N,H,W) DDIM reconstruction for ``reference``; the original when not given.
+
+    Raises:
+        SettingsError: unknown variant.
     """
+    if variant not in VARIANTS:
+        raise SettingsError(f"There is no anomaly map '{variant}'.", f"Known: {', '.join(VARIANTS)}.", "Choose one.")
     if variant == "reference":
         base = original if reconstruction is None else reconstruction
         d = np.abs(healed.astype(np.float32) - base.astype(np.float32))

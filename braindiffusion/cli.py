@@ -363,7 +363,8 @@ def evaluate_healing(
         check_writable(out)
         settings = HealSettings(
             model=model, steps=step_count, fusion=fusion.value, percentile=percentile,
-            mask_rule=mask_rule.value if mask_rule else None, saliency=saliency.value, seed=seed, device=device, force=True,
+            mask_rule=mask_rule.value if mask_rule else None, saliency=saliency.value, seed=seed,
+            device=device, force=True,
         )  # fmt: skip
         with reporter(progress.value) as tell:
             report = evaluate(

@@ -86,7 +86,7 @@ def sweep(
             alone += found.dice(mask)
             healed = heal_slices(stack, mask, model, settings, device)[0].mean(0)
             for variant in ANOMALIES:
-                anomaly = anomaly_map(stack.images, healed, variant)  # type: ignore[arg-type]
+                anomaly = anomaly_map(stack.images, healed, variant)
                 for threshold, least in product(THRESHOLDS, LEAST_MM2):
                     lesion = lesion_map(anomaly, mask, threshold, stack.placement.model_pitch, least_mm2=least)
                     dice.setdefault((variant, threshold, least), []).extend(found.dice(lesion))
