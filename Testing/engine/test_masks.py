@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from braindiffusion.errors import SettingsError
-from braindiffusion.masks import boxes, dilate, drop_small, percentile_mask, smooth
+from braindiffusion.masks import boxes, dilate, drop_small, percentile_mask, smooth, touching
 
 
 def random_saliency(n: int = 2, side: int = 64, seed: int = 0) -> np.ndarray:
@@ -245,3 +245,33 @@ def test_pixels_that_touch_at_a_corner_are_one_component() -> None:
 
 def test_the_background_is_never_a_component() -> None:
     assert not drop_small(dot(), 4.0, 1.0).any()
+
+
+# components that hold a seed
+
+
+def test_a_component_with_a_seed_is_kept_whole() -> None:
+    seed = np.zeros_like(TWO_SHAPES)
+    seed[0, 2, 3] = True
+    kept = touching(TWO_SHAPES, seed)
+    assert kept.sum() == 4
+    assert not kept[0, 8:10].any()
+
+
+def test_a_seed_beside_a_component_keeps_nothing() -> None:
+    seed = np.zeros_like(TWO_SHAPES)
+    seed[0, 3, 3] = True
+    assert not touching(TWO_SHAPES, seed).any()
+
+
+def test_a_seed_reaches_across_corners() -> None:
+    diagonal, seed = np.eye(6, dtype=bool)[None], np.zeros((1, 6, 6), bool)
+    seed[0, 0, 0] = True
+    np.testing.assert_array_equal(touching(diagonal, seed), diagonal)
+
+
+def test_a_seed_does_not_reach_other_slices() -> None:
+    stack = np.ones((3, 4, 4), bool)
+    seed = np.zeros_like(stack)
+    seed[1, 0, 0] = True
+    assert touching(stack, seed).any((1, 2)).tolist() == [False, True, False]

@@ -224,7 +224,9 @@ def test_saving_leaves_one_file(tmp_path: Path) -> None:
 def test_an_interrupted_run_continues_bit_for_bit(task: str, data: Path, runs: Path) -> None:
     """The classifier has dropout, the denoiser its noise; the learning rate falls over all six iterations."""
     what = recipe(task)
+    torch.manual_seed(1)  # the state of the world must not matter
     run(what, data, runs / f"{task}-straight")
+    torch.manual_seed(2)
     interrupted = train(what, data, runs / f"{task}-resumed", device="cpu", report_every_s=0.0)
     assert [r["iteration"] for r in islice(interrupted, 3)] == [1, 2, 3]
     interrupted.close()
@@ -283,7 +285,7 @@ def test_training_leaves_global_random_state_alone(data: Path, runs: Path) -> No
 @needs_fabric
 def test_a_budget_ends_the_run_cleanly(data: Path, runs: Path) -> None:
     out = runs / "budget"
-    records = run(recipe(iterations=100_000), data, out, budget_s=0.001)
+    records = run(recipe(iterations=300), data, out, budget_s=0.001)
     assert records[-1]["iteration"] == 1
     left = {p.name for p in out.iterdir()}
     assert left >= {"checkpoint.safetensors", "config.json", "curve.png", "done.json", "log.csv", "tiny.json",
