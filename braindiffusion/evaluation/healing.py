@@ -15,7 +15,11 @@ from braindiffusion.device import choose_device
 from braindiffusion.errors import PackError, SettingsError
 from braindiffusion.evaluation.overlap import count, summary
 from braindiffusion.evaluation.tables import Report, Tally, facts_of, markdown
-from braindiffusion.heal import (
+from braindiffusion.masks import smooth
+from braindiffusion.models.registry import LoadedModel, load_model
+from braindiffusion.provenance import plain
+from braindiffusion.slices import SliceStack
+from braindiffusion.stages import (
     Event,
     HealSettings,
     OnEvent,
@@ -24,10 +28,6 @@ from braindiffusion.heal import (
     mask_of_saliency,
     prepare,
 )
-from braindiffusion.masks import smooth
-from braindiffusion.models.registry import LoadedModel, load_model
-from braindiffusion.provenance import plain
-from braindiffusion.slices import SliceStack
 from braindiffusion.training.packs import Pack
 
 KNOWN_METHODS = ("dif_fuse", "saliency")

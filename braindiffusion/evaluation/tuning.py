@@ -17,8 +17,8 @@ from braindiffusion.anomaly import anomaly_map, lesion_map
 from braindiffusion.device import choose_device
 from braindiffusion.evaluation.healing import Case, cases, measured_rows, tune_bright
 from braindiffusion.evaluation.overlap import count
-from braindiffusion.heal import Event, HealSettings, OnEvent, Saliency, find_saliency, heal_slices, mask_of_saliency
 from braindiffusion.models.registry import load_model
+from braindiffusion.stages import Event, HealSettings, OnEvent, Saliency, find_saliency, heal_slices, mask_of_saliency
 from braindiffusion.training.packs import Pack
 
 MASKS: tuple[dict[str, float], ...] = tuple(

@@ -1,0 +1,100 @@
+"""What the commands share: choices, options, parsing of small texts, and errors turned into exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from braindiffusion.errors import BrainDiffusionError, Cancelled, SettingsError
+
+
+class Fusion(str, Enum):
+    joint, independent, cached = "joint", "independent", "cached"
+
+
+class SaliencyMethod(str, Enum):
+    acat, gradient = "acat", "gradient"
+
+
+class MaskRule(str, Enum):
+    percentile, grown = "percentile", "grown"
+
+
+class Split(str, Enum):
+    train, val, test, all = "train", "val", "test", "all"
+
+
+class FileFormat(str, Enum):
+    nifti, nrrd = "nifti", "nrrd"
+
+
+class ProgressKind(str, Enum):
+    bar, json, none = "bar", "json", "none"
+
+
+ScanPath = Annotated[Path, typer.Argument(help="NIfTI, NRRD, a DICOM folder or one DICOM file.", show_default=False)]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the results; made when missing.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:n.")]
+Progress = Annotated[ProgressKind, typer.Option(help="How progress is told (on stderr).")]
+SliceRange = Annotated[
+    str | None, typer.Option("--slices", help="a:b, counted from the bottom of the head; b is not included.")
+]
+BrainFile = Annotated[Path | None, typer.Option("--brain", help="Your own brain mask, on the scan's grid.")]
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Turn an error into its message on stderr and its exit code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(str(Cancelled()), err=True)
+        raise typer.Exit(Cancelled.exit_code) from None
+    except BrainDiffusionError as error:
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+
+
+def parse_steps(text: str) -> int | None:
+    """``full`` or a positive number."""
+    if text == "full":
+        return None
+    if text.isdigit() and int(text) > 0:
+        return int(text)
+    raise SettingsError(
+        f"--steps {text} is not possible.", "It is a positive number or 'full'.", "Give --steps 25, say."
+    )
+
+
+def parse_slices(text: str | None) -> tuple[int | None, int | None] | None:
+    """``a:b`` with either end left out."""
+    if text is None:
+        return None
+    try:
+        first, last = text.split(":")
+        return (int(first) if first else None), (int(last) if last else None)
+    except ValueError as error:
+        raise SettingsError(
+            f"--slices {text} is not possible.", "It is a:b, such as 10:20.", "Give two numbers with a colon."
+        ) from error
+
+
+def parse_budget(text: str | None) -> float | None:
+    """``90``, ``90s``, ``30m`` or ``2h`` in seconds."""
+    if text is None:
+        return None
+    unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
+    try:
+        value = float(text[:-1]) * unit if unit else float(text)
+    except ValueError:
+        value = -1.0
+    if value <= 0:
+        raise SettingsError(
+            f"--budget {text} is not possible.", "It is a time such as 90s, 30m or 2h.", "Give --budget 2h, say."
+        )
+    return value
