@@ -21,7 +21,7 @@ from braindiffusion.healing.dif_fuse import Step
 from braindiffusion.healing.registry import METHODS
 from braindiffusion.masks import KERNEL_SIGMA, Order, Over, dilate, grown_mask, percentile_mask
 from braindiffusion.models.registry import LoadedModel, load_model
-from braindiffusion.saliency.registry import SaliencyModels, lesion_probability, saliency_of
+from braindiffusion.saliency.registry import SaliencyModels, judged_lesion, lesion_probability, saliency_of
 from braindiffusion.scan import Scan
 from braindiffusion.slices import SliceStack, centred, to_slices
 
@@ -160,13 +160,14 @@ def find_saliency(
     """Classifier gate, then saliency of the slices that pass it; with the cards of the networks used."""
     classifier = load_model("flair-acat-classifier", str(device))
     autoencoder = load_model("flair-acat-autoencoder", str(device))
-    gate = settings.gate if settings.gate is not None else float(classifier.card.get("gate", 0.5))
+    gate = classifier.card.get("gate", {"high": 0.5, "low": 0.5})
+    high, low = (settings.gate, settings.gate) if settings.gate is not None else (gate["high"], gate["low"])
     window = window_of(stack.brain, classifier.card.get("crop"))
     x = torch.from_numpy(stack.images[window])[:, None].to(device)
     probability = np.full(len(stack), np.nan)
     if wanted.any():
         probability[wanted] = lesion_probability(x[wanted], classifier.network)
-    judged = np.nan_to_num(probability) >= gate
+    judged = judged_lesion(probability, high, low)
 
     def on_batch(done: int, total: int) -> None:
         if on_event:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor, nn
 
 from braindiffusion.errors import SettingsError
@@ -35,6 +36,17 @@ def lesion_probability(x: Tensor, classifier: nn.Module, batch: int = 32) -> np.
     """(N,) probability that a slice shows a lesion."""
     with torch.no_grad():
         return torch.cat([classifier(part).float().softmax(1)[:, 1] for part in x.split(batch)]).cpu().numpy()
+
+
+def judged_lesion(probability: np.ndarray, high: float, low: float) -> np.ndarray:
+    """(S,) bool: slices judged to show a lesion.
+
+    A slice passes at ``high``, and so does a run of neighbours at ``low`` that reaches one: a lesion tapers off over
+    slices. NaN never passes.
+    """
+    p = np.nan_to_num(probability, nan=-1.0)
+    runs, _ = ndimage.label(p >= min(low, high))
+    return np.isin(runs, np.unique(runs[p >= high])) & (runs > 0)
 
 
 def saliency_of(

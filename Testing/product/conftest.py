@@ -1,0 +1,99 @@
+"""Whole-product tests: the commands as a user runs them, on a simulated head, with a frozen copy of the models."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from product_run import save_nifti, sha256
+
+from braindiffusion.models.registry import release
+from braindiffusion.scan import Scan
+
+SHIPPED = Path(__file__).resolve().parents[2] / "Resources" / "Models"
+
+
+def copy_models(target: Path) -> None:
+    """Cards with the weights they belong to: a training may be replacing a pair at this moment."""
+    for card in sorted(SHIPPED.glob("*.json")):
+        for _ in range(3):
+            shutil.copy(card, target)
+            weights = json.loads((target / card.name).read_text())
+            shutil.copy(card.parent / weights["weights"], target)
+            if sha256(target / weights["weights"]) == weights["sha256"]:
+                break
+
+
+@pytest.fixture(scope="session")
+def frozen_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped models as they were when the tests began."""
+    folder = tmp_path_factory.mktemp("models")
+    copy_models(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def steady(frozen_models: Path) -> Iterator[None]:
+    """The same models for all tests, one thread, plain text: what two runs of a command share."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BRAINDIFFUSION_MODELS", str(frozen_models))
+        patch.setenv("TERM", "dumb")
+        patch.delenv("FORCE_COLOR", raising=False)
+        release()
+        yield
+        release()
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def own_models(tmp_path_factory: pytest.TempPathFactory, frozen_models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's models folder that a test may spoil."""
+    folder = tmp_path_factory.mktemp("own") / "models"
+    shutil.copytree(frozen_models, folder)
+    monkeypatch.setenv("BRAINDIFFUSION_MODELS", str(folder))
+    return folder
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of Testing/conftest.py as files.
+
+    Attributes:
+        scan: int16 NIfTI; mask: its lesion, drawn on the same grid; box: around the lesion.
+        voxels, lesion, affine: their content.
+    """
+
+    scan: Path
+    mask: Path
+    box: str
+    voxels: np.ndarray
+    lesion: np.ndarray
+    affine: np.ndarray
+
+
+@pytest.fixture(scope="session")
+def head(head_phantom: Scan, tmp_path_factory: pytest.TempPathFactory) -> Head:
+    """The head phantom in a folder whose name has a space and an umlaut."""
+    folder = tmp_path_factory.mktemp("head") / "Köpfe 1"
+    folder.mkdir()
+    affine = head_phantom.affine
+    at = np.indices(head_phantom.voxels.shape).reshape(3, -1)
+    x, y, z = affine[:3, :3] @ at + affine[:3, 3:]
+    inside = ((x - 34) / 15) ** 2 + ((y - 18) / 17) ** 2 + ((z - 12) / 15) ** 2 < 1
+    lesion = inside.reshape(head_phantom.voxels.shape)
+    return Head(
+        save_nifti(folder / "head_FLAIR.nii.gz", head_phantom.voxels, affine),
+        save_nifti(folder / "drawn.nii.gz", lesion.astype(np.uint8), affine),
+        "18,34,10,28,46,12",
+        head_phantom.voxels,
+        lesion,
+        affine,
+    )
