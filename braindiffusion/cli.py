@@ -143,6 +143,10 @@ def heal(
     margin_mm: Annotated[
         float | None, typer.Option(help="Widen the mask.  [default: 2 for drawn masks and boxes, else the card's]")
     ] = None,
+    gate: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Heal slices with at least this lesion probability.  [default: the card's]"),
+    ] = None,
     samples: Annotated[
         int, typer.Option(min=1, max=64, help="Independent draws; more than one adds deviation and agreement maps.")
     ] = 1,
@@ -178,7 +182,7 @@ def heal(
         settings = HealSettings(
             method=method, model=model, saliency=saliency.value if saliency else "acat", fusion=fusion.value,
             noise_level=noise_level, steps=step_count, percentile=percentile,
-            mask_rule=mask_rule.value if mask_rule else None, margin_mm=margin_mm, samples=samples,
+            mask_rule=mask_rule.value if mask_rule else None, margin_mm=margin_mm, gate=gate, samples=samples,
             slices=slice_range, seed=seed, device=device, force=force,
         )  # fmt: skip
         heal_and_write(volume, settings, drawn, own_brain, out, file_format, progress)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from product_run import save_nifti, sha256
+from product_run import Head, save_nifti, sha256
 
 from braindiffusion.models.registry import release
 from braindiffusion.scan import Scan
@@ -60,23 +59,6 @@ def own_models(tmp_path_factory: pytest.TempPathFactory, frozen_models: Path, mo
     shutil.copytree(frozen_models, folder)
     monkeypatch.setenv("BRAINDIFFUSION_MODELS", str(folder))
     return folder
-
-
-@dataclass(frozen=True)
-class Head:
-    """The head of Testing/conftest.py as files.
-
-    Attributes:
-        scan: int16 NIfTI; mask: its lesion, drawn on the same grid; box: around the lesion.
-        voxels, lesion, affine: their content.
-    """
-
-    scan: Path
-    mask: Path
-    box: str
-    voxels: np.ndarray
-    lesion: np.ndarray
-    affine: np.ndarray
 
 
 @pytest.fixture(scope="session")

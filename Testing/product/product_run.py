@@ -23,6 +23,23 @@ _TYPES = {2: "u1", 4: "<i2", 8: "<i4", 16: "<f4", 64: "<f8", 256: "i1", 512: "<u
 
 
 @dataclass(frozen=True)
+class Head:
+    """The head of Testing/conftest.py as files.
+
+    Attributes:
+        scan: int16 NIfTI; mask: its lesion, drawn on the same grid; box: around the lesion.
+        voxels, lesion, affine: their content.
+    """
+
+    scan: Path
+    mask: Path
+    box: str
+    voxels: np.ndarray
+    lesion: np.ndarray
+    affine: np.ndarray
+
+
+@dataclass(frozen=True)
 class Run:
     """What a command left behind: exit code and both streams."""
 
@@ -49,19 +66,19 @@ def succeed(*arguments: Any) -> Run:
 def told(result: Run, code: int, name: str) -> None:
     """An error as the contract wants it: exit code, class, cause, action; no traceback and nothing on stdout."""
     assert result.code == code, result
-    assert re.search(rf"^{name}: \S.+$", result.err, re.M), result.err
+    assert re.search(rf"^{name}(: \S.+|\.)$", result.err, re.M), result.err
     assert re.search(r"^Why: \S.+$", result.err, re.M), "no cause: " + result.err
     assert re.search(r"^Do: \S.+$", result.err, re.M), "no action: " + result.err
     assert "Traceback" not in result.err
     assert result.out == ""
 
 
-def refused(folder: Path, code: int, name: str, *arguments: Any) -> None:
-    """A command that must fail so, and leave both a folder not made yet and one in use exactly as they were."""
-    used = folder / "used"
-    used.mkdir(exist_ok=True)
-    (used / "counterfactual.nii.gz").write_bytes(b"of an earlier run")
-    for out in (folder / "fresh", used):
+def refused(folder: Path, code: int, name: str, *arguments: Any, late: bool = False) -> None:
+    """A command that must fail so, and leave its folder as it was: not there, or (``late`` failures) in use."""
+    for out in (folder / "fresh", folder / "used") if late else (folder / "fresh",):
+        if out.name == "used":
+            out.mkdir()
+            (out / "counterfactual.nii.gz").write_bytes(b"of an earlier run")
         before = snapshot(folder)
         told(run(*arguments, "--out", out), code, name)
         assert snapshot(folder) == before

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import Head
 from product_run import (
     MAPS,
     MARK,
     QUICK,
+    Head,
     Run,
     names,
     picture_mark,

@@ -59,7 +59,7 @@ def overview(scan: Scan, result: HealResult, path: Path, title: str = "") -> Non
     height = (rows.stop or before.shape[1]) - (rows.start or 0)
     width = (columns.stop or before.shape[2]) - (columns.start or 0)
     cell = 2.3
-    figure = Figure(figsize=(5 * cell, len(chosen) * cell * height * aspect / width + 0.75), facecolor="black")
+    figure = Figure(figsize=(5 * cell, len(chosen) * cell * height * aspect / width + 0.85), facecolor="black")
     axes = figure.subplots(len(chosen), 5, squeeze=False)
     for i, s in enumerate(chosen):
         view = before[i][rows, columns]
@@ -84,8 +84,10 @@ def overview(scan: Scan, result: HealResult, path: Path, title: str = "") -> Non
             a.set_axis_off()
     for a, heading in zip(axes[0], headings, strict=True):
         a.set_title(heading, color="white", fontsize=8)
-    figure.suptitle(f"{NOT_FOR_DIAGNOSIS}   {title}", color="yellow", fontsize=9)
-    figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.62 / figure.get_figheight(), 0.02, 0.02)
+    figure.suptitle(
+        f"{NOT_FOR_DIAGNOSIS}   {title}", color="yellow", fontsize=9, y=1 - 0.1 / figure.get_figheight(), va="top"
+    )
+    figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.6 / figure.get_figheight(), 0.02, 0.02)
     figure.savefig(path, dpi=130, facecolor="black", metadata={"Description": NOT_FOR_DIAGNOSIS})
 
 
