@@ -89,7 +89,7 @@ def main() -> None:
         f"{len(names)} lesion slices of {facts['patients']} patients, LGG **val**; fusion {settings.fusion}, "
         f"{facts['precision']}, {facts['threads']} CPU threads; gate held open.",
         "",
-        "| steps | network calls a slice | lesion Dice | against the last row | outside the mask | s a slice | faster |",
+        "| steps | network calls a slice | lesion Dice | against last row | outside the mask | s a slice | faster |",
         "|---|---|---|---|---|---|---|",
     ]
     lines += [

@@ -156,7 +156,8 @@ def heal_scan(
     ]
     if not on_brain.any():
         warnings.append(
-            "Every slice was judged healthy, so nothing was changed. Draw a mask (--mask, --box), or lower the gate (--gate 0.1), to heal anyway."
+            "Every slice was judged healthy, so nothing was changed. "
+            "Draw a mask (--mask, --box), or lower the gate (--gate 0.1), to heal anyway."
         )
     # nearest, not linear: a mask's border on the native grid is where the model's pixel ends
     lesion_native = (map_to_scan(lesion.astype(np.float32), p) > 0.5) & back.edited

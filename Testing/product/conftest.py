@@ -69,11 +69,13 @@ def head(head_phantom: Scan, tmp_path_factory: pytest.TempPathFactory) -> Head:
     affine = head_phantom.affine
     at = np.indices(head_phantom.voxels.shape).reshape(3, -1)
     x, y, z = affine[:3, :3] @ at + affine[:3, 3:]
-    inside = ((x - 34) / 15) ** 2 + ((y - 18) / 17) ** 2 + ((z - 12) / 15) ** 2 < 1
-    lesion = inside.reshape(head_phantom.voxels.shape)
+    shape = head_phantom.voxels.shape
+    lesion = (((x - 34) / 15) ** 2 + ((y - 18) / 17) ** 2 + ((z - 12) / 15) ** 2 < 1).reshape(shape)
+    brain = ((x / 66) ** 2 + (y / 84) ** 2 + (z / 68) ** 2 < 1).reshape(shape)
     return Head(
         save_nifti(folder / "head_FLAIR.nii.gz", head_phantom.voxels, affine),
         save_nifti(folder / "drawn.nii.gz", lesion.astype(np.uint8), affine),
+        save_nifti(folder / "brain.nii.gz", brain.astype(np.uint8), affine),
         "18,34,10,28,46,12",
         head_phantom.voxels,
         lesion,

@@ -27,12 +27,13 @@ class Head:
     """The head of Testing/conftest.py as files.
 
     Attributes:
-        scan: int16 NIfTI; mask: its lesion, drawn on the same grid; box: around the lesion.
+        scan: int16 NIfTI; mask: its lesion, and brain: its brain, drawn on the same grid; box: around the lesion.
         voxels, lesion, affine: their content.
     """
 
     scan: Path
     mask: Path
+    brain: Path
     box: str
     voxels: np.ndarray
     lesion: np.ndarray
