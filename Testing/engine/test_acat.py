@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,12 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from braindiffusion.brain import classical_brain
 from braindiffusion.diffusion.network import Autoencoder, Classifier
 from braindiffusion.errors import Cancelled, SettingsError
+from braindiffusion.models.registry import installed, load_model
 from braindiffusion.saliency import acat as acat_module
 from braindiffusion.saliency.acat import acat, move_latent, normalise_per_slice
 from braindiffusion.saliency.gradient import gradient
-from braindiffusion.saliency.registry import METHODS, SaliencyModels, lesion_probability, saliency_of
+from braindiffusion.saliency.registry import METHODS, SaliencyModels, judged_lesion, lesion_probability, saliency_of
+from braindiffusion.scan import Scan
+from braindiffusion.slices import to_slices
 
 
 def frozen(network: nn.Module) -> nn.Module:
@@ -220,6 +225,27 @@ def test_lesion_probability_is_that_of_the_second_output(models: SaliencyModels,
     np.testing.assert_allclose(lesion_probability(x, models.classifier, batch=2), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("probability", "passes"),
+    [
+        ([0.1, 0.7, 0.1], [0, 1, 0]),
+        ([0.3, 0.7, 0.3], [1, 1, 1]),
+        ([0.3, 0.3, 0.1, 0.7], [0, 0, 0, 1]),
+        ([0.3, 0.3, 0.3], [0, 0, 0]),
+        ([0.6, 0.59, 0.2, 0.19], [1, 1, 1, 0]),
+        ([0.7, np.nan, 0.3], [1, 0, 0]),
+        ([np.nan, np.nan], [0, 0]),
+        ([0.7, 0.1, 0.7], [1, 0, 1]),
+    ],
+)
+def test_a_lesion_is_followed_as_it_tapers_off(probability: list[float], passes: list[int]) -> None:
+    assert judged_lesion(np.array(probability), high=0.6, low=0.2).astype(int).tolist() == passes
+
+
+def test_a_low_gate_above_the_high_one_does_nothing() -> None:
+    assert judged_lesion(np.array([0.5, 0.7, 0.65]), high=0.6, low=0.9).tolist() == [False, True, True]
+
+
 def test_only_wanted_slices_get_saliency(models: SaliencyModels, x: Tensor) -> None:
     found = saliency_of(x, "gradient", models, np.array([True, False, True]))
     assert found.shape == (3, 16, 16)
@@ -255,3 +281,19 @@ def test_cancelling_stops_the_next_batch(models: SaliencyModels, x: Tensor) -> N
 def test_an_unknown_method_is_refused_by_name(models: SaliencyModels, x: Tensor) -> None:
     with pytest.raises(SettingsError, match="psychic"):
         saliency_of(x, "psychic", models, np.ones(3, bool))
+
+
+# the shipped networks
+
+
+@pytest.mark.weights
+@pytest.mark.skipif("flair-acat-autoencoder" not in installed(), reason="the ACAT models are not shipped")
+@pytest.mark.xfail(strict=True, reason="defect: the latent moves by so little that float32 rounding shows in the map")
+def test_a_real_map_does_not_depend_on_rounding(head_phantom: Scan) -> None:
+    """Float32 agrees with float64; then a slice's map cannot depend on its batch or on the machine either."""
+    networks = (load_model("flair-acat-autoencoder").network, load_model("flair-acat-classifier").network)
+    stack = to_slices(head_phantom, classical_brain(head_phantom))
+    x = torch.from_numpy(stack.images[10:11, 32:96, 32:96])[:, None]
+    single = acat(x, *networks)
+    double = acat(x.double(), *(deepcopy(network).double() for network in networks))
+    assert float((single - double).abs().max()) < 0.03

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from braindiffusion.anomaly import anomaly_map, grey_open_close, lesion_map
+from braindiffusion.anomaly import VARIANTS, anomaly_map, grey_open_close, lesion_map
+from braindiffusion.errors import SettingsError
 
 SIDE = 48
 EVERYWHERE = np.ones((1, SIDE, SIDE), bool)
@@ -24,12 +25,12 @@ def with_block(x: np.ndarray, height: float = 0.3, size: int = 14, at: int = 16)
     return out
 
 
-@pytest.mark.parametrize("variant", ["ours", "paper", "reference"])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_an_unchanged_slice_has_no_anomaly(variant: str) -> None:
     assert not anomaly_map(slices(), slices(), variant).any()
 
 
-@pytest.mark.parametrize("variant", ["ours", "paper"])
+@pytest.mark.parametrize("variant", ["ours", "bright", "paper"])
 def test_a_nearly_unchanged_slice_has_no_lesion(variant: str) -> None:
     """Differences far below the threshold stay below it, because a map is not divided by its own maximum."""
     x = slices()
@@ -37,7 +38,7 @@ def test_a_nearly_unchanged_slice_has_no_lesion(variant: str) -> None:
     assert not lesion_map(anomaly_map(x, healed, variant), EVERYWHERE, 0.1, 1.875).any()
 
 
-@pytest.mark.parametrize("variant", ["ours", "paper"])
+@pytest.mark.parametrize("variant", ["ours", "bright", "paper"])
 def test_an_anomaly_is_in_the_units_of_the_slice(variant: str) -> None:
     x = slices()
     anomaly = anomaly_map(with_block(x, 0.3), x, variant)
@@ -45,7 +46,7 @@ def test_an_anomaly_is_in_the_units_of_the_slice(variant: str) -> None:
     np.testing.assert_allclose(anomaly_map(with_block(x, 0.6), x, variant), 2 * anomaly, atol=1e-5)
 
 
-@pytest.mark.parametrize("variant", ["ours", "paper"])
+@pytest.mark.parametrize("variant", ["ours", "bright", "paper"])
 def test_a_slice_has_the_same_anomaly_whatever_lies_beside_it(variant: str) -> None:
     x = slices(2)
     sick = x.copy()
@@ -122,9 +123,14 @@ def test_reference_scales_each_slice_to_its_own_maximum() -> None:
     assert anomaly_map(sick, x, "reference").max((1, 2)).min() > 0.9
 
 
-@pytest.mark.xfail(strict=True, reason="defect: an unknown variant is taken for 'ours'")
+def test_bright_shows_only_what_is_brighter_than_the_healthy_estimate() -> None:
+    x = slices()
+    np.testing.assert_array_equal(anomaly_map(with_block(x), x, "bright"), anomaly_map(with_block(x), x, "ours"))
+    assert not anomaly_map(x, with_block(x), "bright").any()
+
+
 def test_an_unknown_variant_is_refused() -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - SettingsError or ValueError
+    with pytest.raises(SettingsError, match="theirs"):
         anomaly_map(slices(), slices(), "theirs")
 
 
@@ -141,6 +147,19 @@ def test_a_lesion_lies_inside_the_mask() -> None:
 def test_only_what_is_above_the_threshold_is_a_lesion() -> None:
     anomaly = np.array([[[0.1, 0.1001, 0.05]]], np.float64)
     assert lesion_map(anomaly, np.ones((1, 1, 3), bool), 0.1, 1.0).tolist() == [[[False, True, False]]]
+
+
+def test_holes_in_a_lesion_are_filled() -> None:
+    anomaly = np.zeros((1, SIDE, SIDE), np.float32)
+    anomaly[0, 10:20, 10:20] = 1.0
+    anomaly[0, 14, 14] = 0.0
+    assert lesion_map(anomaly, EVERYWHERE, 0.1, 1.0).sum() == 100
+
+
+def test_a_hole_in_the_mask_is_not_filled() -> None:
+    anomaly, mask = np.ones((1, SIDE, SIDE), np.float32), EVERYWHERE.copy()
+    mask[0, 14, 14] = False
+    assert not lesion_map(anomaly, mask, 0.1, 1.0)[0, 14, 14]
 
 
 def test_specks_are_dropped_by_area() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from braindiffusion.errors import SettingsError
-from braindiffusion.masks import boxes, dilate, drop_small, percentile_mask, smooth, touching
+from braindiffusion.masks import boxes, dilate, drop_small, fill, grown_mask, percentile_mask, smooth, touching
 
 
 def random_saliency(n: int = 2, side: int = 64, seed: int = 0) -> np.ndarray:
@@ -275,3 +275,57 @@ def test_a_seed_does_not_reach_other_slices() -> None:
     seed = np.zeros_like(stack)
     seed[1, 0, 0] = True
     assert touching(stack, seed).any((1, 2)).tolist() == [False, True, False]
+
+
+def test_holes_are_filled_within_each_slice() -> None:
+    ring = np.zeros((3, 9, 9), bool)
+    ring[1, 2:7, 2:7] = True
+    ring[1, 4, 4] = False
+    filled = fill(ring)
+    assert filled[1].sum() == 25
+    assert not filled[[0, 2]].any()
+
+
+def test_a_bay_is_no_hole() -> None:
+    bay = np.zeros((1, 9, 9), bool)
+    bay[0, 2:7, 2:7] = True
+    bay[0, 2:5, 4] = False
+    np.testing.assert_array_equal(fill(bay), bay)
+
+
+def test_filling_nothing_gives_nothing() -> None:
+    assert fill(np.zeros((0, 9, 9), bool)).shape == (0, 9, 9)
+
+
+def bright_spots() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images with two bright discs in a round brain, the brain, and a seed in the first disc."""
+    y, x = np.mgrid[:64, :64]
+    first, second = ((x - cx) ** 2 + (y - 32) ** 2 <= 36 for cx in (24, 42))
+    images = np.where(disc()[0], 0.45, 0.0) + 0.4 * (first | second)
+    seed = np.zeros((1, 64, 64), bool)
+    seed[0, 32, 24] = True
+    return images[None], disc(), seed
+
+
+def test_a_seed_grows_to_the_lesion_it_touches_and_no_other() -> None:
+    images, brain, seed = bright_spots()
+    grown = grown_mask(seed, images, brain, 0.65)[0]
+    assert grown[28:37, 20:29].all()
+    assert not grown[:, 36:].any()
+
+
+def test_growth_stays_in_the_brain() -> None:
+    images, brain, seed = bright_spots()
+    narrow = brain & (np.arange(64) >= 22)
+    assert not (grown_mask(seed, images, narrow, 0.65) & ~narrow).any()
+
+
+def test_a_seed_in_dark_tissue_does_not_grow() -> None:
+    images, brain, seed = bright_spots()
+    seed = np.roll(seed, 16, axis=1)
+    np.testing.assert_array_equal(grown_mask(seed, images, brain, 0.65), seed)
+
+
+def test_without_seeds_nothing_grows() -> None:
+    images, brain, seed = bright_spots()
+    assert not grown_mask(np.zeros_like(seed), images, brain, 0.65).any()

@@ -236,7 +236,7 @@ def test_an_interrupted_run_continues_bit_for_bit(task: str, data: Path, runs: P
 
 @needs_fabric
 def test_3_iterations_and_3_more_are_6(data: Path, runs: Path) -> None:
-    what = recipe(optimiser={"lr": 0.001})
+    what = recipe("autoencoder", optimiser={"lr": 0.001})
     run(what, data, runs / "six")
     run(what, data, runs / "three", iterations=3)
     assert run(what, data, runs / "three", resume=True)[-1]["iteration"] == 6
@@ -245,16 +245,16 @@ def test_3_iterations_and_3_more_are_6(data: Path, runs: Path) -> None:
 
 @needs_fabric
 def test_a_run_that_is_complete_is_not_trained_further(data: Path, runs: Path) -> None:
-    run(recipe(), data, runs / "complete")
+    run(recipe("autoencoder"), data, runs / "complete")
     before = state(runs / "complete")
-    run(recipe(), data, runs / "complete", resume=True)
+    run(recipe("autoencoder"), data, runs / "complete", resume=True)
     assert_same(state(runs / "complete"), before)
 
 
 @needs_fabric
 def test_reporting_does_not_change_the_training(data: Path, runs: Path) -> None:
-    run(recipe(), data, runs / "quiet")
-    run(recipe(), data, runs / "chatty", report_every_s=0.0)
+    run(recipe("autoencoder"), data, runs / "quiet")
+    run(recipe("autoencoder"), data, runs / "chatty", report_every_s=0.0)
     assert_same(state(runs / "quiet"), state(runs / "chatty"))
 
 
@@ -319,7 +319,7 @@ def test_the_export_is_the_best_of_the_run(data: Path, runs: Path, monkeypatch: 
     losses = iter([0.5, 0.2, 0.9, 0.3, 0.8, 0.7, 0.6])
     monkeypatch.setattr("braindiffusion.training.loop.validation_numbers", lambda *_: {"loss": next(losses)})
     out = runs / "best"
-    run(recipe(), data, out, report_every_s=0.0)
+    run(recipe("autoencoder"), data, out, report_every_s=0.0)
     card = json.loads((out / "tiny.json").read_text())
     assert (card["training"]["iterations"], card["validation"]) == (2, {"loss": 0.2})
 
@@ -332,7 +332,7 @@ def test_an_undefined_number_does_not_freeze_the_export(
     losses = iter([float("nan"), *[0.5] * 6])
     monkeypatch.setattr("braindiffusion.training.loop.validation_numbers", lambda *_: {"loss": next(losses)})
     out = runs / "nan"
-    run(recipe(), data, out, report_every_s=0.0)
+    run(recipe("autoencoder"), data, out, report_every_s=0.0)
     assert json.loads((out / "tiny.json").read_text())["training"]["iterations"] > 1
 
 
@@ -356,7 +356,7 @@ def test_only_the_train_split_is_trained_on(data: Path, runs: Path, monkeypatch:
 
 @needs_fabric
 def test_the_log_has_a_row_for_each_report(data: Path, runs: Path) -> None:
-    run(recipe(), data, runs / "logged", report_every_s=0.0, iterations=2)
+    run(recipe("autoencoder"), data, runs / "logged", report_every_s=0.0, iterations=2)
     with (runs / "logged" / "log.csv").open() as handle:
         rows = list(csv.DictReader(handle))
     assert [int(r["iteration"]) for r in rows] == [1, 2, 2]

@@ -177,7 +177,7 @@ USAGE: dict[str, list[str]] = {
     "a digit that is no number": ["--steps", "²"],
     "slices without colon": ["--slices", "5"],
     "slices of letters": ["--slices", "a:b"],
-    "unknown method": ["--method", "prayer", "--slices", "11:12"],
+    "unknown method": ["--method", "prayer", "--box", "18,34,10,28,46,12"],
 }
 
 
@@ -323,7 +323,7 @@ def full(*arguments: Any, **options: Any) -> Any:
 @pytest.mark.parametrize("where", ["braindiffusion.writing.os.fsync", "matplotlib.figure.Figure.savefig"])
 def test_a_disk_that_fills_up_is_4(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     monkeypatch.setattr(where, full)
-    quick = ("--box", head.box, "--slices", "11:12", "--noise-level", 0, "--progress", "none")
+    quick = ("--box", head.box, "--brain", head.brain, "--noise-level", 0, "--progress", "none")
     refused(tmp_path, 4, "OutputError", "heal", head.scan, *quick, late=True)
 
 
@@ -343,8 +343,14 @@ def test_no_memory_for_one_slice_is_4(head: Head, tmp_path: Path, monkeypatch: p
     refused(tmp_path, 4, "MemoryExhaustedError", "heal", head.scan, "--box", head.box, *QUICK)
 
 
-@pytest.mark.parametrize("failure", [exhausted, no_array])
-@pytest.mark.parametrize("where", ["brain.network_brain", "diffusion.network.Classifier.forward", "heal.carry_back"])
+@pytest.mark.parametrize(
+    ("where", "failure"),
+    [
+        ("brain.network_brain", no_array),
+        ("diffusion.network.Classifier.forward", exhausted),
+        ("heal.carry_back", no_array),
+    ],
+)
 def test_no_memory_elsewhere_is_4(
     head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, failure: Callable[..., Any]
 ) -> None:
@@ -359,7 +365,7 @@ def test_a_batch_too_large_is_halved(head: Head, tmp_path: Path, monkeypatch: py
     def only_one(x0: Any, *arguments: Any) -> Any:
         return healer(x0, *arguments) if len(x0) == 1 else exhausted()
 
-    command = ("heal", head.scan, "--mask", head.mask, "--slices", "10:12", *QUICK)
+    command = ("heal", head.scan, "--mask", head.mask, "--brain", head.brain, "--slices", "10:12", *QUICK)
     succeed(*command, "--out", tmp_path / "whole")
     monkeypatch.setitem(METHODS, "dif_fuse", (only_one, settings))
     succeed(*command, "--out", tmp_path / "halved")
@@ -389,7 +395,7 @@ def test_ctrl_c_between_two_steps(head: Head, tmp_path: Path, monkeypatch: pytes
         return healer(*most, third)
 
     monkeypatch.setitem(METHODS, "dif_fuse", (stopped, settings))
-    refused(tmp_path, 130, "Cancelled", "heal", head.scan, "--box", head.box, *QUICK, late=True)
+    refused(tmp_path, 130, "Cancelled", "heal", head.scan, "--box", head.box, "--brain", head.brain, *QUICK, late=True)
 
 
 @pytest.mark.parametrize(
@@ -401,8 +407,9 @@ def test_ctrl_c_between_two_steps(head: Head, tmp_path: Path, monkeypatch: pytes
 )  # fmt: skip
 def test_ctrl_c_at_any_time(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     monkeypatch.setattr(where, interrupt)
-    quick = ("--slices", "11:12", "--noise-level", 0, "--progress", "none")
-    refused(tmp_path, 130, "Cancelled", "heal", head.scan, *quick, late="os" in where)
+    quick = ("--brain", head.brain, "--slices", "11:12", "--noise-level", 0, "--progress", "none")
+    ask = () if "Classifier" in where else ("--box", head.box)  # a drawn mask needs no classifier
+    refused(tmp_path, 130, "Cancelled", "heal", head.scan, *ask, *quick, late="replace" in where)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")

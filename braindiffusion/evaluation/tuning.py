@@ -25,8 +25,8 @@ MASKS: tuple[dict[str, float], ...] = tuple(
     {"percentile": p, "mask_sigma_px": 5.0, "grow_level": level, "margin_mm": 4.0}
     for p, level in product((95.0, 97.0), (0.53, 0.55))
 )
-THRESHOLDS = tuple(np.round(np.arange(0.04, 0.2, 0.01), 3).tolist())
-LEAST_MM2 = (0.0, 40.0, 100.0)
+THRESHOLDS = (0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1, 0.12, 0.14)
+LEAST_MM2 = (0.0, 100.0)
 ANOMALIES = ("ours", "bright")
 
 
@@ -42,8 +42,9 @@ class _Looked:
     saliency: Saliency
 
     def dice(self, mask: np.ndarray) -> list[float]:
-        native = self.case.native(mask)
-        return [count(native[s], self.case.drawn[s]).dice for s in np.nonzero(self.case.wanted)[0]]
+        rows = np.nonzero(self.case.wanted)[0]
+        native = self.case.native(mask[rows])
+        return [count(p, d).dice for p, d in zip(native, self.case.drawn[rows], strict=True)]
 
 
 def look(pack: Pack, settings: HealSettings, limit: int | None, on_event: OnEvent | None = None) -> list[_Looked]:
