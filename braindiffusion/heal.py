@@ -29,6 +29,7 @@ from braindiffusion.stages import (
     prepare,
 )
 
+Rows = list[dict[str, Any]]
 DRAWN_MARGIN_MM = 2.0
 """A drawn mask is grown by this much: the rim of a lesion blurs into its surroundings."""
 
@@ -65,6 +66,43 @@ class HealResult:
     warnings: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Mask:
+    """The region to heal, where it came from, and the cards of the networks that found it."""
+
+    region: np.ndarray
+    saliency: Saliency
+    origin: str
+    cards: list[dict[str, Any]]
+
+
+def _drawn(mask: np.ndarray, stack: SliceStack, wanted: np.ndarray, margin_mm: float | None) -> _Mask:
+    drawn = mask_to_slices(mask, stack.placement)
+    if not (drawn & stack.brain)[wanted].any():
+        raise EmptyMaskError(
+            "The mask selects nothing that could be healed.",
+            "It lies outside the brain, or outside the chosen slices.",
+            "Draw it inside the brain, or give a brain mask with --brain.",
+        )
+    margin = DRAWN_MARGIN_MM if margin_mm is None else margin_mm
+    region = dilate(drawn, margin, stack.placement.model_pitch) & stack.brain
+    nothing = Saliency(np.zeros_like(stack.images), np.full(len(stack), np.nan), wanted)
+    return _Mask(region, nothing, "drawn", [])
+
+
+def _slice_table(wanted: np.ndarray, saliency: Saliency, region: np.ndarray, lesion: np.ndarray, area: float) -> Rows:
+    """One row per slice worked on; areas in mm2."""
+    return [
+        {
+            "slice": int(s),
+            "lesion_probability": None if np.isnan(p) else round(float(p), 4),
+            "mask_mm2": round(float(region[s].sum() * area), 1),
+            "lesion_mm2": round(float(lesion[s].sum() * area), 1),
+        }
+        for s, p in ((s, saliency.probability[s]) for s in np.nonzero(wanted)[0])
+    ]
+
+
 def heal_scan(
     scan: Scan,
     settings: HealSettings | None = None,
@@ -85,120 +123,89 @@ def heal_scan(
         DeviceError, MemoryExhaustedError, OutsideChangedError.
     """
     settings = settings or HealSettings()
+    tell = on_event or (lambda event: None)
     started = time.perf_counter()
     device = choose_device(settings.device)
     model = load_model(settings.model, str(device))
     warnings = check_modality(scan, model, settings.force)
     tuned = model.card.get("operating_point", {})
-    if on_event:
-        on_event(Event("brain", 0, 1))
-    stack, brain_origin = prepare(
-        scan, int(model.card["grid"]), brain, str(device), model.card.get("scaling", "brain_median")
-    )
+
+    tell(Event("brain", 0, 1))
+    stack, brain_origin = prepare(scan, int(model.card["grid"]), brain, str(device), model.card.get("scaling"))
     wanted = chosen_slices(settings, len(stack), stack.brain)
-    cards = [model.card]
     if mask is not None:
-        drawn = mask_to_slices(mask, stack.placement)
-        on_brain = (
-            dilate(
-                drawn,
-                DRAWN_MARGIN_MM if settings.margin_mm is None else settings.margin_mm,
-                stack.placement.model_pitch,
-            )
-            & stack.brain
-        )
-        saliency = Saliency(np.zeros_like(stack.images), np.full(len(stack), np.nan), wanted)
-        if not (drawn & stack.brain)[wanted].any():
-            raise EmptyMaskError(
-                "The mask selects nothing that could be healed.",
-                "It lies outside the brain, or outside the chosen slices.",
-                "Draw it inside the brain, or give a brain mask with --brain.",
-            )
-        mask_origin = "drawn"
+        found = _drawn(mask, stack, wanted, settings.margin_mm)
     else:
-        saliency, used = find_saliency(stack, settings, wanted, device, on_event)
-        cards += used
-        on_brain = mask_of_saliency(saliency, stack, settings, model.card)
-        mask_origin = settings.saliency
-    on_brain &= wanted[:, None, None]
-    healed, reconstruction, predictor = heal_slices(stack, on_brain, model, settings, device, on_event)
-    if on_event:
-        on_event(Event("back", 0, 1))
-
-    mean = healed.mean(0)
-    threshold = settings.threshold if settings.threshold is not None else float(tuned.get("threshold", 0.1))
-    pitch = stack.placement.model_pitch
-
-    variant = settings.anomaly or tuned.get("anomaly", "ours")
-
-    def lesion_of(sample: np.ndarray) -> np.ndarray:
-        a = anomaly_map(stack.images, sample, variant, reconstruction=reconstruction)
-        return lesion_map(a, on_brain, threshold, pitch, least_mm2=float(tuned.get("least_mm2", 0.0)))
-
-    anomaly = anomaly_map(stack.images, mean, variant, reconstruction=reconstruction) * on_brain
-    lesion = lesion_of(mean)
-    agreement = np.mean([lesion_of(h) for h in healed], axis=0).astype(np.float32) if settings.samples > 1 else None
-    deviation = healed.std(0) if settings.samples > 1 else None
-    # A mean of samples is smoother than any of them: what is shown is the first draw; the mean serves the maps.
-    back = carry_back(scan, stack, healed[0], on_brain, settings.seed)
-    p = stack.placement
-    area = pitch**2
-    table = [
-        {
-            "slice": int(s),
-            "lesion_probability": None
-            if np.isnan(saliency.probability[s])
-            else round(float(saliency.probability[s]), 4),
-            "mask_mm2": round(float(on_brain[s].sum() * area), 1),
-            "lesion_mm2": round(float(lesion[s].sum() * area), 1),
-        }
-        for s in np.nonzero(wanted)[0]
-    ]
-    if not on_brain.any():
+        saliency, cards = find_saliency(stack, settings, wanted, device, on_event)
+        found = _Mask(mask_of_saliency(saliency, stack, settings, model.card), saliency, settings.saliency, cards)
+    region = found.region & wanted[:, None, None]
+    if not region.any():
         warnings.append(
             "Every slice was judged healthy, so nothing was changed. "
             "Draw a mask (--mask, --box), or lower the gate (--gate 0.1), to heal anyway."
         )
-    # nearest, not linear: a mask's border on the native grid is where the model's pixel ends
-    lesion_native = (map_to_scan(lesion.astype(np.float32), p) > 0.5) & back.edited
+    healed, reconstruction, predictor = heal_slices(stack, region, model, settings, device, on_event)
+
+    tell(Event("back", 0, 1))
+    placement, pitch = stack.placement, stack.placement.model_pitch
+    variant = settings.anomaly or tuned.get("anomaly", "ours")
+    threshold = settings.threshold if settings.threshold is not None else float(tuned.get("threshold", 0.1))
+
+    def anomaly_of(sample: np.ndarray) -> np.ndarray:
+        return anomaly_map(stack.images, sample, variant, reconstruction=reconstruction) * region
+
+    def lesion_of(sample: np.ndarray) -> np.ndarray:
+        least = float(tuned.get("least_mm2", 0.0))
+        return lesion_map(anomaly_of(sample), region, threshold, pitch, least_mm2=least)
+
+    # A mean of samples is smoother than any of them: what is shown is the first draw; the mean serves the maps.
+    back = carry_back(scan, stack, healed[0], region, settings.seed)
+
+    def native(values: np.ndarray) -> np.ndarray:
+        return map_to_scan(values.astype(np.float32), placement) * back.edited
+
+    anomaly, lesion = anomaly_of(healed.mean(0)), lesion_of(healed.mean(0))
+    several = settings.samples > 1
+    table = _slice_table(wanted, found.saliency, region, lesion, pitch**2)
+    pixel_ml = pitch**2 * placement.thickness / 1000
     facts = record(
         scan,
         task="heal",
         settings=settings,
-        mask={"origin": mask_origin, "voxels": int(mask.sum()) if mask is not None else None},
-        brain={"origin": brain_origin, "volume_ml": round(float(stack.brain.sum() * area * p.thickness / 1000), 1)},
-        models=[model_facts(c) for c in cards],
+        mask={"origin": found.origin, "voxels": None if mask is None else int(mask.sum())},
+        brain={"origin": brain_origin, "volume_ml": round(float(stack.brain.sum() * pixel_ml), 1)},
+        models=[model_facts(card) for card in (model.card, *found.cards)],
         device=str(device),
         precision="bf16" if predictor.bf16 else "fp32",
-        grid={"size": p.size, "pitch_mm": p.model_pitch, "intensity": stack.intensity, "placement": p},
+        grid={"size": placement.size, "pitch_mm": pitch, "intensity": stack.intensity, "placement": placement},
         network_calls={
             "batched": predictor.calls,
             "per_slice": predictor.slice_calls,
-            "slices_healed": int(on_brain.any((1, 2)).sum()),
+            "slices_healed": int(region.any((1, 2)).sum()),
         },
         check={"outside_identical": True, "edited_voxels": int(back.edited.sum()), "changed_voxels": back.changed},
-        threshold=threshold,
-        lesion_ml=round(float(lesion.sum() * area * p.thickness / 1000), 3),
+        anomaly={"variant": variant, "threshold": threshold},
+        lesion_ml=round(float(lesion.sum() * pixel_ml), 3),
         seconds=round(time.perf_counter() - started, 2),
         warnings=warnings,
         slices=table,
     )
     return HealResult(
         counterfactual=back.voxels,
-        anomaly=map_to_scan(anomaly, p) * back.edited,
-        lesion=lesion_native,
-        mask=(map_to_scan(on_brain.astype(np.float32), p) > 0.5) & back.edited,
+        anomaly=native(anomaly),
+        lesion=native(lesion) > 0.5,
+        mask=native(region) > 0.5,
         edited=back.edited,
-        saliency=map_to_scan(saliency.maps, p),
-        deviation=None if deviation is None else map_to_scan(deviation, p) * back.edited,
-        agreement=None if agreement is None else map_to_scan(agreement, p) * back.edited,
+        saliency=map_to_scan(found.saliency.maps, placement),
+        deviation=native(healed.std(0)) if several else None,
+        agreement=native(np.mean([lesion_of(h) for h in healed], axis=0)) if several else None,
         stack=stack,
         on_grid={
             "healed": healed[0],
             "anomaly": anomaly,
             "lesion": lesion,
-            "mask": on_brain,
-            "saliency": saliency.maps,
+            "mask": region,
+            "saliency": found.saliency.maps,
         },
         slices=table,
         provenance=facts,

@@ -138,7 +138,7 @@ def chosen_slices(settings: HealSettings, count: int, brain: np.ndarray) -> np.n
 
 
 def prepare(
-    scan: Scan, size: int, brain: np.ndarray | None, device: str, scaling: str = "brain_median", check: bool = True
+    scan: Scan, size: int, brain: np.ndarray | None, device: str, scaling: str | None = None, check: bool = True
 ) -> tuple[SliceStack, Origin]:
     """Brain, placement and scaling of a scan.
 
@@ -151,7 +151,7 @@ def prepare(
     found, origin = find_brain(scan, brain, device)
     if check:
         check_is_brain(scan, found, origin)
-    return to_slices(scan, found, size, scaling), origin
+    return to_slices(scan, found, size, scaling or "brain_median"), origin
 
 
 def find_saliency(
