@@ -1,10 +1,11 @@
-"""Make the shipped sample scan: a simulated FLAIR, given its texture by our own healthy model, with a lesion added.
+"""Make the shipped sample scan: a FLAIR drawn from noise by our own healthy model, with a simulated lesion added.
 
     python tools/make_sample.py --out Resources/Samples
 
-No patient's scan goes in. A head is simulated from formulas (ellipsoid, ventricles, sulci, cortical ribbon), noised
-half-way and denoised by the model, all slices with the same draws. The lesion is a deformed ellipsoid, bright as
-FLAIR lesions are, with a soft rim.
+No patient's scan goes in. Several slices are sampled from pure noise; the one our classifier finds healthiest among
+the large ones becomes the middle. Its neighbours are made by noising the last one part of the way and denoising it
+again, all with the same draws, shrinking towards the vertex, so that anatomy drifts as it does from slice to slice.
+The lesion is a deformed ellipsoid, bright as FLAIR lesions are, with a soft rim.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.spacing import ascending_levels
 from braindiffusion.diffusion.steps import SharedNoise, add_noise, ddpm_move, predict_clean
 from braindiffusion.models.registry import load_model
+from braindiffusion.saliency.registry import lesion_probability
 from braindiffusion.slices import BRAIN_LEVEL, FIELD_OF_VIEW_MM
 from braindiffusion.writing import OutputFolder
 
@@ -37,51 +39,53 @@ def denoise(model: EpsPredictor, x: torch.Tensor, levels: list[int], noise: Shar
     return x.clamp(0, 1)
 
 
-def simulated_head(slices: int, shape: tuple[int, int], pitch: float, seed: int) -> np.ndarray:
-    """(S,H,W) in model units: CSF 0.08, white matter 0.42, grey matter 0.5; from the thalami towards the vertex."""
-    rng = np.random.default_rng(seed)
-    z, y, x = np.indices((slices, *shape)).astype(float)
-    y, x = (y - (shape[0] - 1) / 2) * pitch, (x - (shape[1] - 1) / 2) * pitch
-    z = (z - slices * 0.3) * THICKNESS_MM
-    size = np.sqrt(np.clip(1 - (z / 82.0) ** 2, 0.05, 1))
-    narrow = 1 - 0.14 * np.clip(y / -80.0, 0, 1)
-    radius = np.sqrt((y / (82.0 * size)) ** 2 + (x / (66.0 * size * narrow)) ** 2)
-    depth = (1 - radius) * 66.0 * size  # mm under the surface, about
-
-    def field(sigma_mm: float, stretch: float = 1.0) -> np.ndarray:
-        noise = rng.standard_normal(z.shape)
-        out = ndimage.gaussian_filter(noise, (stretch * sigma_mm / THICKNESS_MM, sigma_mm / pitch, sigma_mm / pitch))
-        return out / out.std()
-
-    folds = np.abs(field(4.5, 1.6))
-    reach = np.clip((20.0 - depth) / 20.0, 0, 1) ** 0.7
-    sulci = (folds < 0.34 * reach) & (depth < 20)
-    ribbon = (depth < 4.0) | (ndimage.gaussian_filter(sulci.astype(float), (0, 1.5, 1.5)) > 0.08)
-    head = np.where(ribbon, 0.51, 0.41)
-    fissure = (np.abs(x) < 1.3) & ((y < -28) | (y > 38) | (z > 38)) & (depth > 0)
-    up = np.clip(1 - np.abs(z - 8) / 34.0, 0, 1)
-    horn = ((np.abs(x) - 8 - 0.004 * y**2) / (7.0 * up + 0.01)) ** 2 + ((y - 2) / (36 * up + 0.01)) ** 2
-    deep_grey = ((np.abs(x) - 22) / 9) ** 2 + ((y + 4) / 17) ** 2 + (z / 22) ** 2 < 1
-    head = np.where(deep_grey, 0.49, head)
-    head = np.where(sulci | fissure | (horn < 1), 0.08, head) * (depth > 0)
-    return ndimage.gaussian_filter(head, (0, 0.6, 0.6)) * (depth > 0)
+def scaled(image: np.ndarray, factor: float) -> np.ndarray:
+    """Zoom about the centre, same size."""
+    centre = (np.array(image.shape) - 1) / 2
+    return ndimage.affine_transform(image, np.eye(2) / factor, centre - centre / factor, order=3).clip(0, 1)
 
 
-def healthy_stack(seed: int, slices: int, level: int = 230) -> np.ndarray:
-    """(S,H,W) float32 in [0,1]: the simulated head, noised to ``level`` and denoised by the healthy model."""
-    model = load_model("flair-healthy-128")
-    rows, columns = model.card["crop"]
-    head = simulated_head(slices, (rows, columns), FIELD_OF_VIEW_MM / 128, seed)
-    predictor = EpsPredictor(model.network, Schedule(), prediction=model.card["prediction"])
+def middle_slice(
+    model: EpsPredictor, shape: tuple[int, int], candidates: int, generator: torch.Generator
+) -> torch.Tensor:
+    """(1,1,H,W): the healthiest-looking large slice among samples from pure noise."""
+    top = model.schedule.levels - 1
+    x = torch.randn((candidates, 1, *shape), generator=generator)
+    for level, target in pairwise([*ascending_levels(top, 120, "uniform")[::-1], CLEAN]):
+        clean, _ = predict_clean(x, model(x, level), level, model.schedule)
+        noise = torch.randn(x.shape, generator=generator)
+        x = ddpm_move(x, clean, noise, level, target, model.schedule)
+    x = torch.stack([s * torch.from_numpy(_body(s[0].numpy())) for s in x.clamp(0, 1)])
+    area = (x > 0.15).float().mean((1, 2, 3)).numpy()
+    probability = lesion_probability(x, load_model("flair-acat-classifier").network)
+    score = np.where(area > np.quantile(area, 0.6), -probability, -9.0)
+    print("area", area.round(2), "p(lesion)", probability.round(2), "taken", int(score.argmax()))
+    return x[int(score.argmax())][None]
+
+
+def healthy_stack(seed: int, below: int, above: int, drift: int = 200, candidates: int = 24) -> np.ndarray:
+    """(S,H,W) float32 in [0,1]: slices that follow from one another."""
+    card_model = load_model("flair-healthy-128")
+    rows, columns = card_model.card["crop"]
+    model = EpsPredictor(card_model.network, Schedule(), prediction=card_model.card["prediction"])
     generator = torch.Generator().manual_seed(seed)
+    middle = middle_slice(model, (rows, columns), candidates, generator)
     noise = SharedNoise(generator, (1, rows, columns))
     fixed = torch.randn((1, 1, rows, columns), generator=generator)
-    levels = ascending_levels(level, 60)[::-1]
-    out = []
-    for plane in head:
-        x0 = torch.from_numpy(plane).float()[None, None]
-        out.append(denoise(predictor, add_noise(x0, fixed, level, predictor.schedule), levels, noise)[0, 0].numpy())
-    return np.stack([s * _body(s) for s in out])
+    levels = ascending_levels(drift, 30)[::-1]
+
+    def walk(factors: np.ndarray) -> list[np.ndarray]:
+        out = []
+        for factor in factors:
+            moved = torch.from_numpy(scaled(middle[0, 0].numpy(), float(factor))).float()[None, None]
+            x = denoise(model, add_noise(moved, fixed, drift, model.schedule), levels, noise)
+            out.append(x[0, 0].numpy())
+        return out
+
+    up = np.sqrt(1 - (np.arange(1, above + 1) * THICKNESS_MM / 75.0) ** 2)
+    down = np.sqrt(1 - (np.arange(below, 0, -1) * THICKNESS_MM / 110.0) ** 2)
+    stack = walk(np.concatenate([down, [1.0], up]))
+    return np.stack([s * _body(s) for s in stack])
 
 
 def _body(image: np.ndarray) -> np.ndarray:
@@ -108,7 +112,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=3)
     args = parser.parse_args()
-    stack = healthy_stack(args.seed, slices=14)
+    stack = healthy_stack(args.seed, below=5, above=8)
     pitch = FIELD_OF_VIEW_MM / 128
     s, h, w = stack.shape
     weight = lesion_weight(stack.shape, (s * 0.5, h * 0.42, w * 0.32), (17.0, 15.0, 12.0), pitch, args.seed)

@@ -289,6 +289,8 @@ def test_evaluate_healing_of_a_single_slice(make_pack: Maker, tmp_path: Path) ->
 def test_evaluate_healing_with_a_val_split_that_has_no_lesion(make_pack: Maker, tmp_path: Path) -> None:
     split = np.array(["test", "test", "val"] * 3)
     succeed(*healing(make_pack(split=split), "test", "--limit", 2), "--out", tmp_path / "out")
+    report = strict_json((tmp_path / "out" / "report.json").read_text())
+    assert report["bright_threshold"] > 0.5  # the card's: 0.45, the lowest candidate, is the median brain
 
 
 BAD_PACKS: dict[str, dict[str, Any]] = {
