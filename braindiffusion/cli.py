@@ -71,6 +71,22 @@ def write_result(folder: Path, scan: Scan, result: HealResult, file_format: File
         out.json("provenance", result.provenance)
 
 
+def keep_inputs(out: Path, *inputs: Path | None) -> None:
+    """Refuse to write over what was read.
+
+    Raises:
+        SettingsError: a file given lies in OUT under the name of a result.
+    """
+    names = {"counterfactual", "anomaly", "lesion", "mask", "saliency", "deviation", "agreement"}
+    for given in inputs:
+        if given and given.resolve().parent == out.resolve() and given.name.split(".")[0] in names:
+            raise SettingsError(
+                f"{given.name} in {out} would be replaced by a result.",
+                "It was given as input.",
+                "Choose another --out folder, or move the file.",
+            )
+
+
 def heal_and_write(
     scan: Scan, settings: HealSettings, mask: np.ndarray | None, brain: np.ndarray | None,
     out: Path, file_format: FileFormat, progress: ProgressKind,
@@ -185,6 +201,7 @@ def heal(
             mask_rule=mask_rule.value if mask_rule else None, margin_mm=margin_mm, gate=gate, samples=samples,
             slices=slice_range, seed=seed, device=device, force=force,
         )  # fmt: skip
+        keep_inputs(out, scan, mask, brain)
         heal_and_write(volume, settings, drawn, own_brain, out, file_format, progress)
 
 
@@ -212,6 +229,7 @@ def saliency_command(
         check_writable(out)
         from braindiffusion.heal import saliency_scan
         from braindiffusion.progress import reporter
+        from braindiffusion.stages import HealSettings
 
         settings = HealSettings(saliency=method.value, slices=slice_range, device=device, force=force)
         with reporter(progress.value) as tell:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from braindiffusion.errors import BrainDiffusionError, Cancelled, SettingsError
+from braindiffusion.errors import BrainDiffusionError, Cancelled, MemoryExhaustedError, SettingsError
 
 
 class Fusion(str, Enum):
@@ -55,6 +55,16 @@ def told() -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo(str(Cancelled()), err=True)
         raise typer.Exit(Cancelled.exit_code) from None
+    except (MemoryError, RuntimeError) as problem:
+        from braindiffusion.device import out_of_memory
+
+        if not out_of_memory(problem):
+            raise
+        error = MemoryExhaustedError(
+            "There is not enough memory.", str(problem).splitlines()[0], "Close other programs, or use --device cpu."
+        )
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
     except BrainDiffusionError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         raise typer.Exit(error.exit_code) from None
@@ -64,7 +74,7 @@ def parse_steps(text: str) -> int | None:
     """``full`` or a positive number."""
     if text == "full":
         return None
-    if text.isdigit() and int(text) > 0:
+    if text.isascii() and text.isdigit() and int(text) > 0:
         return int(text)
     raise SettingsError(
         f"--steps {text} is not possible.", "It is a positive number or 'full'.", "Give --steps 25, say."

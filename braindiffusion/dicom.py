@@ -56,6 +56,7 @@ class _Frame:
 
 
 def is_dicom(file: Path) -> bool:
+    """Whether a file begins as a DICOM file does."""
     with file.open("rb") as stream:
         return stream.read(132)[128:] == b"DICM"
 
@@ -177,6 +178,7 @@ def _headers(files: list[Path], path: Path) -> dict[Path, Dataset]:
 
 
 def load_dicom(files: list[Path], path: Path) -> Loaded:
+    """One volume from the files of a series; ``path`` names it in errors."""
     from pydicom.errors import BytesLengthException
 
     damage = (AttributeError, NotImplementedError, TypeError, ValueError, BytesLengthException)

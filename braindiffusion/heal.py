@@ -10,7 +10,7 @@ import numpy as np
 
 from braindiffusion.anomaly import anomaly_map, lesion_map
 from braindiffusion.device import choose_device
-from braindiffusion.errors import EmptyMaskError
+from braindiffusion.errors import EmptyMaskError, SettingsError
 from braindiffusion.masks import dilate
 from braindiffusion.models.registry import load_model
 from braindiffusion.provenance import model_facts, record
@@ -127,6 +127,12 @@ def heal_scan(
     started = time.perf_counter()
     device = choose_device(settings.device)
     model = load_model(settings.model, str(device))
+    if model.card.get("task", "denoiser") != "denoiser":
+        raise SettingsError(
+            f"'{model.name}' cannot heal.",
+            f"It is a {model.card['task']}.",
+            "Choose another; see: braindiffusion models list.",
+        )
     warnings = check_modality(scan, model, settings.force)
     tuned = model.card.get("operating_point", {})
 
@@ -139,7 +145,9 @@ def heal_scan(
         saliency, cards = find_saliency(stack, settings, wanted, device, on_event)
         found = _Mask(mask_of_saliency(saliency, stack, settings, model.card), saliency, settings.saliency, cards)
     region = found.region & wanted[:, None, None]
-    if not region.any():
+    if not wanted.any():
+        warnings.append("None of the chosen slices holds enough brain, so nothing was changed.")
+    elif not region.any():
         warnings.append(
             "Every slice was judged healthy, so nothing was changed. "
             "Draw a mask (--mask, --box), or lower the gate (--gate 0.1), to heal anyway."

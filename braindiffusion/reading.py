@@ -170,6 +170,7 @@ def _geometry(shape: tuple[int, ...], affine: np.ndarray) -> str:
 
 
 def lost_geometry(path: Path, why: str) -> errors.ScanGeometryError:
+    """The error of a file that does not say where its voxels lie."""
     return errors.ScanGeometryError(f"{path} does not say where its voxels lie.", why, _EXPORT)
 
 

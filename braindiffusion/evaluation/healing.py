@@ -154,9 +154,10 @@ def evaluate(
     size, tuned = int(model.card["grid"]), model.card.get("operating_point", {})
     threshold = settings.threshold if settings.threshold is not None else float(tuned.get("threshold", 0.1))
     least_mm2 = float(tuned.get("least_mm2", 0.0))
-    has_val = "val" in set(pack.split.tolist())
+    has_val = bool(pack.masks[pack.split == "val"].any())
     bright_level = tune_bright(pack, size, str(device)) if has_val else float(tuned.get("bright", 0.7))
     part = pack.of_split(split)
+    origin = np.arange(len(pack)) if split == "all" else np.nonzero(pack.split == split)[0]
     wanted = measured_rows(part, limit, lesion_slices_only)
     tally = Tally()
     rows: list[dict[str, Any]] = []
@@ -176,7 +177,11 @@ def evaluate(
         for s in np.nonzero(case.wanted)[0]:
             tally.patients.append(case.name)
             tally.has_lesion.append(bool(case.drawn[s].any()))
-            row: dict[str, Any] = {"patient": case.name, "row": int(case.rows[s]), "drawn_px": int(case.drawn[s].sum())}
+            row: dict[str, Any] = {
+                "patient": case.name,
+                "row": int(origin[case.rows[s]]),
+                "drawn_px": int(case.drawn[s].sum()),
+            }
             for name, p in native.items():
                 c = count(p[s], case.drawn[s])
                 tally.counts.setdefault(name, []).append(c)

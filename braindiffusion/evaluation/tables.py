@@ -82,7 +82,7 @@ class Report:
             fontsize=8,
         )
         figure.subplots_adjust(0, 0, 1, 0.93, 0.02, 0.02)
-        figure.savefig(path, dpi=110, facecolor="black")
+        figure.savefig(path, dpi=110, facecolor="black", metadata={"Description": NOT_FOR_DIAGNOSIS})
 
 
 def facts_of(results: dict[str, Any], tally: Tally) -> dict[str, Any]:

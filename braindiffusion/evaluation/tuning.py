@@ -15,6 +15,7 @@ import numpy as np
 
 from braindiffusion.anomaly import anomaly_map, lesion_map
 from braindiffusion.device import choose_device
+from braindiffusion.errors import PackError
 from braindiffusion.evaluation.healing import Case, cases, measured_rows, tune_bright
 from braindiffusion.evaluation.overlap import count
 from braindiffusion.models.registry import load_model
@@ -52,6 +53,12 @@ def look(pack: Pack, settings: HealSettings, limit: int | None, on_event: OnEven
     device = choose_device(settings.device)
     grid = int(load_model(settings.model, str(device)).card["grid"])
     part = pack.of_split("val")
+    if not part.masks.any():
+        raise PackError(
+            "There is nothing to tune on.",
+            "No val slice has a drawn lesion.",
+            "Give a pack with masks and a val split.",
+        )
     total = len(set(part.patient.tolist()))
     found: list[_Looked] = []
     for case in cases(part, measured_rows(part, limit, True), grid, str(device)):

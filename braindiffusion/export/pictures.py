@@ -96,8 +96,9 @@ def saliency_picture(scan: Scan, found: SaliencyResult, path: Path, count: int =
     from matplotlib.figure import Figure
 
     ranked = sorted(found.slices, key=lambda row: -row["lesion_probability"])[:count]
-    chosen = sorted(row["slice"] for row in ranked)
+    chosen = sorted(row["slice"] for row in ranked) or [len(found.stack) // 2]
     probability = {row["slice"]: row["lesion_probability"] for row in found.slices}
+    probability.setdefault(chosen[0], float("nan"))
     p = found.stack.placement
     images, maps = p.to_axial(scan.voxels)[chosen].astype(np.float32), p.to_axial(found.saliency)[chosen]
     tone = found.stack.intensity_of(chosen[0])
@@ -114,4 +115,4 @@ def saliency_picture(scan: Scan, found: SaliencyResult, path: Path, count: int =
         a.set_title(f"slice {s}   p(lesion) {probability[s]:.2f}", color="white", fontsize=7)
     figure.suptitle("Where the classifier looks. Research use only, not for diagnosis.", color="yellow", fontsize=8)
     figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.6 / figure.get_figheight(), 0.02, 0.12)
-    figure.savefig(path, dpi=120, facecolor="black")
+    figure.savefig(path, dpi=120, facecolor="black", metadata={"Description": NOT_FOR_DIAGNOSIS})

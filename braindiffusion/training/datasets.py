@@ -102,6 +102,12 @@ def brain_volumes_on_grid(folder: Path, size: int) -> GridData:
     99th percentile of the volume; every second slice."""
     from braindiffusion.reading import read_scan
 
+    if not (folder / "subjects.csv").is_file():
+        raise PackError(
+            f"There is no {folder / 'subjects.csv'}.",
+            "The recipe needs it.",
+            "Point --data at the folder that holds it.",
+        )
     with (folder / "subjects.csv").open() as handle:
         rows = list(csv.DictReader(handle))
     images, brains, patients, splits = [], [], [], []

@@ -21,12 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from braindiffusion import __version__
+from braindiffusion.device import choose_device
 from braindiffusion.diffusion.network import bf16_supported, build_network
 from braindiffusion.errors import DependencyMissingError, PackError, RecipeError
 from braindiffusion.models.export import export_model
 from braindiffusion.training.datasets import GridData, load_data
 from braindiffusion.training.figures import loss_curve, task_figure
 from braindiffusion.training.tasks import TASKS, Batch, Task
+from braindiffusion.writing import check_writable
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -83,6 +85,7 @@ class Checkpoint:
         self.path = path
 
     def save(self, network: nn.Module, ema: nn.Module, optimiser: torch.optim.Optimizer, facts: dict[str, Any]) -> None:
+        """Write weights, EMA, optimiser moments and ``facts``."""
         from safetensors.torch import save_file
 
         state = {f"model.{k}": v for k, v in network.state_dict().items()}
@@ -98,6 +101,7 @@ class Checkpoint:
         os.replace(partial, self.path)
 
     def load(self, network: nn.Module, ema: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+        """Read them back into the three; returns ``facts``."""
         from safetensors import safe_open
 
         with safe_open(str(self.path), framework="pt") as handle:
@@ -185,6 +189,8 @@ def train(
             'Install it with: pip install "slicer-brain-counterfactual[train]"',
         ) from error
     started = time.monotonic()
+    choose_device(device)
+    check_writable(out)
     if threads:
         torch.set_num_threads(threads)
     accelerator = {"auto": "auto", "cpu": "cpu"}.get(device, "cuda")
@@ -198,13 +204,13 @@ def train(
     )
     fabric.launch()
     rank, world = fabric.global_rank, fabric.world_size
-    out.mkdir(parents=True, exist_ok=True)
     grid = load_data(recipe["data"], data, out.parent / "cache" if recipe["data"]["kind"] == "packs" else None)
     train_data, val_data = grid.select(grid.split == "train"), grid.select(grid.split == "val")
     if not len(train_data.image):
         raise PackError(
             "There is nothing to train on.", "No slice of the train split fits the recipe.", "Check the pack's split."
         )
+    out.mkdir(parents=True, exist_ok=True)
     if not len(val_data.image):
         val_data = train_data
     tensors, val = train_data.tensors(), shuffled(val_data.tensors())
