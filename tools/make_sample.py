@@ -23,12 +23,15 @@ from braindiffusion.diffusion.network import EpsPredictor
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.spacing import ascending_levels
 from braindiffusion.diffusion.steps import SharedNoise, add_noise, ddpm_move, predict_clean
+from braindiffusion.masks import dilate, grown_mask, percentile_mask
 from braindiffusion.models.registry import load_model
 from braindiffusion.saliency.registry import lesion_probability
-from braindiffusion.slices import BRAIN_LEVEL, FIELD_OF_VIEW_MM
+from braindiffusion.slices import BRAIN_LEVEL, FIELD_OF_VIEW_MM, Intensity, Placement, SliceStack
+from braindiffusion.stages import HealSettings, find_saliency, heal_slices
 from braindiffusion.writing import OutputFolder
 
 THICKNESS_MM = 5.0
+PLACEMENT = Placement((2, 1, 0), (False, False, False), (1, 128, 128), (1.875, 1.875), THICKNESS_MM, 128, (0.0, 0.0))
 
 
 def denoise(model: EpsPredictor, x: torch.Tensor, levels: list[int], noise: SharedNoise) -> torch.Tensor:
@@ -88,6 +91,21 @@ def healthy_stack(seed: int, below: int, above: int, drift: int = 200, candidate
     return np.stack([s * _body(s) for s in stack])
 
 
+def without_distractors(images: np.ndarray, rounds: int = 2) -> np.ndarray:
+    """Heal what our own classifier would take for a lesion, so that the sample has one lesion: the simulated one."""
+    brain = images > 0.02
+    model, device = load_model("flair-healthy-128"), torch.device("cpu")
+    settings = HealSettings(gate=0.0, steps=20, seed=11)
+    for _ in range(rounds):
+        stack = SliceStack(images, brain, brain.astype(np.float32), PLACEMENT, Intensity(0.0, 1.0))
+        saliency, _ = find_saliency(stack, settings, np.ones(len(images), bool), device)
+        seeds = percentile_mask(saliency.maps, 95.0, brain=brain, sigma=5.0)
+        region = dilate(grown_mask(seeds, images, brain, 0.52), 5.0, PLACEMENT.model_pitch) & brain
+        images = heal_slices(stack, region, model, settings, device)[0][0]
+        print("p(lesion)", saliency.probability.round(2))
+    return images
+
+
 def _body(image: np.ndarray) -> np.ndarray:
     mask = ndimage.binary_fill_holes(ndimage.binary_opening(image > 0.08, iterations=2))
     labels, _ = ndimage.label(mask)
@@ -112,14 +130,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=3)
     args = parser.parse_args()
-    stack = healthy_stack(args.seed, below=5, above=8)
+    stack = without_distractors(healthy_stack(args.seed, below=5, above=8))
     pitch = FIELD_OF_VIEW_MM / 128
     s, h, w = stack.shape
-    weight = lesion_weight(stack.shape, (s * 0.5, h * 0.42, w * 0.32), (17.0, 15.0, 12.0), pitch, args.seed)
+    weight = lesion_weight(stack.shape, (s * 0.5, h * 0.42, w * 0.32), (20.0, 19.0, 15.0), pitch, args.seed)
     texture = ndimage.gaussian_filter(
         np.random.default_rng(args.seed + 1).standard_normal(stack.shape), (0.5, 1.2, 1.2)
     )
-    bright = 0.74 + 0.05 * texture / texture.std()
+    bright = 0.80 + 0.05 * texture / texture.std()
     sick = stack * (1 - weight) + bright * weight * (stack > 0.05) + stack * weight * (stack <= 0.05)
     # native grid: twice as fine in plane, with a scanner's grain
     fine = np.stack([ndimage.zoom(x, 2, order=3) for x in sick])

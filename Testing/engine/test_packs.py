@@ -16,6 +16,12 @@ from braindiffusion.training.datasets import grid_of_pack, load_data, packs_on_g
 from braindiffusion.training.packs import Pack, load_pack
 
 
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slices are stripped, which shows without the brain network; it only takes time."""
+    monkeypatch.setattr("braindiffusion.brain.network_brain", lambda *_: None)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the pack ``tiny.npz``."""

@@ -413,7 +413,6 @@ def test_without_a_val_split_training_slices_choose_the_weights(tmp_path: Path) 
 
 
 @needs_fabric
-@pytest.mark.xfail(strict=True, reason="defect: any device but auto and cpu means cuda, and cuda without one the CPU")
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "abacus"])
 def test_a_device_that_is_not_there_is_refused(
     device: str, data: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
