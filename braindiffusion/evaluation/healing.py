@@ -124,7 +124,15 @@ def _heal_case(
     rule = replace(settings, percentile=tuned.get("saliency_percentile", settings.percentile), mask_rule="percentile")
     alone = mask_of_saliency(saliency, case.stack, rule, model.card)
     alone &= case.wanted[:, None, None]
-    return {"dif_fuse": lesion, "saliency": alone, "mask": mask, "healed": mean, "map": saliency.maps}
+    open_gate = saliency.judged_lesion[:, None, None] & case.wanted[:, None, None]
+    return {
+        "gate": open_gate,
+        "dif_fuse": lesion,
+        "saliency": alone,
+        "mask": mask,
+        "healed": mean,
+        "map": saliency.maps,
+    }
 
 
 def evaluate(
@@ -172,6 +180,7 @@ def evaluate(
         extra: dict[str, np.ndarray] = {}
         if heal_wanted:
             extra = _heal_case(case, model, settings, device, threshold, least_mm2, tally)
+            predicted["bright_gated"] = predicted["bright"] & extra["gate"]
             predicted |= {m: extra[m] for m in methods}
         native = {name: case.native(p) for name, p in predicted.items()}
         for s in np.nonzero(case.wanted)[0]:

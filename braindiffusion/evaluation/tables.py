@@ -18,6 +18,8 @@ DEFINITIONS = {
     "interval": "95 % percentile bootstrap over patients, 5000 draws",
     "two_class_dice": "mean of lesion and background Dice, over lesion slices",
     "pooled_dice": "pixels of all lesion slices together",
+    "floors": "nothing; bright: smoothed brain pixels above a grey level tuned on val; bright_gated: the same, only on "
+    "slices that pass the classifier gate, as healing is",
     "false_alarm_mm2": "predicted area per lesion-free slice",
     "identity_error": "mean |x - healed| over the brain of lesion-free slices; the median brain is 0.45",
 }
