@@ -31,7 +31,6 @@ from braindiffusion.stages import (
 from braindiffusion.training.packs import Pack
 
 KNOWN_METHODS = ("dif_fuse", "saliency")
-FLOORS = ("nothing", "bright")
 
 
 @dataclass
