@@ -144,7 +144,7 @@ def heal(
         Fusion, typer.Option(help="joint: the paper; independent: the published code; cached: outside exact.")
     ] = Fusion.cached,
     model: Annotated[str, typer.Option(help="Healthy model; see: braindiffusion models list.")] = "flair-healthy-128",
-    steps: Annotated[str, typer.Option(help="Steps each way, or 'full'.")] = "25",
+    steps: Annotated[str, typer.Option(help="Steps each way, or 'full'.")] = "10",
     noise_level: Annotated[int, typer.Option(min=0, max=998, help="K, how far the scan is noised.")] = 500,
     percentile: Annotated[
         float | None,

@@ -59,7 +59,7 @@ class HealSettings:
     saliency: str = "acat"
     fusion: str = "cached"
     noise_level: int = 500
-    steps: int | None = 25
+    steps: int | None = 10
     index_mode: str = "ours"
     variance: str = "small"
     percentile: float | None = None

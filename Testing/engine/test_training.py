@@ -439,7 +439,7 @@ def two_processes(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     """Two iterations by two processes on the CPU, from the command line: exit code, what was said, run folder."""
     folder = tmp_path_factory.mktemp("two")
     packs_on_grid(data, ["tiny.npz"], 32, folder / "cache")
-    (folder / "recipe.json").write_text(json.dumps(recipe()))
+    (folder / "recipe.json").write_text(json.dumps(recipe("autoencoder")))
     out = folder / "out"
     root = Path(__file__).resolve().parents[2]
     process = subprocess.Popen(
@@ -452,10 +452,10 @@ def two_processes(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
     try:
-        said, _ = process.communicate(timeout=120)
+        said, _ = process.communicate(timeout=240)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)  # the launcher and its two workers
-        said = process.communicate()[0] + "\nstopped after 120 s"
+        said = process.communicate()[0] + "\nstopped after 240 s"
     return process.returncode, said, out
 
 

@@ -57,7 +57,7 @@ class DifFuseSettings:
     """
 
     noise_level: int = 500
-    steps: int | None = 25
+    steps: int | None = 10
     fusion: Fusion = "cached"
     index_mode: IndexMode = "ours"
     variance: Variance = "small"
