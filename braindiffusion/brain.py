@@ -146,7 +146,8 @@ def check_is_brain(scan: Scan, brain: np.ndarray, origin: Origin) -> None:
     litres = float(brain.sum()) * voxel_ml / 1000.0
     p = place(scan)
     area_cm2 = float(p.to_axial(brain).sum((1, 2)).max()) * p.pitch[0] * p.pitch[1] / 100.0
-    if area_cm2 < 12.0 or area_cm2 > 350.0 or litres > BRAIN_LITRES[1]:
+    whole = scan.voxels.shape[p.order[0]] * p.thickness >= 100.0
+    if (whole and litres < BRAIN_LITRES[0]) or area_cm2 < 12.0 or area_cm2 > 350.0 or litres > BRAIN_LITRES[1]:
         raise NotABrainError(
             "No brain was found in the scan.",
             f"The best candidate ({origin}) has {litres:.2f} litres and at most {area_cm2:.0f} cm2 in a slice.",

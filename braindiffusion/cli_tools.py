@@ -41,6 +41,7 @@ def train(
     """Train a model from a recipe; the best EMA weights and their card are left in OUT."""
     with told():
         import json
+        import os
 
         from braindiffusion.training.loop import load_recipe
         from braindiffusion.training.loop import train as run
@@ -50,7 +51,8 @@ def train(
             device=device, threads=threads, report_every_s=parse_budget(report_every) or 240.0,
         )  # fmt: skip
         for record in records:
-            typer.echo(json.dumps(record))
+            if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one speaks
+                typer.echo(json.dumps(record))
 
 
 @evaluate_app.command("healing")

@@ -67,7 +67,7 @@ def in_batches(rows: np.ndarray, batch: int, run: Callable[[np.ndarray, int], No
             if batch == 1:
                 raise MemoryExhaustedError(
                     "There is not enough memory to heal even one slice.",
-                    str(error).splitlines()[0],
+                    (str(error).splitlines() or ["Memory ran out."])[0],
                     "Close other programs, or use --device cpu.",
                 ) from error
             batch = max(1, batch // 2)

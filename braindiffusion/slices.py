@@ -351,13 +351,13 @@ def carry_back(
         spread = max(1.4826 * float(np.median(np.abs(detail[calm]))) if calm.any() else 0.0, 0.02)
         change = np.clip(np.abs(ndimage.gaussian_filter(difference, 1.0)) / (2.0 * spread) - 0.5, 0.0, 1.0)
         edit = weight * (difference + change * (grain - detail)) / tone.gain
-        new = v + edit
+        touched = region & (edit != 0.0)  # the rest does not even pass through another type
+        stored = source[s][touched].astype(np.float64)
+        new = np.maximum(stored + edit[touched], np.minimum(tone.zero, stored))
         if np.issubdtype(source.dtype, np.integer):
             info = np.iinfo(source.dtype)
-            new = np.clip(np.rint(new), max(info.min, tone.zero), info.max)
-        else:
-            new = np.maximum(new, np.minimum(tone.zero, v))
-        out[s][region] = new[region].astype(source.dtype)
+            new = np.clip(np.rint(new), info.min, info.max)
+        out[s][touched] = new.astype(source.dtype)
         edited[s] = region
     voxels, edited_ijk = np.ascontiguousarray(p.from_axial(out)), np.ascontiguousarray(p.from_axial(edited))
     same = voxels == scan.voxels

@@ -288,7 +288,6 @@ def test_an_unknown_method_is_refused_by_name(models: SaliencyModels, x: Tensor)
 
 @pytest.mark.weights
 @pytest.mark.skipif("flair-acat-autoencoder" not in installed(), reason="the ACAT models are not shipped")
-@pytest.mark.xfail(strict=True, reason="defect: the latent moves by so little that float32 rounding shows in the map")
 def test_a_real_map_does_not_depend_on_rounding(head_phantom: Scan) -> None:
     """Float32 agrees with float64; then a slice's map cannot depend on its batch or on the machine either."""
     networks = (load_model("flair-acat-autoencoder").network, load_model("flair-acat-classifier").network)

@@ -220,7 +220,6 @@ def test_one_slice_of_a_brain_passes(head_phantom: Scan, truth: np.ndarray) -> N
     check_is_brain(middle, truth[:, :, 10:11], "given")
 
 
-@pytest.mark.xfail(strict=True, reason="defect: the lower bound BRAIN_LITRES[0] is never asked of a whole head")
 @pytest.mark.parametrize("shape", [(80, 80, 40), (64, 64, 64)])
 def test_a_box_of_noise_is_refused_without_a_network(shape: tuple[int, int, int], no_network: None) -> None:
     scan = noise_box(shape, 3.0)

@@ -75,7 +75,6 @@ def test_memory_running_out_is_recognised_on_any_device(error: BaseException) ->
     assert in_batches(ROWS, 4, Machine(3, error)) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="defect: IndexError on the first line of an empty message")
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("")])
 def test_memory_running_out_without_a_word_is_an_error_all_the_same(error: BaseException) -> None:
     with pytest.raises(MemoryExhaustedError):

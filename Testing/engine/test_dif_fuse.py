@@ -295,7 +295,6 @@ def test_impossible_settings_are_refused(settings: dict) -> None:
         run(image(), **settings)
 
 
-@pytest.mark.xfail(strict=True, reason="defect: unknown names fall through to the last branch, numbers go unchecked")
 @pytest.mark.parametrize(
     "settings",
     [{"fusion": "cache"}, {"variance": "big"}, {"spacing": "cubic"}, {"index_mode": "theirs"}, {"noise_level": 1000},

@@ -64,7 +64,6 @@ def test_both_empty_is_undefined_and_no_success() -> None:
     assert math.isnan(c.iou)
 
 
-@pytest.mark.xfail(strict=True, reason="defect: the mean over two classes is taken over the one that is defined")
 def test_two_class_dice_of_both_empty_is_undefined_too() -> None:
     assert math.isnan(count(NOTHING, NOTHING).two_class_dice)
 

@@ -373,7 +373,6 @@ def test_healing_nothing_changes_nothing(grid: Grid, dtype: str, size: int) -> N
     assert back.changed == 0
 
 
-@pytest.mark.xfail(strict=True, reason="defect: integer voxels below the background level are lifted to it")
 def test_healing_nothing_changes_no_voxel_below_the_background() -> None:
     scan, brain = brain_scan(UPRIGHT)
     voxels = scan.voxels.copy()
@@ -383,7 +382,6 @@ def test_healing_nothing_changes_no_voxel_below_the_background() -> None:
     assert carry_back(scan, stack, stack.images.copy(), stack.brain).changed == 0
 
 
-@pytest.mark.xfail(strict=True, reason="defect: voxels pass through float32 even where nothing is added")
 @pytest.mark.parametrize("dtype", ["float64", "int32"])
 def test_healing_nothing_changes_no_voxel_finer_than_float32(dtype: str) -> None:
     scan, brain = brain_scan(UPRIGHT)

@@ -343,7 +343,6 @@ def test_the_export_is_the_best_of_the_run(data: Path, runs: Path, monkeypatch: 
 
 @needs_fabric
 @pytest.mark.usefixtures("no_pictures")
-@pytest.mark.xfail(strict=True, reason="defect: once the best number is NaN nothing is ever better")
 def test_an_undefined_number_does_not_freeze_the_export(
     data: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -469,7 +468,6 @@ def test_two_processes_end_well(two_processes: tuple[int, str, Path]) -> None:
 
 
 @needs_fabric
-@pytest.mark.xfail(strict=True, reason="defect: on the CPU each process trains alone, for Fabric gets devices=1")
 def test_two_processes_train_one_model_together(two_processes: tuple[int, str, Path]) -> None:
     out = two_processes[2]
     card = json.loads((out / "tiny.json").read_text())

@@ -40,6 +40,8 @@ class Counts:
     @property
     def two_class_dice(self) -> float:
         """Mean of lesion and background Dice (the reading under which the published table makes sense)."""
+        if not self.tp + self.fp + self.fn:
+            return float("nan")
         background = 2 * self.tn / (2 * self.tn + self.fp + self.fn) if self.tn + self.fp + self.fn else float("nan")
         return float(np.nanmean([self.dice, background]))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -65,6 +65,24 @@ class DifFuseSettings:
     fixed_point: int = 0
     samples: int = 1
     clip: Clip = (-1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("fusion", get_args(Fusion)), ("index_mode", get_args(IndexMode)), ("variance", get_args(Variance)),
+            ("spacing", get_args(Spacing)),
+        ):  # fmt: skip
+            if getattr(self, name) not in known:
+                raise SettingsError(
+                    f"There is no {name} '{getattr(self, name)}'.", f"Known: {', '.join(known)}.", "Choose one of them."
+                )
+        for name, least, most in (("noise_level", 0, 999), ("samples", 1, None), ("fixed_point", 0, None)):
+            value = getattr(self, name)
+            if value < least or (most is not None and value > most):
+                raise SettingsError(
+                    f"{name} {value} is not possible.",
+                    f"It is at least {least}" + (f" and at most {most}." if most else "."),
+                    "Choose a value in that range.",
+                )
 
     def levels(self) -> tuple[list[int], list[int]]:
         """Levels upwards (states of the inversion) and downwards (states denoised, then clean)."""

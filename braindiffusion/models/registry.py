@@ -105,14 +105,17 @@ def check_weights_file(path: Path) -> None:
     """
     with path.open("rb") as handle:
         head = handle.read(16)
-    if head[:2] == b"PK" or head[:1] == b"\x80" or path.suffix in {".pt", ".pth", ".ckpt", ".pkl", ".pickle"}:
+    size = int.from_bytes(head[:8], "little") if len(head) >= 9 else 0
+    sound = 2 <= size <= min(MAX_HEADER_BYTES, path.stat().st_size) and head[8:9] == b"{"
+    # a header's length may begin with the bytes of a pickle; a pickle's eighth byte is never the start of a header
+    looks_pickled = not sound and (head[:2] == b"PK" or head[:1] == b"\x80")
+    if looks_pickled or path.suffix in {".pt", ".pth", ".ckpt", ".pkl", ".pickle"}:
         raise ModelFormatError(
             f"{path.name} is a pickle and was refused.",
             "A pickle can run any program when it is opened.",
             "Convert it to safetensors where you trust it, then add that file.",
         )
-    size = int.from_bytes(head[:8], "little") if len(head) >= 9 else 0
-    if not 2 <= size <= min(MAX_HEADER_BYTES, path.stat().st_size) or head[8:9] != b"{":
+    if not sound:
         raise ModelCorruptError(
             f"{path.name} is not a readable safetensors file.", "Its header is damaged.", "Install the model again."
         )
@@ -161,6 +164,7 @@ def build_from_card(card: dict[str, Any], weights: Path) -> Any:
     Raises:
         ModelCorruptError: names or shapes do not fit the card's network.
     """
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -168,11 +172,14 @@ def build_from_card(card: dict[str, Any], weights: Path) -> Any:
 
     try:
         state = load_file(str(weights))
-        network = build_network(card["network"])
+        with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and overwritten
+            network = build_network(card["network"])
         network.load_state_dict({k: v.float() for k, v in state.items()})
-    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelCorruptError(
-            f"The weights {weights.name} do not fit their card.", str(error).splitlines()[0], "Install the model again."
+            f"The weights {weights.name} do not fit their card.",
+            (str(error).splitlines() or [""])[0],
+            "Install the model again.",
         ) from error
     return network.eval().requires_grad_(False)
 
@@ -215,7 +222,14 @@ def add(card_file: Path) -> str:
     if not card_file.is_file():
         raise ModelNotFoundError(f"There is no file {card_file}.", "It does not exist.", "Check the path.")
     card = parse_card(card_file)
-    weights = card_file.parent / Path(str(card["weights"])).name
+    name, stored = str(card["name"]), str(card["weights"])
+    if not name.strip(".") or Path(name).name != name or Path(stored).name != stored:
+        raise ModelFormatError(
+            f"The model card {card_file.name} is not usable.",
+            "The name of a model, and of its weights, is a plain file name.",
+            "Mend the card.",
+        )
+    weights = card_file.parent / stored
     if not weights.is_file():
         raise ModelCorruptError("The weights are missing.", f"No file {weights.name} beside the card.", "Put it there.")
     check_weights_file(weights)
@@ -224,12 +238,12 @@ def add(card_file: Path) -> str:
             f"{weights.name} is corrupted.", "Its SHA-256 differs from the card's.", "Copy it again."
         )
     build_from_card(card, weights)
-    name = Path(str(card["name"])).name
     from braindiffusion.writing import OutputFolder
 
     with OutputFolder(user_folder()) as out:
-        out.file(weights.name).write_bytes(weights.read_bytes())
-        out.file(f"{name}.json").write_bytes(card_file.read_bytes())
+        out.file(f"{name}.safetensors").write_bytes(weights.read_bytes())
+        text = json.dumps({**card, "weights": f"{name}.safetensors"}, indent=2) + "\n"
+        out.file(f"{name}.json").write_text(text, encoding="utf-8")
     return name
 
 

@@ -7,6 +7,7 @@ imaging" (2023), as used by Dif-fuse (2024). Cost: 20 gradient steps through dec
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -39,14 +40,18 @@ def move_latent(
     Both terms are summed over the samples, each being its own mean over entries: the move of a slice is the same
     whatever shares its batch (the published code uses batches of one).
 
+    The latent is kept in float64: it moves by so little that the rounding of float32 would decide on which side of
+    ``z0`` an entry lies, and with it the sign of its pull.
+
     Returns:
-        (N,c,h,w) moved latent.
+        (N,c,h,w) moved latent, float64.
     """
+    kind, z0 = z0.dtype, z0.double()
     z = z0.clone()
     wanted = torch.full((len(z0),), target, device=z0.device)
     for step in range(steps):
         z.requires_grad_(True)
-        cost = F.cross_entropy(classifier(autoencoder.decode(z)), wanted, reduction="sum")
+        cost = F.cross_entropy(classifier(autoencoder.decode(z.to(kind))), wanted, reduction="sum")
         cost = cost + pull * (z - z0).abs().flatten(1).mean(1).sum()
         (gradient,) = torch.autograd.grad(cost, z)
         z = (z - step_size * gradient).detach()
@@ -79,7 +84,8 @@ def acat(
     """
     with torch.no_grad():
         z0 = autoencoder.encode(x)
-        reference = autoencoder.decode(z0)
+        exact = deepcopy(autoencoder).double()  # the two images differ in the last digits of float32
+        reference = exact.decode(z0.double())
     maps = []
     for target in (1, 0):
         with torch.enable_grad():
@@ -87,5 +93,5 @@ def acat(
                 z0, autoencoder, classifier, target, steps=steps, step_size=step_size, pull=pull, on_step=on_step
             )
         with torch.no_grad():
-            maps.append(normalise_per_slice((reference - autoencoder.decode(z)).abs()))
-    return normalise_per_slice((maps[0] + maps[1]) / 2)
+            maps.append(normalise_per_slice((reference - exact.decode(z)).abs()))
+    return normalise_per_slice((maps[0] + maps[1]) / 2).to(x.dtype)

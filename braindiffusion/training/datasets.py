@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def grid_of_pack(pack: Pack, source: str, size: int = 128) -> GridData:
 
 
 def _fingerprint(paths: list[Path], extra: str) -> str:
-    facts = [f"{p.name}:{p.stat().st_size}" for p in paths] + [extra]
+    facts = [f"{p.name}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in paths] + [extra]
     return hashlib.sha256("|".join(facts).encode()).hexdigest()[:16]
 
 
@@ -91,7 +92,7 @@ def packs_on_grid(folder: Path, names: list[str], size: int, cache: Path | None 
     data = GridData(**{k: np.concatenate([vars(p)[k] for p in parts]) for k in vars(parts[0])})
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        temporary = kept.with_suffix(".partial.npz")
+        temporary = kept.with_suffix(f".{os.getpid()}.partial.npz")
         np.savez_compressed(temporary, **vars(data))
         temporary.replace(kept)
     return data

@@ -162,7 +162,7 @@ def train(
     resume: bool = False,
     iterations: int | None = None,
     device: str = "auto",
-    devices: int | str = "auto",
+    devices: int | str | list[int] = "auto",
     report_every_s: float = 240.0,
     threads: int | None = None,
 ) -> Iterator[dict[str, Any]]:
@@ -189,18 +189,22 @@ def train(
             'Install it with: pip install "slicer-brain-counterfactual[train]"',
         ) from error
     started = time.monotonic()
-    choose_device(device)
+    chosen = choose_device(device)
     check_writable(out)
     if threads:
         torch.set_num_threads(threads)
-    accelerator = {"auto": "auto", "cpu": "cpu"}.get(device, "cuda")
-    on_cuda = accelerator != "cpu" and torch.cuda.is_available()
+    on_cuda = chosen.type == "cuda"
+    if chosen.index is not None and devices == "auto":
+        devices = [chosen.index]
     half = bf16_supported(torch.device("cuda" if on_cuda else "cpu"))
+    # started by torchrun: as many processes as it says, on the CPU too
+    here, everywhere = (int(os.environ.get(k, 0)) for k in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
     fabric = Fabric(
         accelerator="cuda" if on_cuda else "cpu",
-        devices=devices if on_cuda or devices != "auto" else 1,
+        devices=here or (devices if on_cuda or devices != "auto" else 1),
+        strategy="ddp" if everywhere > 1 else "auto",
         precision="bf16-mixed" if half else "32-true",
-        num_nodes=1,
+        num_nodes=everywhere // here if here else 1,
     )
     fabric.launch()
     rank, world = fabric.global_rank, fabric.world_size
@@ -226,10 +230,10 @@ def train(
     optimiser = torch.optim.AdamW(network.parameters(), lr=spec["lr"], weight_decay=spec.get("weight_decay", 0.01))
     checkpoint = Checkpoint(out / "checkpoint.safetensors")
     facts: dict[str, Any] = {"iteration": 0, "seconds": 0.0, "best": None}
-    if resume and checkpoint.path.is_file():
+    wrapped, optimiser = fabric.setup(network, optimiser)
+    if resume and checkpoint.path.is_file():  # after the weights went to their device: the moments follow them
         facts = checkpoint.load(network, ema, optimiser)
     spent_before = facts["seconds"]
-    wrapped, optimiser = fabric.setup(network, optimiser)
     (out / "config.json").write_text(json.dumps(recipe, indent=2))
     log_path = out / "log.csv"
     running: list[float] = []
@@ -238,7 +242,7 @@ def train(
         numbers = validation_numbers(task, ema, val, settings)
         score = task.select(numbers)
         facts.update(iteration=iteration, seconds=spent_before + time.monotonic() - started)
-        best = facts["best"] is None or score <= facts["best"]
+        best = facts["best"] is None or not math.isfinite(facts["best"]) or score <= facts["best"]
         if best:
             facts["best"] = score
         record = {

@@ -9,8 +9,10 @@ axis=-1)`` (optional ``width`` for masks whose width is no multiple of 8; a pack
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -108,8 +110,14 @@ def load_pack(path: str | Path) -> Pack:
     try:
         with np.load(path, allow_pickle=False) as data:
             arrays = {k: data[k] for k in data.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        return _pack_of(arrays, problem)
+    except (
+        ValueError, TypeError, AttributeError, IndexError, OSError, EOFError, zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
         raise PackError(problem, str(error), "Make it again; the format is in docs/packs.md.") from error
+
+
+def _pack_of(arrays: dict[str, Any], problem: str) -> Pack:
     names = [k for k, v in arrays.items() if k not in _NOT_IMAGES and v.ndim == 3]
     if len(names) != 1 or arrays[names[0]].dtype != np.uint8 or len(arrays[names[0]]) == 0:
         raise PackError(
@@ -141,4 +149,6 @@ def load_pack(path: str | Path) -> Pack:
             "See docs/packs.md.",
         )
     pitch = float(arrays.get("pitch_mm", FIELD_OF_VIEW_MM / w if w in (128, 256) else 1.0))
+    if not 0 < pitch < 100:
+        raise PackError(problem, f"A pixel of {pitch:g} mm is not possible.", "See docs/packs.md.")
     return Pack(images, masks, patient, position, split, names[0].upper(), pitch, "mask_bits" in arrays)
