@@ -53,8 +53,8 @@ def test_settings_foretell_the_network_calls(fusion: str, settings: dict) -> Non
     assert len(model.levels) == DifFuseSettings(**{"steps": 10, "fusion": fusion} | settings).calls()
 
 
-def test_25_steps_cost_51_calls() -> None:
-    assert DifFuseSettings().calls() == 51
+def test_the_default_of_10_steps_costs_21_calls() -> None:
+    assert DifFuseSettings().calls() == 21
 
 
 def test_the_network_sees_the_levels_of_the_walk_in_order() -> None:

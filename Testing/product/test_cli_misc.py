@@ -235,7 +235,7 @@ def test_evaluate_healing_writes_a_table(evaluated: tuple[str, Path]) -> None:
 @pytest.mark.weights
 def test_evaluate_healing_reports_beside_the_floors(evaluated: tuple[str, Path]) -> None:
     report = strict_json((evaluated[1] / "report.json").read_text(encoding="utf-8"))
-    assert set(report["results"]) == {"nothing", "bright", "dif_fuse", "saliency"}
+    assert set(report["results"]) == {"nothing", "bright", "bright_gated", "dif_fuse", "saliency"}
     for name, numbers in report["results"].items():
         for key in ("lesion_dice", "lesion_iou", "two_class_dice", "pooled_dice"):
             assert 0 <= numbers[key] <= 1, (name, key)
@@ -269,7 +269,7 @@ def test_evaluate_healing_without_splits(make_pack: Maker, tmp_path: Path) -> No
     refused(tmp_path, 3, "PackError", *healing(pack, "val"))
     succeed(*healing(pack, "all", "--limit", 3, "--methods", "saliency"), "--out", tmp_path / "out")
     report = strict_json((tmp_path / "out" / "report.json").read_text())
-    assert set(report["results"]) == {"nothing", "bright", "saliency"}
+    assert set(report["results"]) == {"nothing", "bright", "bright_gated", "saliency"}
     assert report["slices_measured"] == 3
 
 
