@@ -25,6 +25,7 @@ from braindiffusion.stages import (
     chosen_slices,
     find_saliency,
     heal_slices,
+    lesion_rule,
     mask_of_saliency,
     prepare,
 )
@@ -134,7 +135,7 @@ def heal_scan(
             "Choose another; see: braindiffusion models list.",
         )
     warnings = check_modality(scan, model, settings.force)
-    tuned = model.card.get("operating_point", {})
+    rule = lesion_rule(settings, model.card)
 
     tell(Event("brain", 0, 1))
     stack, brain_origin = prepare(scan, int(model.card["grid"]), brain, str(device), model.card.get("scaling"))
@@ -156,15 +157,12 @@ def heal_scan(
 
     tell(Event("back", 0, 1))
     placement, pitch = stack.placement, stack.placement.model_pitch
-    variant = settings.anomaly or tuned.get("anomaly", "ours")
-    threshold = settings.threshold if settings.threshold is not None else float(tuned.get("threshold", 0.1))
 
     def anomaly_of(sample: np.ndarray) -> np.ndarray:
-        return anomaly_map(stack.images, sample, variant, reconstruction=reconstruction) * region
+        return anomaly_map(stack.images, sample, rule.variant, reconstruction=reconstruction) * region
 
     def lesion_of(sample: np.ndarray) -> np.ndarray:
-        least = float(tuned.get("least_mm2", 0.0))
-        return lesion_map(anomaly_of(sample), region, threshold, pitch, least_mm2=least)
+        return lesion_map(anomaly_of(sample), region, rule.threshold, pitch, least_mm2=rule.least_mm2)
 
     # A mean of samples is smoother than any of them: what is shown is the first draw; the mean serves the maps.
     back = carry_back(scan, stack, healed[0], region, settings.seed)
@@ -192,7 +190,7 @@ def heal_scan(
             "slices_healed": int(region.any((1, 2)).sum()),
         },
         check={"outside_identical": True, "edited_voxels": int(back.edited.sum()), "changed_voxels": back.changed},
-        anomaly={"variant": variant, "threshold": threshold},
+        anomaly={"variant": rule.variant, "threshold": rule.threshold},
         lesion_ml=round(float(lesion.sum() * pixel_ml), 3),
         seconds=round(time.perf_counter() - started, 2),
         warnings=warnings,

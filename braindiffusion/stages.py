@@ -216,6 +216,25 @@ def mask_of_saliency(saliency: Saliency, stack: SliceStack, settings: HealSettin
     return dilate(mask, margin, stack.placement.model_pitch) & stack.brain
 
 
+@dataclass(frozen=True)
+class LesionRule:
+    """How a difference becomes a lesion: variant of the anomaly map, threshold in model units, least area."""
+
+    variant: str
+    threshold: float
+    least_mm2: float
+
+
+def lesion_rule(settings: HealSettings, card: dict[str, Any]) -> LesionRule:
+    """The settings' own values, else those tuned on validation data and kept in the model's card."""
+    tuned = card.get("operating_point", {})
+    return LesionRule(
+        settings.anomaly or tuned.get("anomaly", "ours"),
+        settings.threshold if settings.threshold is not None else float(tuned.get("threshold", 0.1)),
+        float(tuned.get("least_mm2", 0.0)),
+    )
+
+
 def heal_slices(
     stack: SliceStack,
     mask: np.ndarray,

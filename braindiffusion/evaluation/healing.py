@@ -25,6 +25,7 @@ from braindiffusion.stages import (
     OnEvent,
     find_saliency,
     heal_slices,
+    lesion_rule,
     mask_of_saliency,
     prepare,
 )
@@ -98,9 +99,8 @@ def tune_bright(pack: Pack, size: int, device: str) -> float:
 
 
 def _heal_case(
-    case: Case, model: LoadedModel, settings: HealSettings, device: torch.device,
-    threshold: float, least_mm2: float, tally: Tally,
-) -> dict[str, np.ndarray]:  # fmt: skip
+    case: Case, model: LoadedModel, settings: HealSettings, device: torch.device, tally: Tally
+) -> dict[str, np.ndarray]:
     t0 = time.perf_counter()
     saliency, _ = find_saliency(case.stack, settings, case.wanted, device)
     mask = mask_of_saliency(saliency, case.stack, settings, model.card) & case.wanted[:, None, None]
@@ -111,17 +111,16 @@ def _heal_case(
     tally.calls += predictor.slice_calls
     tally.healed_slices += int(mask.any((1, 2)).sum())
     mean = healed.mean(0)
-    tuned = model.card.get("operating_point", {})
-    a = anomaly_map(
-        case.stack.images, mean, settings.anomaly or tuned.get("anomaly", "ours"), reconstruction=reconstruction
-    )
-    lesion = lesion_map(a, mask, threshold, case.stack.placement.model_pitch, least_mm2=least_mm2)
+    rule = lesion_rule(settings, model.card)
+    a = anomaly_map(case.stack.images, mean, rule.variant, reconstruction=reconstruction)
+    lesion = lesion_map(a, mask, rule.threshold, case.stack.placement.model_pitch, least_mm2=rule.least_mm2)
     outside = np.abs(mean - case.stack.images)[~mask & case.stack.brain]
     tally.outside = max(tally.outside, float(outside.max()) if outside.size else 0.0)
     tally.probability += saliency.probability[case.wanted].tolist()
     # the saliency map alone, at the percentile that suits it best on val: the paper's rule, no growth
-    rule = replace(settings, percentile=tuned.get("saliency_percentile", settings.percentile), mask_rule="percentile")
-    alone = mask_of_saliency(saliency, case.stack, rule, model.card)
+    percentile = model.card.get("operating_point", {}).get("saliency_percentile", settings.percentile)
+    paper = replace(settings, percentile=percentile, mask_rule="percentile")
+    alone = mask_of_saliency(saliency, case.stack, paper, model.card)
     alone &= case.wanted[:, None, None]
     open_gate = saliency.judged_lesion[:, None, None] & case.wanted[:, None, None]
     return {
@@ -159,8 +158,6 @@ def evaluate(
     device = choose_device(settings.device)
     model = load_model(settings.model, str(device))
     size, tuned = int(model.card["grid"]), model.card.get("operating_point", {})
-    threshold = settings.threshold if settings.threshold is not None else float(tuned.get("threshold", 0.1))
-    least_mm2 = float(tuned.get("least_mm2", 0.0))
     has_val = bool(pack.masks[pack.split == "val"].any())
     bright_level = tune_bright(pack, size, str(device)) if has_val else float(tuned.get("bright", 0.7))
     part = pack.of_split(split)
@@ -178,7 +175,7 @@ def evaluate(
         predicted = {"nothing": np.zeros_like(brain), "bright": bright(case.stack, bright_level)}
         extra: dict[str, np.ndarray] = {}
         if heal_wanted:
-            extra = _heal_case(case, model, settings, device, threshold, least_mm2, tally)
+            extra = _heal_case(case, model, settings, device, tally)
             predicted["bright_gated"] = predicted["bright"] & extra["gate"]
             predicted |= {m: extra[m] for m in methods}
         native = {name: case.native(p) for name, p in predicted.items()}
@@ -213,7 +210,7 @@ def evaluate(
         {
             "modality": pack.modality,
             "split": split,
-            "settings": replace(settings, threshold=threshold),
+            "settings": replace(settings, threshold=lesion_rule(settings, model.card).threshold),
             "model": {k: model.card.get(k) for k in ("name", "sha256", "operating_point")},
             "bright_threshold": bright_level,
             "seconds": time.perf_counter() - started,
