@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,11 @@ from braindiffusion.scan import Scan
 from braindiffusion.slices import background_level, map_to_scan, place
 
 Origin = Literal["given", "stripped", "network", "classical"]
+OnBatch = Callable[[int, int], None]
+"""Told (done, total); may raise to cancel."""
+Tick = Callable[[], None]
+"""Called every now and then; may raise to cancel."""
+NETWORK_BATCH = 4
 BRAIN_LITRES = (0.3, 2.6)
 """Plausible volume of a whole brain; a scan of only some slices is judged by its area per slice instead."""
 
@@ -26,11 +32,19 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
     return labels == sizes.argmax()
 
 
-def _fill_slices(mask: np.ndarray) -> np.ndarray:
-    return np.stack([ndimage.binary_fill_holes(m) for m in mask])
+def _nothing() -> None: ...
 
 
-def body_support(scan: Scan) -> np.ndarray | None:
+def _each(mask: np.ndarray, operation: Callable[[np.ndarray], np.ndarray], tick: Tick) -> np.ndarray:
+    """(S,H,W): an operation on each slice."""
+    done = []
+    for m in mask:
+        tick()
+        done.append(operation(m))
+    return np.stack(done)
+
+
+def body_support(scan: Scan, tick: Tick = _nothing) -> np.ndarray | None:
     """The one filled body that stands out of a quiet background, or ``None`` where there is no such background."""
     zero = background_level(scan.voxels)
     top = float(np.percentile(scan.voxels, 99.5))
@@ -39,11 +53,12 @@ def body_support(scan: Scan) -> np.ndarray | None:
     support = np.abs(axial.astype(np.float32) - zero) > 0.02 * (top - zero)
     if not top > zero or float(support.mean()) > 0.8:
         return None
-    body = largest_component(_fill_slices(ndimage.binary_opening(support, np.ones((1, 3, 3)))))
+    opened = _each(support, lambda m: ndimage.binary_opening(m, np.ones((3, 3))), tick)
+    body = largest_component(_each(opened, ndimage.binary_fill_holes, tick))
     return np.ascontiguousarray(p.from_axial(body)) if body.any() else None
 
 
-def looks_stripped(scan: Scan, body: np.ndarray, brain: np.ndarray | None) -> bool:
+def looks_stripped(scan: Scan, body: np.ndarray, brain: np.ndarray | None, tick: Tick = _nothing) -> bool:
     """Whether a body is a brain alone.
 
     With the network's ``brain`` at hand: they agree (Dice > 0.8; a whole head scores 0.7 or less). Without it: the
@@ -54,7 +69,7 @@ def looks_stripped(scan: Scan, body: np.ndarray, brain: np.ndarray | None) -> bo
     p = place(scan)
     axial_body = p.to_axial(body)
     values = p.to_axial(scan.voxels).astype(np.float32) - background_level(scan.voxels)
-    depth = np.stack([ndimage.distance_transform_edt(b, sampling=p.pitch) for b in axial_body])
+    depth = _each(axial_body, lambda b: ndimage.distance_transform_edt(b, sampling=p.pitch), tick)
     shallow, deep = values[(depth > 4) & (depth <= 8)], values[(depth > 12) & (depth <= 40)]
     return bool(shallow.size and deep.size and np.median(shallow) > 0.7 * np.median(deep))
 
@@ -91,7 +106,7 @@ def classical_brain(scan: Scan) -> np.ndarray:
     return np.ascontiguousarray(p.from_axial(out))
 
 
-def network_brain(scan: Scan, device: str = "cpu") -> np.ndarray | None:
+def network_brain(scan: Scan, device: str = "cpu", on_batch: OnBatch | None = None) -> np.ndarray | None:
     """Brain mask by the shipped contrast-agnostic U-Net; ``None`` when that model is not installed."""
     import torch
 
@@ -105,14 +120,21 @@ def network_brain(scan: Scan, device: str = "cpu") -> np.ndarray | None:
     if not axial_top > zero:
         return None
     p = place(scan, _foreground(scan, zero, axial_top))
+    if on_batch:
+        on_batch(0, p.shape[0])
     image = np.clip((p.down(p.to_axial(scan.voxels).astype(np.float32) - zero)) / (axial_top - zero), 0, 1)
     with torch.no_grad():
         x = torch.from_numpy(image)[:, None].to(device)
-        probability = torch.cat([torch.sigmoid(model.network(b).float()) for b in x.split(32)])[:, 0].cpu().numpy()
+        parts = []
+        for start in range(0, len(x), NETWORK_BATCH):
+            if on_batch:
+                on_batch(start, len(x))
+            parts.append(torch.sigmoid(model.network(x[start : start + NETWORK_BATCH]).float()).cpu())
+        probability = torch.cat(parts)[:, 0].numpy()
     # thick slices are smoothed little, thin ones more: 3 mm along the slice axis
     probability = ndimage.gaussian_filter(probability, [min(1.5, 1.2 / p.thickness), 0.5, 0.5])
     mask = largest_component(ndimage.binary_opening(probability > 0.5, np.ones((1, 3, 3))))
-    mask = _fill_slices(mask)
+    mask = _each(mask, ndimage.binary_fill_holes, _nothing)
     return (map_to_scan(mask.astype(np.float32), p) > 0.5) if mask.any() else np.zeros(scan.voxels.shape, bool)
 
 
@@ -120,16 +142,30 @@ def _foreground(scan: Scan, zero: float, top: float) -> np.ndarray:
     return scan.voxels > zero + 0.15 * (top - zero)
 
 
-def find_brain(scan: Scan, given: np.ndarray | None = None, device: str = "cpu") -> tuple[np.ndarray, Origin]:
+def find_brain(
+    scan: Scan, given: np.ndarray | None = None, device: str = "cpu", on_batch: OnBatch | None = None
+) -> tuple[np.ndarray, Origin]:
     """The brain mask of a scan, (I,J,K) bool, and where it came from.
 
     Order: the user's own; the support of a stripped scan; the network; the classical estimate.
     """
     if given is not None:
         return given.astype(bool), "given"
-    by_network = network_brain(scan, device)
-    body = body_support(scan)
-    if body is not None and looks_stripped(scan, body, by_network):
+    last = (0, 1)
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last
+        last = (done, total)
+        tick()
+
+    def tick() -> None:
+        if on_batch:
+            on_batch(*last)
+
+    by_network = network_brain(scan, device, tell)
+    tick()
+    body = body_support(scan, tick)
+    if body is not None and looks_stripped(scan, body, by_network, tick):
         return body, "stripped"
     if by_network is not None:
         return by_network, "network"

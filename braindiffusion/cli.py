@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY, __version__
+from braindiffusion.cli_evaluate import evaluate_induction, evaluate_models, evaluate_nnunet
+from braindiffusion.cli_induce import induce
 from braindiffusion.cli_options import (
     BrainFile,
     Device,
@@ -24,7 +26,9 @@ from braindiffusion.cli_options import (
     parse_steps,
     told,
 )
+from braindiffusion.cli_prepare import prepare
 from braindiffusion.cli_tools import evaluate_app, models_app, train
+from braindiffusion.cli_view import view
 from braindiffusion.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -43,6 +47,12 @@ app = typer.Typer(
 app.add_typer(models_app, name="models")
 app.add_typer(evaluate_app, name="evaluate")
 app.command()(train)
+app.command()(induce)
+app.command()(prepare)
+evaluate_app.command("models")(evaluate_models)
+evaluate_app.command("induction")(evaluate_induction)
+evaluate_app.command("nnunet")(evaluate_nnunet)
+app.command()(view)
 
 
 def write_result(folder: Path, scan: Scan, result: HealResult, file_format: FileFormat, title: str) -> None:

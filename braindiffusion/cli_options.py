@@ -18,7 +18,8 @@ class Fusion(str, Enum):
 
 
 class SaliencyMethod(str, Enum):
-    acat, gradient = "acat", "gradient"
+    acat, latent_shift, gradient = "acat", "latent_shift", "gradient"
+    integrated, gradcam = "integrated", "gradcam"
 
 
 class MaskRule(str, Enum):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +35,36 @@ def choose_device(name: str = "auto") -> torch.device:
             f"The device '{name}' cannot be used.", str(error), "Use --device cpu, or install a CUDA build of torch."
         ) from error
     return device
+
+
+def memory_of(device: torch.device) -> tuple[int | None, int | None]:
+    """Bytes of memory (total, free) of a device; ``None`` where the system does not say."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(total), int(free + idle)
+    with suppress(ImportError):
+        import psutil
+
+        memory = psutil.virtual_memory()
+        return int(memory.total), int(memory.available)
+    with suppress(AttributeError, ValueError, OSError):
+        page = os.sysconf("SC_PAGE_SIZE")
+        return os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_AVPHYS_PAGES") * page
+    return None, None
+
+
+def devices() -> list[dict[str, Any]]:
+    """The devices of this machine as plain data: name, label, memory_total and memory_free in bytes; the CPU first."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found = [("cpu", f"CPU, {cores} core{'s' if cores > 1 else ''}")]
+    if torch.cuda.is_available():
+        found += [(f"cuda:{i}", torch.cuda.get_device_name(i)) for i in range(torch.cuda.device_count())]
+    facts = []
+    for name, label in found:
+        total, free = memory_of(torch.device(name))
+        facts.append({"name": name, "label": label, "memory_total": total, "memory_free": free})
+    return facts
 
 
 def precision_for(setting: str, device: torch.device) -> str:
@@ -66,7 +99,7 @@ def in_batches(rows: np.ndarray, batch: int, run: Callable[[np.ndarray, int], No
                 raise
             if batch == 1:
                 raise MemoryExhaustedError(
-                    "There is not enough memory to heal even one slice.",
+                    "There is not enough memory for even one slice.",
                     (str(error).splitlines() or ["Memory ran out."])[0],
                     "Close other programs, or use --device cpu.",
                 ) from error

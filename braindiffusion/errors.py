@@ -82,6 +82,10 @@ class EmptyMaskError(InputError):
     """The mask selects nothing (or nothing inside the brain)."""
 
 
+class LesionSizeError(InputError):
+    """A lesion to induce that is too large, smaller than a voxel, or does not fit where it is to lie."""
+
+
 class BoxError(InputError):
     """The box is malformed or lies outside the scan."""
 
@@ -92,6 +96,10 @@ class SliceRangeError(InputError):
 
 class PackError(InputError):
     """A pack of slices that does not follow the format."""
+
+
+class CohortError(InputError):
+    """Scans that do not make a cohort: two files for one scan, the same scan twice, a mask that is missing."""
 
 
 class SettingsError(BrainDiffusionError):
@@ -151,3 +159,15 @@ class Cancelled(BrainDiffusionError):  # noqa: N818 - the usual name for a stop 
 
     def __init__(self) -> None:
         super().__init__("Cancelled.", "You asked to stop.", "Run it again when you are ready; nothing was written.")
+
+
+class ProtocolError(BrainDiffusionError):
+    """A message to the worker that it does not understand."""
+
+    exit_code = 2
+
+
+class BusyError(BrainDiffusionError):
+    """The worker runs another job."""
+
+    exit_code = 4

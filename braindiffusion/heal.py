@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from braindiffusion.anomaly import anomaly_map, lesion_map
 from braindiffusion.device import choose_device
 from braindiffusion.errors import EmptyMaskError, SettingsError
+from braindiffusion.healing.registry import method_named
 from braindiffusion.masks import dilate
-from braindiffusion.models.registry import load_model
+from braindiffusion.models.registry import LoadedModel, load_model
+from braindiffusion.prepared import Prepared, prepared_for
+from braindiffusion.preview import stored_index, with_planes
 from braindiffusion.provenance import model_facts, record
 from braindiffusion.scan import Scan
 from braindiffusion.slices import SliceStack, carry_back, map_to_scan, mask_to_slices
@@ -27,7 +31,6 @@ from braindiffusion.stages import (
     heal_slices,
     lesion_rule,
     mask_of_saliency,
-    prepare,
 )
 
 Rows = list[dict[str, Any]]
@@ -104,6 +107,26 @@ def _slice_table(wanted: np.ndarray, saliency: Saliency, region: np.ndarray, les
     ]
 
 
+def _glimpse(
+    scan: Scan,
+    stack: SliceStack,
+    wanted: np.ndarray,
+    viewed: int,
+    model: LoadedModel,
+    settings: HealSettings,
+    device: torch.device,
+    tell: OnEvent,
+) -> None:
+    """Heal the slice in view for its previews alone, before the saliency of all the others, which takes a while."""
+
+    def aside(event: Event) -> None:
+        tell(replace(event, stage="saliency", done=0, total=1))
+
+    saliency, _ = find_saliency(stack, settings, wanted, device, aside, viewed)
+    region = mask_of_saliency(saliency, stack, settings, model.card)
+    heal_slices(stack, region, model, replace(settings, samples=1), device, with_planes(scan, stack, region, aside))
+
+
 def heal_scan(
     scan: Scan,
     settings: HealSettings | None = None,
@@ -111,6 +134,8 @@ def heal_scan(
     mask: np.ndarray | None = None,
     brain: np.ndarray | None = None,
     on_event: OnEvent | None = None,
+    view_slice: int | None = None,
+    prepared: Prepared | None = None,
 ) -> HealResult:
     """Heal a scan.
 
@@ -118,6 +143,8 @@ def heal_scan(
         mask: (I,J,K) bool, drawn by the user; without it the mask comes from saliency.
         brain: (I,J,K) bool, the user's own brain mask.
         on_event: progress and previews; raising :class:`~braindiffusion.errors.Cancelled` from it stops the run.
+        view_slice: index, along the scan's slice axis, of the slice to heal first.
+        prepared: what earlier runs computed of this very ``scan``; it is added to.
 
     Raises:
         NotABrainError, ModalityError, EmptyMaskError, SliceRangeError, ModelNotFoundError, ModelCorruptError,
@@ -128,24 +155,30 @@ def heal_scan(
     started = time.perf_counter()
     device = choose_device(settings.device)
     model = load_model(settings.model, str(device))
-    if model.card.get("task", "denoiser") != "denoiser":
+    if model.card.get("task", "denoiser") != "denoiser" or model.card.get("condition"):
         raise SettingsError(
             f"'{model.name}' cannot heal.",
-            f"It is a {model.card['task']}.",
+            f"It is for {model.card.get('purpose', model.card.get('task'))}.",
             "Choose another; see: braindiffusion models list.",
         )
     warnings = check_modality(scan, model, settings.force)
     rule = lesion_rule(settings, model.card)
 
-    tell(Event("brain", 0, 1))
-    stack, brain_origin = prepare(scan, int(model.card["grid"]), brain, str(device), model.card.get("scaling"))
+    kept = prepared_for(scan, prepared)
+    stack, brain_origin = kept.stack(int(model.card["grid"]), brain, device, model.card.get("scaling"), tell)
     wanted = chosen_slices(settings, len(stack), stack.brain)
+    viewed = None if view_slice is None else stored_index(view_slice, stack.placement)
     if mask is not None:
         found = _drawn(mask, stack, wanted, settings.margin_mm)
     else:
-        saliency, cards = find_saliency(stack, settings, wanted, device, on_event)
+        if viewed is not None and not kept.has_saliency(stack, settings, wanted, device):
+            _glimpse(scan, stack, wanted, viewed, model, settings, device, tell)
+        saliency, cards = kept.saliency(stack, settings, wanted, device, tell)
         found = _Mask(mask_of_saliency(saliency, stack, settings, model.card), saliency, settings.saliency, cards)
     region = found.region & wanted[:, None, None]
+    if not method_named(settings.method).masked:
+        region = stack.brain & region.any((1, 2))[:, None, None]
+        warnings.append(f"'{settings.method}' uses no mask: the whole brain of each chosen slice is drawn anew.")
     if not wanted.any():
         warnings.append("None of the chosen slices holds enough brain, so nothing was changed.")
     elif not region.any():
@@ -153,10 +186,9 @@ def heal_scan(
             "Every slice was judged healthy, so nothing was changed. "
             "Draw a mask (--mask, --box), or lower the gate (--gate 0.1), to heal anyway."
         )
-    healed, reconstruction, predictor = heal_slices(stack, region, model, settings, device, on_event)
-
-    tell(Event("back", 0, 1))
     placement, pitch = stack.placement, stack.placement.model_pitch
+    shown = with_planes(scan, stack, region, tell)
+    healed, reconstruction, predictor = heal_slices(stack, region, model, settings, device, shown, viewed)
 
     def anomaly_of(sample: np.ndarray) -> np.ndarray:
         return anomaly_map(stack.images, sample, rule.variant, reconstruction=reconstruction) * region
@@ -165,12 +197,22 @@ def heal_scan(
         return lesion_map(anomaly_of(sample), region, rule.threshold, pitch, least_mm2=rule.least_mm2)
 
     # A mean of samples is smoother than any of them: what is shown is the first draw; the mean serves the maps.
-    back = carry_back(scan, stack, healed[0], region, settings.seed)
+    slices_back = int(region.any((1, 2)).sum())
+    back = carry_back(
+        scan,
+        stack,
+        healed[0],
+        region,
+        settings.seed,
+        on_slice=lambda done, _: tell(Event("back", done, slices_back + 1)),
+    )
 
     def native(values: np.ndarray) -> np.ndarray:
+        tell(Event("back", slices_back, slices_back + 1))
         return map_to_scan(values.astype(np.float32), placement) * back.edited
 
     anomaly, lesion = anomaly_of(healed.mean(0)), lesion_of(healed.mean(0))
+    tell(Event("back", slices_back, slices_back + 1))
     several = settings.samples > 1
     table = _slice_table(wanted, found.saliency, region, lesion, pitch**2)
     pixel_ml = pitch**2 * placement.thickness / 1000
@@ -187,7 +229,7 @@ def heal_scan(
         network_calls={
             "batched": predictor.calls,
             "per_slice": predictor.slice_calls,
-            "slices_healed": int(region.any((1, 2)).sum()),
+            "slices_healed": slices_back,
         },
         check={"outside_identical": True, "edited_voxels": int(back.edited.sum()), "changed_voxels": back.changed},
         anomaly={"variant": rule.variant, "threshold": rule.threshold},
@@ -196,7 +238,7 @@ def heal_scan(
         warnings=warnings,
         slices=table,
     )
-    return HealResult(
+    result = HealResult(
         counterfactual=back.voxels,
         anomaly=native(anomaly),
         lesion=native(lesion) > 0.5,
@@ -217,6 +259,8 @@ def heal_scan(
         provenance=facts,
         warnings=warnings,
     )
+    tell(Event("back", slices_back + 1, slices_back + 1))
+    return result
 
 
 @dataclass
@@ -231,17 +275,21 @@ class SaliencyResult:
 
 
 def saliency_scan(
-    scan: Scan, settings: HealSettings, *, brain: np.ndarray | None = None, on_event: OnEvent | None = None
+    scan: Scan,
+    settings: HealSettings,
+    *,
+    brain: np.ndarray | None = None,
+    on_event: OnEvent | None = None,
+    prepared: Prepared | None = None,
 ) -> SaliencyResult:
     """Saliency map (I,J,K) float32 in [0,1] and the lesion probability of each slice; raises as :func:`heal_scan`."""
     device = choose_device(settings.device)
     classifier = load_model("flair-acat-classifier", str(device))
     warnings = check_modality(scan, classifier, settings.force)
-    if on_event:
-        on_event(Event("brain", 0, 1))
-    stack, origin = prepare(scan, int(classifier.card["grid"]), brain, str(device))
+    kept = prepared_for(scan, prepared)
+    stack, origin = kept.stack(int(classifier.card["grid"]), brain, device, on_event=on_event)
     wanted = chosen_slices(settings, len(stack), stack.brain)
-    found, cards = find_saliency(stack, settings, wanted, device, on_event)
+    found, cards = kept.saliency(stack, settings, wanted, device, on_event)
     table = [
         {
             "slice": int(s),

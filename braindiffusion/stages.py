@@ -17,10 +17,11 @@ from braindiffusion.device import in_batches, precision_for
 from braindiffusion.diffusion.network import EpsPredictor
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.errors import ModalityError, SettingsError, SliceRangeError
-from braindiffusion.healing.dif_fuse import Step
-from braindiffusion.healing.registry import METHODS
+from braindiffusion.healing.dif_fuse import Healed, Step
+from braindiffusion.healing.registry import method_named
 from braindiffusion.masks import KERNEL_SIGMA, Order, Over, dilate, grown_mask, percentile_mask
 from braindiffusion.models.registry import LoadedModel, load_model
+from braindiffusion.preview import Plane
 from braindiffusion.saliency.registry import SaliencyModels, judged_lesion, lesion_probability, saliency_of
 from braindiffusion.scan import Scan
 from braindiffusion.slices import SliceStack, centred, to_slices
@@ -30,10 +31,13 @@ from braindiffusion.slices import SliceStack, centred, to_slices
 class Event:
     """Progress of a run: stage, work done and total (in the stage's own unit), a preview where there is one.
 
+    Told often (at every network call, gradient step, slice): raising from the listener stops the run within moments.
+
     Attributes:
         stage: ``brain`` | ``saliency`` | ``heal`` | ``back``.
-        slice_index: index, along the slice axis, of the previewed slice.
+        slice_index: the previewed slice of the stack.
         preview: (H,W) current estimate of the clean slice, or ``None``.
+        plane: makes the preview as a plane of the scan itself (takes some milliseconds), or ``None``.
     """
 
     stage: str
@@ -41,9 +45,12 @@ class Event:
     total: int
     slice_index: int | None = None
     preview: np.ndarray | None = None
+    plane: Callable[[], Plane] | None = None
 
 
 OnEvent = Callable[[Event], None]
+PREVIEW_STEPS = 5
+"""Network calls from one preview to the next."""
 
 
 @dataclass(frozen=True)
@@ -137,10 +144,10 @@ def chosen_slices(settings: HealSettings, count: int, brain: np.ndarray) -> np.n
     return wanted & (brain.mean((1, 2)) >= 0.01)
 
 
-def prepare(
-    scan: Scan, size: int, brain: np.ndarray | None, device: str, scaling: str | None = None, check: bool = True
-) -> tuple[SliceStack, Origin]:
-    """Brain, placement and scaling of a scan.
+def brain_of(
+    scan: Scan, brain: np.ndarray | None, device: str, check: bool = True, on_event: OnEvent | None = None
+) -> tuple[np.ndarray, Origin]:
+    """(I,J,K) bool, the brain of a scan, and where it is from.
 
     Args:
         check: refuse what cannot be a brain by its size (needs a real spacing, which a pack does not have).
@@ -148,16 +155,40 @@ def prepare(
     Raises:
         NotABrainError: there is none.
     """
-    found, origin = find_brain(scan, brain, device)
+
+    def tell(done: int, total: int) -> None:
+        if on_event:
+            on_event(Event("brain", done, total))
+
+    tell(0, 1)
+    found, origin = find_brain(scan, brain, device, tell)
     if check:
         check_is_brain(scan, found, origin)
+    tell(1, 1)
+    return found, origin
+
+
+def prepare(
+    scan: Scan, size: int, brain: np.ndarray | None, device: str, scaling: str | None = None, check: bool = True
+) -> tuple[SliceStack, Origin]:
+    """Brain, placement and scaling of a scan; see :func:`brain_of`."""
+    found, origin = brain_of(scan, brain, device, check)
     return to_slices(scan, found, size, scaling or "brain_median"), origin
 
 
 def find_saliency(
-    stack: SliceStack, settings: HealSettings, wanted: np.ndarray, device: torch.device, on_event: OnEvent | None = None
+    stack: SliceStack,
+    settings: HealSettings,
+    wanted: np.ndarray,
+    device: torch.device,
+    on_event: OnEvent | None = None,
+    only: int | None = None,
 ) -> tuple[Saliency, list[dict[str, Any]]]:
-    """Classifier gate, then saliency of the slices that pass it; with the cards of the networks used."""
+    """Classifier gate, then saliency of the slices that pass it; with the cards of the networks used.
+
+    Args:
+        only: look at this one slice of those that pass.
+    """
     classifier = load_model("flair-acat-classifier", str(device))
     autoencoder = load_model("flair-acat-autoencoder", str(device))
     gate = classifier.card.get("gate", {"high": 0.5, "low": 0.5})
@@ -169,14 +200,19 @@ def find_saliency(
         probability[wanted] = lesion_probability(x[wanted], classifier.network)
     judged = judged_lesion(probability, high, low)
 
-    def on_batch(done: int, total: int) -> None:
-        if on_event:
-            on_event(Event("saliency", done, total))
+    if only is not None:
+        judged = judged & (np.arange(len(stack)) == only)
+    work = 100 * int(judged.sum())  # in hundredths of a slice
 
+    def on_share(share: float) -> None:
+        if on_event:
+            on_event(Event("saliency", round(share * work), work))
+
+    on_share(0.0)
     maps = np.zeros_like(stack.images)
-    maps[window] = saliency_of(
-        x, settings.saliency, SaliencyModels(autoencoder.network, classifier.network), judged, on_batch=on_batch
-    )
+    models = SaliencyModels(autoencoder.network, classifier.network)
+    maps[window] = saliency_of(x, settings.saliency, models, judged, min(settings.batch, 8), on_share=on_share)
+    on_share(1.0)
     return Saliency(maps * stack.brain, probability, judged), [classifier.card, autoencoder.card]
 
 
@@ -235,6 +271,16 @@ def lesion_rule(settings: HealSettings, card: dict[str, Any]) -> LesionRule:
     )
 
 
+def healer_of(settings: HealSettings) -> tuple[Callable[..., Healed], Any]:
+    """The healer that the settings name, and its own settings.
+
+    Raises:
+        SettingsError: no such method, or settings it refuses.
+    """
+    method = method_named(settings.method)
+    return method.run, method.options(settings)
+
+
 def heal_slices(
     stack: SliceStack,
     mask: np.ndarray,
@@ -242,24 +288,19 @@ def heal_slices(
     settings: HealSettings,
     device: torch.device,
     on_event: OnEvent | None = None,
+    view_slice: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, EpsPredictor]:
     """Heal the slices whose mask is not empty.
 
     Args:
         mask: (S,H,W) bool.
+        view_slice: healed first and alone, so that it is seen at once; the others follow from there outwards. The
+            result does not depend on it: all slices share their noise.
 
     Returns:
         (samples,S,H,W) float32 counterfactuals in [0,1], (S,H,W) reconstruction, and the predictor with its counts.
     """
-    if settings.method not in METHODS:
-        raise SettingsError(
-            f"There is no method '{settings.method}'.", f"Known: {', '.join(METHODS)}.", "Choose one of them."
-        )
-    healer, settings_type = METHODS[settings.method]
-    options = settings_type(
-        noise_level=settings.noise_level, steps=settings.steps, fusion=settings.fusion, samples=settings.samples,
-        index_mode=settings.index_mode, variance=settings.variance,
-    )  # fmt: skip
+    healer, options = healer_of(settings)
     schedule = Schedule()
     predictor = EpsPredictor(
         model.network,
@@ -272,13 +313,23 @@ def heal_slices(
     healed = np.repeat(stack.images[None], settings.samples, axis=0)
     reconstruction = stack.images.copy()
     calls_each = options.calls()
+    if view_slice is not None:
+        rows = rows[np.argsort(np.abs(rows - view_slice), kind="stable")]
+    first = 1 if view_slice is not None and view_slice in rows else 0
 
     def run(part: np.ndarray, finished: int) -> None:
+        shown = 0 if view_slice is not None else len(part) // 2
+        s = int(part[shown])
+
         def on_step(step: Step) -> None:
-            if on_event:
-                done = finished * calls_each + step.done * len(part)
-                preview = step.clean[len(part) // 2, 0].float().cpu().numpy() if step.done % 5 == 0 else None
-                on_event(Event("heal", done, len(rows) * calls_each, int(part[len(part) // 2]), preview))
+            if on_event is None:
+                return
+            preview = None
+            if step.done % PREVIEW_STEPS == 0 or step.done == step.total:
+                preview = stack.images[s].copy()
+                preview[window[1:]] = step.clean[shown, 0].float().cpu().numpy()
+            done = finished * calls_each + step.done * len(part)
+            on_event(Event("heal", done, len(rows) * calls_each, s, preview))
 
         # a fresh generator of the same seed for every batch: slices share their noise whatever the batching
         generator = torch.Generator().manual_seed(settings.seed)
@@ -294,5 +345,7 @@ def heal_slices(
         healed[:, part, window[1], window[2]] = (inside * brain)[:, :, 0].float().cpu().numpy()
         reconstruction[part, window[1], window[2]] = out.reconstruction[:, 0].float().cpu().numpy()
 
-    in_batches(rows, max(1, settings.batch // settings.samples), run)
+    batch = max(1, settings.batch // settings.samples)
+    in_batches(rows[:first], 1, run)
+    in_batches(rows[first:], batch, lambda part, finished: run(part, first + finished))
     return healed, reconstruction, predictor

@@ -40,7 +40,7 @@ def truth(head_phantom: Scan) -> np.ndarray:
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(brain_module, "network_brain", lambda scan, device="cpu": None)
+    monkeypatch.setattr(brain_module, "network_brain", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

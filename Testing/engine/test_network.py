@@ -113,3 +113,45 @@ def test_networks_are_built_from_plain_data(name: str, shape: tuple[int, ...]) -
 def test_the_latent_has_a_quarter_of_the_side() -> None:
     network = build_network({"class": "Autoencoder", "args": {"widths": [4, 8], "latent": 5}})
     assert network.encode(torch.rand(1, 1, 16, 24)).shape == (1, 5, 4, 6)
+
+
+# --- conditions, classes, guidance ----------------------------------------------------------------------------
+
+
+class Labelled(Fake):
+    """As :class:`Fake`, told a class too."""
+
+    def forward(self, x: Tensor, levels: Tensor, label: Tensor) -> Tensor:  # type: ignore[override]
+        self.label = label
+        return super().forward(x, levels)
+
+
+def test_each_slice_has_its_own_condition_in_every_sample() -> None:
+    network = Fake(lambda v: v[:, :1])
+    own = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 2, 8, 8)
+    EpsPredictor(network, SCHEDULE, condition=torch.full((1, 2, 8, 8), 9.0))(torch.zeros(6, 1, 8, 8), 1, own)
+    assert network.x[:, 1, 0, 0].tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_a_class_is_told_for_every_slice() -> None:
+    network = Labelled(lambda v: v)
+    EpsPredictor(network, SCHEDULE, label=2)(torch.rand(3, 1, 8, 8), 1)
+    assert network.label.tolist() == [2, 2, 2]
+
+
+def test_guidance_goes_past_the_answer_without_a_lesion() -> None:
+    """eps_0 + 3 (eps - eps_0), where the answer is the lesion's channel plus the brain's."""
+    model = EpsPredictor(Fake(lambda v: v[:, 1:2] + 10 * v[:, 2:]), SCHEDULE, guidance=3.0)
+    eps = model(torch.zeros(2, 1, 8, 8), 1, torch.ones(1, 2, 8, 8))
+    assert torch.equal(eps, torch.full((2, 1, 8, 8), 10.0 + 3.0))
+    assert (model.calls, model.slice_calls) == (2, 4)
+
+
+def test_the_patched_network_hears_the_class() -> None:
+    torch.manual_seed(0)
+    spec = {"class": "PatchedUNet", "args": {**SMALL_UNET["args"], "num_class_embeds": 3}}  # type: ignore[dict-item]
+    network = build_network(spec).eval()
+    for p in network.parameters():
+        nn.init.normal_(p, std=0.1)
+    x, level = torch.rand(1, 1, 16, 16), torch.tensor([5])
+    assert not torch.allclose(network(x, level, torch.tensor([0])), network(x, level, torch.tensor([2])))

@@ -314,3 +314,44 @@ def test_a_single_array_is_refused(tmp_path: Path) -> None:
 def test_an_impossible_pixel_size_is_refused(tmp_path: Path, pitch: float) -> None:
     with pytest.raises(PackError):
         load_pack(write_pack(tmp_path / "p.npz", pitch_mm=np.array(pitch)))
+
+
+def test_a_pack_borrows_the_masks_of_the_same_slices() -> None:
+    masks = np.zeros((3, 8, 8), bool)
+    masks[1, 2:4, 4:6] = True
+    masks[2, 0, 0] = True  # a quarter of a pixel: not half
+    lender = Pack(
+        np.zeros((3, 8, 8), np.uint8), masks, np.array(["a", "a", "b"]), np.array([1, 2, 1]), np.full(3, "train"),
+        "FLAIR", 1.0, True,
+    )  # fmt: skip
+    borrower = Pack(
+        np.zeros((3, 4, 4), np.uint8), np.zeros((3, 4, 4), bool), np.array(["b", "a", "c"]), np.array([1, 2, 1]),
+        np.full(3, "train"), "T1GD", 2.0, False,
+    )  # fmt: skip
+    got = datasets.borrow_masks(borrower, lender)
+    assert got.patient.tolist() == ["b", "a"]
+    assert not got.masks[0].any()
+    assert np.argwhere(got.masks[1]).tolist() == [[1, 2]]
+    assert got.has_masks
+    with pytest.raises(PackError):
+        datasets.borrow_masks(borrower.select([2]), lender)
+
+
+def test_lesion_slices_of_the_train_split_can_count_more(folder: Path) -> None:
+    spec = {"kind": "packs", "packs": ["a.npz"], "select": "all", "grid": 128}
+    spec["packs"] = sorted(p.name for p in folder.glob("*.npz"))
+    plain, weighted = load_data(spec, folder), load_data({**spec, "lesion_weight": 3}, folder)
+
+    def count(data: datasets.GridData, split: str, lesion: bool) -> int:
+        return int(((data.split == split) & (data.lesion.any((1, 2)) == lesion)).sum())
+
+    for split in set(plain.split.tolist()):
+        assert count(weighted, split, True) == count(plain, split, True) * (3 if split == "train" else 1)
+        assert count(weighted, split, False) == count(plain, split, False)
+
+
+def test_kinds_number_the_sources(folder: Path) -> None:
+    name = next(folder.glob("*.npz")).name
+    data = load_data({"kind": "packs", "packs": [name], "select": "all", "grid": 128}, folder)
+    assert set(data.tensors()["kind"].tolist()) == {0}
+    assert set(data.tensors(["other", Path(name).stem])["kind"].tolist()) == {1}

@@ -7,18 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from braindiffusion.diffusion.network import Autoencoder, Classifier
+from braindiffusion.diffusion.network import Autoencoder, Classifier, NoisedClassifier, SliceVQVAE
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.training import augment as aug
-from braindiffusion.training.tasks import (
-    TASKS,
-    auroc,
-    autoencoder_loss,
-    brain_mask_loss,
-    classifier_loss,
-    denoiser_loss,
-    draw_levels,
-)
+from braindiffusion.training.tasks import TASKS
+from braindiffusion.training.tasks.autoencoder import autoencoder_loss, coarse_noise, denoising_ae_loss, vqvae_loss
+from braindiffusion.training.tasks.classifier import auroc, classifier_loss
+from braindiffusion.training.tasks.denoiser import condition_of, denoiser_loss, draw_levels, some_boxed
+from braindiffusion.training.tasks.segmenter import brain_mask_loss, lesion_loss, lesion_numbers
 
 SCHEDULE = Schedule()
 
@@ -31,7 +27,10 @@ def batch(n: int = 6, side: int = 32) -> dict[str, Tensor]:
     y, x = torch.meshgrid(*(torch.linspace(-1, 1, side),) * 2, indexing="ij")
     brain = ((x / 0.6) ** 2 + (y / 0.8) ** 2 < 1).float().expand(n, 1, side, side)
     image = brain * (0.3 + 0.3 * torch.rand((n, 1, side, side), generator=g(9)))
-    return {"image": image, "brain": brain, "lesion": torch.zeros_like(brain), "label": torch.arange(n) % 2}
+    lesion = ((x - 0.2) ** 2 + y**2 < 0.04).float().expand(n, 1, side, side).clone()
+    lesion[::2] = 0
+    label = torch.arange(n) % 2
+    return {"image": image, "brain": brain, "lesion": lesion, "label": label, "kind": torch.zeros_like(label)}
 
 
 class Answers(nn.Module):
@@ -134,12 +133,98 @@ def test_an_inverted_brain_mask_has_a_large_loss() -> None:
     assert float(brain_mask_loss(wrong, data, g(), {}, training=False)) > 1.5
 
 
+def test_a_lesion_condition_is_the_mask_and_the_brain() -> None:
+    data = batch()
+    seen = []
+
+    def listen(x: Tensor, level: Tensor, kind: Tensor) -> Tensor:
+        seen.append((x, kind))
+        return x[:, :1]
+
+    settings = {"condition": "lesion", "kinds": ["a"]}
+    denoiser_loss(Answers(listen), data, g(), settings, training=False)
+    assert torch.equal(seen[0][0][:, 1:2], data["lesion"])
+    assert torch.equal(seen[0][0][:, 2:], data["brain"])
+    assert torch.equal(seen[0][1], data["kind"])
+
+
+def test_masks_stay_masks_when_slices_are_turned() -> None:
+    seen = []
+    listen = Answers(lambda x, level: seen.append(x) or x[:, :1])
+    denoiser_loss(listen, batch(), g(), {"condition": "lesion", "boxes": 0.5})
+    assert set(seen[0][:, 1:].unique().tolist()) <= {0.0, 1.0}
+
+
+def test_some_masks_become_boxes() -> None:
+    lesion = batch(40)["lesion"]
+    boxed = some_boxed(lesion, 0.5, g())
+    changed = (boxed != lesion).any((1, 2, 3))[1::2]
+    assert 4 <= int(changed.sum()) <= 16
+    sick = boxed[1::2][changed][0, 0]
+    rows, columns = sick.any(1).nonzero(), sick.any(0).nonzero()
+    assert sick.sum() == (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1)
+    assert torch.equal(some_boxed(lesion, 0.0, g()), lesion)
+
+
+def test_palettes_picture_is_torn_inside_the_lesion_only() -> None:
+    data = batch()
+    torn = condition_of(data["image"], data["lesion"], data["brain"], g(), {"condition": "palette"})
+    outside = data["lesion"] == 0
+    assert torch.equal(torn[outside], data["image"][outside])
+    assert float(torn[~outside].std()) > 0.7
+
+
+def test_a_perfect_lesion_mask_has_almost_no_loss() -> None:
+    """Each slice is judged by the output of its own data set only."""
+    data = batch()
+    data["kind"] = torch.tensor([0, 0, 0, 1, 1, 1])
+    right = 60.0 * (2 * data["lesion"] - 1)
+    here = data["kind"].view(-1, 1, 1, 1)
+    both = Answers(
+        lambda x: torch.cat([torch.where(here == 0, right, -right), torch.where(here == 1, right, -right)], 1)
+    )
+    assert float(lesion_loss(both, data, g(), {}, training=False)) < 1e-5
+    assert lesion_numbers(both, data) == {"dice": 1.0, "dice_0": 1.0, "dice_1": 1.0}
+
+
+def test_a_perfect_vqvae_has_no_loss_and_pays_for_quantisation() -> None:
+    exact = Answers(lambda x: torch.cat([x, torch.full_like(x, 0.3)], 1))
+    assert float(vqvae_loss(exact, batch(), g(), {}, training=False)) == 0.0
+    assert float(vqvae_loss(exact, batch(), g(), {})) == pytest.approx(0.3, abs=1e-6)
+
+
+def test_coarse_noise_is_smooth_and_of_the_given_spread() -> None:
+    noise = coarse_noise((64, 1, 64, 64), g(), spread=0.2)
+    assert float(noise.diff(dim=3).abs().mean()) < 0.5 * float(noise.abs().mean())
+    assert 0.1 < float(noise.std()) < 0.2  # interpolation lowers it
+
+
+def test_the_denoising_autoencoder_is_judged_inside_the_brain() -> None:
+    data = batch()
+    outside_wrong = Answers(lambda x: data["image"] + 5 * (1 - data["brain"]))
+    assert float(denoising_ae_loss(outside_wrong, data, g(), {}, training=False)) == 0.0
+
+
 NETWORKS = {
     "denoiser": lambda: Answers(lambda x, level: 0.1 * x),
     "autoencoder": lambda: Autoencoder(widths=(4, 8), latent=4),
     "classifier": lambda: Classifier(widths=(4, 8)).eval(),
     "brain_mask": lambda: Answers(lambda x: 4 * x - 1),
+    "lesion_segmenter": lambda: Answers(lambda x: 4 * x - 1),
+    "noised_classifier": lambda: NoisedClassifier(widths=(4, 8)).eval(),
+    "vqvae": lambda: SliceVQVAE((4, 8), codes=8, latent=4).eval(),
+    "denoising_ae": lambda: Answers(lambda x: 0.9 * x),
+    "latent_denoiser": lambda: Answers(lambda z, level: 0.1 * z),
 }
+
+
+@pytest.fixture(autouse=True)
+def small_coder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The latent denoiser's frozen VQ-VAE, without weights on disk."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        coder = SliceVQVAE((4, 8), codes=8, latent=4).eval()
+    monkeypatch.setattr("braindiffusion.training.tasks.autoencoder.frozen", lambda name, device: coder)
 
 
 def test_every_task_is_tested_here() -> None:
@@ -151,7 +236,9 @@ def test_every_task_is_tested_here() -> None:
 def test_a_loss_is_a_function_of_its_generator(name: str, training: bool) -> None:
     network = NETWORKS[name]()
     before = torch.get_rng_state()
-    first, again = (TASKS[name].loss(network, batch(), g(4), {}, training=training).detach() for _ in range(2))
+    first, again = (
+        TASKS[name].loss(network, batch(), g(4), {"autoencoder": "-"}, training=training).detach() for _ in range(2)
+    )
     assert first == again
     assert first.isfinite()
     assert torch.equal(torch.get_rng_state(), before)
@@ -159,17 +246,17 @@ def test_a_loss_is_a_function_of_its_generator(name: str, training: bool) -> Non
 
 @pytest.mark.parametrize("name", list(TASKS))
 def test_training_augments_and_validation_does_not(name: str) -> None:
-    """Without augmentation the images reach the network as they are (the denoiser's with noise)."""
+    """Without augmentation the images reach the network as they are (where the task adds no noise)."""
     seen: list[Tensor] = []
 
     def listen(x: Tensor, *_: Tensor) -> Tensor:
         seen.append(x)
-        return torch.zeros(len(x), 2) if name == "classifier" else torch.zeros_like(x)
+        return torch.zeros(len(x), 2) if "classifier" in name else torch.zeros_like(x)
 
     for training in (False, True):
-        TASKS[name].loss(Answers(listen), batch(), g(), {}, training=training)
+        TASKS[name].loss(Answers(listen), batch(), g(), {"autoencoder": "-"}, training=training)
     assert not torch.equal(seen[0], seen[1])
-    if name != "denoiser":
+    if name not in {"denoiser", "latent_denoiser", "denoising_ae", "noised_classifier"}:
         assert torch.equal(seen[0], batch()["image"])
 
 

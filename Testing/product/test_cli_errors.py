@@ -29,7 +29,7 @@ from product_run import (
     told,
 )
 
-from braindiffusion.healing.registry import METHODS
+from braindiffusion.healing.registry import METHODS, Method
 
 pytestmark = pytest.mark.weights
 
@@ -339,7 +339,7 @@ def no_array(*arguments: Any, **options: Any) -> Any:
 
 
 def test_no_memory_for_one_slice_is_4(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METHODS, "dif_fuse", (exhausted, METHODS["dif_fuse"][1]))
+    monkeypatch.setitem(METHODS, "dif_fuse", Method(exhausted, METHODS["dif_fuse"].settings))
     refused(tmp_path, 4, "MemoryExhaustedError", "heal", head.scan, "--box", head.box, *QUICK)
 
 
@@ -360,14 +360,14 @@ def test_no_memory_elsewhere_is_4(
 
 
 def test_a_batch_too_large_is_halved(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    healer, settings = METHODS["dif_fuse"]
+    healer, settings = METHODS["dif_fuse"].run, METHODS["dif_fuse"].settings
 
     def only_one(x0: Any, *arguments: Any) -> Any:
         return healer(x0, *arguments) if len(x0) == 1 else exhausted()
 
     command = ("heal", head.scan, "--mask", head.mask, "--brain", head.brain, "--slices", "10:12", *QUICK)
     succeed(*command, "--out", tmp_path / "whole")
-    monkeypatch.setitem(METHODS, "dif_fuse", (only_one, settings))
+    monkeypatch.setitem(METHODS, "dif_fuse", Method(only_one, settings))
     succeed(*command, "--out", tmp_path / "halved")
     whole, halved = (read_nifti(tmp_path / f / "counterfactual.nii.gz").voxels for f in ("whole", "halved"))
     # the same noise whatever the batch; kernels may round differently
@@ -382,7 +382,7 @@ def interrupt(*arguments: Any, **options: Any) -> Any:
 
 
 def test_ctrl_c_between_two_steps(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    healer, settings = METHODS["dif_fuse"]
+    healer, settings = METHODS["dif_fuse"].run, METHODS["dif_fuse"].settings
 
     def stopped(*arguments: Any) -> Any:
         *most, on_step = arguments
@@ -394,7 +394,7 @@ def test_ctrl_c_between_two_steps(head: Head, tmp_path: Path, monkeypatch: pytes
 
         return healer(*most, third)
 
-    monkeypatch.setitem(METHODS, "dif_fuse", (stopped, settings))
+    monkeypatch.setitem(METHODS, "dif_fuse", Method(stopped, settings))
     refused(tmp_path, 130, "Cancelled", "heal", head.scan, "--box", head.box, "--brain", head.brain, *QUICK, late=True)
 
 

@@ -27,7 +27,7 @@ class Step:
     Attributes:
         done, total: network calls of this batch.
         level: noise level of the state that was just denoised or reached.
-        clean: (N,C,H,W) current estimate of the clean image.
+        clean: (N,C,H,W) current estimate of the clean image (of the first sample).
     """
 
     done: int
@@ -159,7 +159,7 @@ def dif_fuse(
         nonlocal done
         done += 1
         if on_step:
-            on_step(Step(done, total, level, clean[-n:]))
+            on_step(Step(done, total, level, clean[:n]))
 
     def denoise(x: Tensor, level: int) -> tuple[Tensor, Tensor]:
         clean, eps = predict_clean(x, model(x, level), level, schedule, settings.clip)

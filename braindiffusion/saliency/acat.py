@@ -60,6 +60,15 @@ def move_latent(
     return z
 
 
+def decode_exactly(z: Tensor, exact: Autoencoder, tell: Callable[[], None]) -> Tensor:
+    """Decode in float64, one slice at a time: quicker on a CPU than a batch, and ``tell`` may stop it in between."""
+    images = []
+    for one in z.double().split(1):
+        images.append(exact.decode(one))
+        tell()
+    return torch.cat(images)
+
+
 def acat(
     x: Tensor,
     autoencoder: Autoencoder,
@@ -78,20 +87,33 @@ def acat(
     Args:
         x: (N,1,H,W) in [0,1], float32.
         autoencoder, classifier: in eval mode.
+        on_step: called after each gradient step, and each slice decoded, with the number of gradient steps done (of
+            ``2 * steps``); may raise to cancel.
 
     Returns:
         (N,1,H,W) in [0,1].
     """
+    done = 0
+
+    def tell() -> None:
+        if on_step:
+            on_step(done)
+
+    def stepped(_: int) -> None:
+        nonlocal done
+        done += 1
+        tell()
+
     with torch.no_grad():
         z0 = autoencoder.encode(x)
         exact = deepcopy(autoencoder).double()  # the two images differ in the last digits of float32
-        reference = exact.decode(z0.double())
+        reference = decode_exactly(z0, exact, tell)
     maps = []
     for target in (1, 0):
         with torch.enable_grad():
             z = move_latent(
-                z0, autoencoder, classifier, target, steps=steps, step_size=step_size, pull=pull, on_step=on_step
+                z0, autoencoder, classifier, target, steps=steps, step_size=step_size, pull=pull, on_step=stepped
             )
         with torch.no_grad():
-            maps.append(normalise_per_slice((reference - exact.decode(z)).abs()))
+            maps.append(normalise_per_slice((reference - decode_exactly(z, exact, tell)).abs()))
     return normalise_per_slice((maps[0] + maps[1]) / 2).to(x.dtype)

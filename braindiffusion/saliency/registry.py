@@ -10,9 +10,14 @@ import torch
 from scipy import ndimage
 from torch import Tensor, nn
 
+from braindiffusion.device import in_batches
 from braindiffusion.errors import SettingsError
-from braindiffusion.saliency.acat import acat
+from braindiffusion.saliency.acat import STEPS, acat
+from braindiffusion.saliency.gradcam import grad_cam
 from braindiffusion.saliency.gradient import gradient
+from braindiffusion.saliency.integrated import STEPS as PATH_STEPS
+from braindiffusion.saliency.integrated import integrated_gradients
+from braindiffusion.saliency.latent_shift import IMAGES, latent_shift
 
 
 @dataclass(frozen=True)
@@ -23,13 +28,43 @@ class SaliencyModels:
     classifier: nn.Module
 
 
-Method = Callable[[Tensor, SaliencyModels], Tensor]
+OnShare = Callable[[float], None]
+"""Told the share of a batch that is done, often; may raise to cancel."""
+
+Method = Callable[..., Tensor]
+
+
+def _acat(x: Tensor, models: SaliencyModels, on_share: OnShare | None = None) -> Tensor:
+    tell = None if on_share is None else lambda step: on_share(step / (2 * STEPS))
+    return acat(x, models.autoencoder, models.classifier, on_step=tell)  # type: ignore[arg-type]
+
+
+def _gradient(x: Tensor, models: SaliencyModels, on_share: OnShare | None = None) -> Tensor:
+    return gradient(x, models.classifier)
+
+
+def _latent_shift(x: Tensor, models: SaliencyModels, on_share: OnShare | None = None) -> Tensor:
+    tell = None if on_share is None else lambda step: on_share(step / IMAGES)
+    return latent_shift(x, models.autoencoder, models.classifier, tell)  # type: ignore[arg-type]
+
+
+def _integrated(x: Tensor, models: SaliencyModels, on_share: OnShare | None = None) -> Tensor:
+    tell = None if on_share is None else lambda step: on_share(step / PATH_STEPS)
+    return integrated_gradients(x, models.classifier, on_step=tell)
+
+
+def _gradcam(x: Tensor, models: SaliencyModels, on_share: OnShare | None = None) -> Tensor:
+    return grad_cam(x, models.classifier)  # type: ignore[arg-type]
+
 
 METHODS: dict[str, Method] = {
-    "acat": lambda x, models: acat(x, models.autoencoder, models.classifier),  # type: ignore[arg-type]
-    "gradient": lambda x, models: gradient(x, models.classifier),
+    "acat": _acat,
+    "latent_shift": _latent_shift,
+    "gradient": _gradient,
+    "integrated": _integrated,
+    "gradcam": _gradcam,
 }
-"""(N,1,H,W) slices in [0,1] -> (N,1,H,W) saliency in [0,1]. One file and one line here per method."""
+"""(N,1,H,W) slices in [0,1], models, on_share -> (N,1,H,W) saliency in [0,1]. One file and one line per method."""
 
 
 def lesion_probability(x: Tensor, classifier: nn.Module, batch: int = 32) -> np.ndarray:
@@ -56,11 +91,13 @@ def saliency_of(
     wanted: np.ndarray,
     batch: int = 8,
     on_batch: Callable[[int, int], None] | None = None,
+    on_share: OnShare | None = None,
 ) -> np.ndarray:
     """Saliency of the slices where ``wanted`` (N,), zero elsewhere.
 
     Args:
         on_batch: called with (slices done, slices wanted) before each batch and at the end; may raise to cancel.
+        on_share: called within a batch, with the share of all wanted slices that is done; may raise to cancel.
 
     Returns:
         (N,H,W) float32 in [0,1].
@@ -71,11 +108,18 @@ def saliency_of(
         )
     out = np.zeros((len(x), *x.shape[2:]), np.float32)
     rows = np.nonzero(wanted)[0]
-    for start in range(0, len(rows), batch):
+
+    def run(part: np.ndarray, finished: int) -> None:
         if on_batch:
-            on_batch(start, len(rows))
-        part = rows[start : start + batch]
-        out[part] = METHODS[method](x[part], models)[:, 0].float().cpu().numpy()
+            on_batch(finished, len(rows))
+
+        def within(share: float) -> None:
+            if on_share:
+                on_share((finished + share * len(part)) / len(rows))
+
+        out[part] = METHODS[method](x[part], models, within)[:, 0].float().cpu().numpy()
+
+    in_batches(rows, batch, run)
     if on_batch and len(rows):
         on_batch(len(rows), len(rows))
     return out

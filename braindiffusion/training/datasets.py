@@ -44,9 +44,15 @@ class GridData:
         """The slices where ``keep``."""
         return GridData(**{k: v[keep] for k, v in vars(self).items()})
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """What the tasks need: image, brain, lesion (N,1,H,W) float32 and label (N,) long."""
+    def tensors(self, kinds: list[str] | None = None) -> dict[str, torch.Tensor]:
+        """What the tasks need: image, brain, lesion (N,1,H,W) float32, label and kind (N,) long.
+
+        Args:
+            kinds: sources in the order of their class index; without it every slice is of kind 0.
+        """
+        order = kinds or []
         return {
+            "kind": torch.tensor([order.index(str(s)) if order else 0 for s in self.source], dtype=torch.long),
             "image": torch.from_numpy(self.image.astype(np.float32))[:, None],
             "brain": torch.from_numpy(self.brain.astype(np.float32))[:, None],
             "lesion": torch.from_numpy(self.lesion.astype(np.float32))[:, None],
@@ -76,19 +82,61 @@ def _fingerprint(paths: list[Path], extra: str) -> str:
     return hashlib.sha256("|".join(facts).encode()).hexdigest()[:16]
 
 
-def packs_on_grid(folder: Path, names: list[str], size: int, cache: Path | None = None) -> GridData:
-    """All packs of a recipe on the model grid; kept in ``cache`` so that a resumed run starts at once."""
+def borrow_masks(pack: Pack, lender: Pack) -> Pack:
+    """A pack without masks gets those of another pack of the same patients and slices (another sequence).
+
+    Slices the lender lacks are dropped. Masks are brought to the pack's matrix by area (a pixel covered to a half).
+
+    Raises:
+        PackError: no slice is in both.
+    """
+    at = {key: i for i, key in enumerate(zip(lender.patient.tolist(), lender.position.tolist(), strict=True))}
+    keys = list(zip(pack.patient.tolist(), pack.position.tolist(), strict=True))
+    keep = np.array([key in at for key in keys])
+    if not keep.any():
+        raise PackError("The two packs share no slice.", "Patients and slices are matched by name.", "Check the packs.")
+    masks = lender.masks[[at[key] for key in keys if key in at]]
+    (h, w), (rows, columns) = pack.images.shape[1:], masks.shape[1:]
+    if rows % h or columns % w:
+        raise PackError(
+            "The masks cannot be brought to the slices' matrix.",
+            f"{rows} x {columns} is no multiple of {h} x {w}.",
+            "Make both packs of sizes that divide.",
+        )
+    covered = masks.reshape(len(masks), h, rows // h, w, columns // w).mean((2, 4))
+    chosen = pack.select(keep)
+    return Pack(
+        chosen.images, covered >= 0.5, chosen.patient, chosen.position, chosen.split, chosen.modality,
+        chosen.pitch_mm, True, chosen.volume,
+    )  # fmt: skip
+
+
+def packs_on_grid(
+    folder: Path, names: list[str], size: int, cache: Path | None = None, masks_from: dict[str, str] | None = None
+) -> GridData:
+    """All packs of a recipe on the model grid; kept in ``cache`` so that a resumed run starts at once.
+
+    Args:
+        masks_from: for a pack without masks, the pack of the same slices that has them.
+    """
+    lent = masks_from or {}
     paths = [folder / name for name in names]
     for path in paths:
         if not path.is_file():
             raise PackError(
                 f"There is no pack {path}.", "The recipe needs it.", "Point --data at the folder that holds it."
             )
-    kept = cache / f"grid-{_fingerprint(paths, f'{size}-v2')}.npz" if cache else None
+    extra = f"{size}-v2" + "".join(f"-{k}<{v}" for k, v in sorted(lent.items()))
+    kept = cache / f"grid-{_fingerprint(paths, extra)}.npz" if cache else None
     if kept and kept.is_file():
         with np.load(kept, allow_pickle=False) as d:
             return GridData(**{k: d[k] for k in d.files})
-    parts = [grid_of_pack(load_pack(path), path.stem, size) for path in paths]
+
+    def read(path: Path) -> Pack:
+        pack = load_pack(path)
+        return borrow_masks(pack, load_pack(folder / lent[path.name])) if path.name in lent else pack
+
+    parts = [grid_of_pack(read(path), path.stem, size) for path in paths]
     data = GridData(**{k: np.concatenate([vars(p)[k] for p in parts]) for k in vars(parts[0])})
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -98,9 +146,11 @@ def packs_on_grid(folder: Path, names: list[str], size: int, cache: Path | None 
     return data
 
 
-def brain_volumes_on_grid(folder: Path, size: int) -> GridData:
-    """Volumes ``<subject>_T1.nii.gz`` with ``<subject>_brain.nii.gz`` and ``subjects.csv``; whole heads, scaled by the
-    99th percentile of the volume; every second slice."""
+def brain_volumes_on_grid(folder: Path, size: int, stripped: bool = False) -> GridData:
+    """Volumes ``<subject>_T1.nii.gz`` with ``<subject>_brain.nii.gz`` and ``subjects.csv``; every second slice.
+
+    Whole heads scaled by the 99th percentile of the volume, or ``stripped`` brains on the same road as a scan.
+    """
     from braindiffusion.reading import read_scan
 
     if not (folder / "subjects.csv").is_file():
@@ -115,10 +165,15 @@ def brain_volumes_on_grid(folder: Path, size: int) -> GridData:
     for row in rows:
         scan = read_scan(folder / f"{row['subject']}_T1.nii.gz")
         brain = read_scan(folder / f"{row['subject']}_brain.nii.gz").voxels > 0
-        p = place(scan, brain, size)
-        image = p.down(p.to_axial(scan.voxels))[::2] / np.percentile(scan.voxels, 99)
+        if stripped:
+            stack = to_slices(scan, brain, size)
+            image, on_grid = stack.images[::2], stack.brain[::2]
+        else:
+            p = place(scan, brain, size)
+            image = p.down(p.to_axial(scan.voxels))[::2] / np.percentile(scan.voxels, 99)
+            on_grid = p.down(p.to_axial(brain))[::2] > 0.5
         images.append(np.clip(image, 0, 1).astype(np.float16))
-        brains.append(p.down(p.to_axial(brain))[::2] > 0.5)
+        brains.append(on_grid)
         patients += [row["subject"]] * len(image)
         splits += [row["split"]] * len(image)
     brain = np.concatenate(brains)
@@ -129,15 +184,26 @@ def brain_volumes_on_grid(folder: Path, size: int) -> GridData:
 
 
 def load_data(spec: dict[str, Any], folder: Path, cache: Path | None = None) -> GridData:
-    """The data a recipe names: ``kind`` ``packs`` (``select`` all | lesion_free | lesion) or ``brain_volumes``."""
+    """The data a recipe names.
+
+    Args:
+        spec: ``kind`` ``packs`` (``packs``, ``masks_from``) or ``brain_volumes`` (``folder``, ``stripped``);
+            ``select`` all | lesion_free | lesion; ``lesion_weight`` n repeats each lesion slice of the train split n
+            times an epoch; ``crop``.
+    """
     size = int(spec["grid"])
     if spec["kind"] == "brain_volumes":
-        return brain_volumes_on_grid(folder / spec["folder"], size)
-    data = packs_on_grid(folder, spec["packs"], size, cache)
-    enough = data.brain.mean((1, 2)) >= MIN_BRAIN_FRACTION
-    lesion = data.lesion.any((1, 2))
-    keep = {"all": enough, "lesion_free": enough & ~lesion, "lesion": enough & lesion}[spec["select"]]
-    data = data.select(keep)
+        data = brain_volumes_on_grid(folder / spec["folder"], size, spec.get("stripped", False))
+    else:
+        data = packs_on_grid(folder, spec["packs"], size, cache, spec.get("masks_from"))
+    lesion = np.asarray(data.lesion.any((1, 2)))
+    if "select" in spec:
+        enough = data.brain.mean((1, 2)) >= MIN_BRAIN_FRACTION
+        keep = {"all": enough, "lesion_free": enough & ~lesion, "lesion": enough & lesion}[spec["select"]]
+        data, lesion = data.select(keep), lesion[keep]
+    times = np.where(lesion & (data.split == "train"), int(spec.get("lesion_weight", 1)), 1)
+    if (times > 1).any():
+        data = data.select(np.repeat(np.arange(len(lesion)), times))
     if "crop" in spec:
         rows, columns = centred(size, spec["crop"][0]), centred(size, spec["crop"][1])
         for name in ("image", "brain", "lesion"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import nn
 from braindiffusion.diffusion.network import EpsPredictor
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.spacing import ascending_levels
-from braindiffusion.diffusion.steps import add_noise, ddim_move, predict_clean
+from braindiffusion.diffusion.steps import Clip, add_noise, ddim_move, predict_clean
 
 
 def save_grid(rows: list[np.ndarray], path: Path) -> None:
@@ -42,13 +43,19 @@ def loss_curve(log: Path, path: Path) -> None:
 
 @torch.no_grad()
 def sample(
-    model: EpsPredictor, shape: tuple[int, ...], schedule: Schedule, steps: int, seed: int, device: torch.device
+    model: EpsPredictor,
+    shape: tuple[int, ...],
+    schedule: Schedule,
+    steps: int,
+    seed: int,
+    device: torch.device,
+    clip: Clip = (-1.0, 1.0),
 ) -> torch.Tensor:
     """Unconditional DDIM samples from level 999, quadratic spacing would starve the top: uniform."""
     x = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
     levels = [*reversed(ascending_levels(schedule.levels - 1, steps, "uniform")), CLEAN]
     for level, target in pairwise(levels):
-        clean, eps = predict_clean(x, model(x, level), level, schedule)
+        clean, eps = predict_clean(x, model(x, level), level, schedule, clip)
         x = ddim_move(clean, eps, target, schedule)
     return x
 
@@ -65,16 +72,47 @@ def task_figure(
         return t[:, 0].float().cpu().numpy()
 
     if task == "denoiser":
+        save_grid(_denoiser_rows(network, val, settings, array), path)
+    elif task == "latent_denoiser":
+        from braindiffusion.training.tasks.autoencoder import frozen
+
+        coder = frozen(settings["autoencoder"], str(x.device))
         schedule = Schedule()
         model = EpsPredictor(network, schedule, prediction=settings.get("prediction", "eps"))
-        rows = [array(sample(model, tuple(x.shape), schedule, 40, 0, x.device)), array(x)]
-        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(x)
-        for level in (100, 250, 500, 750):
-            noisy = add_noise(x, noise, level, schedule)
-            rows.append(array(predict_clean(noisy, model(noisy, level), level, schedule)[0]))
-        save_grid(rows, path)
-    elif task == "autoencoder":
-        y = network(x)
+        z = sample(model, tuple(coder.encode(x).shape), schedule, 40, 0, x.device, clip=None)  # type: ignore[operator]
+        save_grid([array(coder.decode(z)), array(coder(x)), array(x)], path)  # type: ignore[operator]
+    elif task in {"autoencoder", "vqvae", "denoising_ae"}:
+        y = network(x)[:, :1]
         save_grid([array(x), array(y), array((x - y).abs() * 4)], path)
     elif task == "brain_mask":
         save_grid([array(x), array(torch.sigmoid(network(x))), array(val["brain"][:8])], path)
+    elif task == "lesion_segmenter":
+        chosen = torch.nonzero(val["label"])[:10, 0]
+        x, kind = val["image"][chosen], val["kind"][chosen]
+        p = torch.sigmoid(network(x).float())[torch.arange(len(x)), kind][:, None]
+        save_grid([array(x), array(p), array(val["lesion"][chosen])], path)
+
+
+def _denoiser_rows(
+    network: nn.Module, val: dict[str, torch.Tensor], settings: dict[str, Any], array: Callable[..., np.ndarray]
+) -> list[np.ndarray]:
+    """Samples from pure noise, the slices (and their lesion masks), and their estimates from four levels."""
+    from braindiffusion.training.tasks.denoiser import condition_of
+
+    chosen = torch.nonzero(val["label"])[:8, 0] if "condition" in settings else torch.arange(8)[: len(val["image"])]
+    part = {k: v[chosen] for k, v in val.items()}
+    x, schedule = part["image"], Schedule()
+    g = torch.Generator().manual_seed(1)
+    condition = condition_of(x, part["lesion"], part["brain"], g, {**settings, "boxes": 0.0})
+    label = part["kind"] if settings.get("kinds") else None
+    model = EpsPredictor(
+        network, schedule, prediction=settings.get("prediction", "eps"), condition=condition, label=label
+    )
+    rows = [array(sample(model, tuple(x.shape), schedule, 40, 0, x.device)), array(x)]
+    if condition is not None:
+        rows.append(array(part["lesion"]))
+    noise = torch.randn(x.shape, generator=g).to(x)
+    for level in (100, 250, 500, 750):
+        noisy = add_noise(x, noise, level, schedule)
+        rows.append(array(predict_clean(noisy, model(noisy, level), level, schedule)[0]))
+    return rows

@@ -120,6 +120,30 @@ class Checkpoint:
 
 
 @torch.no_grad()
+def warm_start(network: nn.Module, name: str) -> None:
+    """Copy an installed model's weights into a network that has them and more.
+
+    Tensors of the same name and shape are copied; a first convolution with further input channels takes the old ones
+    and starts the new ones at zero, so the network begins as the model it comes from. The rest keeps its own start.
+
+    Raises:
+        ModelNotFoundError: the model is not installed.
+    """
+    from braindiffusion.models.registry import load_model
+
+    known = load_model(name, "cpu").network.state_dict()
+    for key, value in network.state_dict().items():
+        old = known.get(key)
+        if old is None or old.ndim != value.ndim:
+            continue
+        if old.shape == value.shape:
+            value.copy_(old)
+        elif old.ndim == 4 and old.shape[0] == value.shape[0] and old.shape[1] < value.shape[1]:
+            value.zero_()
+            value[:, : old.shape[1]].copy_(old)
+
+
+@torch.no_grad()
 def update_ema(ema: nn.Module, network: nn.Module, decay: float, iteration: int) -> None:
     """Exponential moving average with warm-up: early averages forget the initial weights quickly."""
     d = min(decay, (1 + iteration) / (10 + iteration))
@@ -217,7 +241,8 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     if not len(val_data.image):
         val_data = train_data
-    tensors, val = train_data.tensors(), shuffled(val_data.tensors())
+    kinds = recipe.get("settings", {}).get("kinds")
+    tensors, val = train_data.tensors(kinds), shuffled(val_data.tensors(kinds))
     val = {k: v[:600].to(fabric.device) for k, v in val.items()}
     settings, total, seed = recipe.get("settings", {}), iterations or recipe["iterations"], recipe.get("seed", 0)
     task = TASKS[recipe["task"]]
@@ -225,6 +250,8 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # initial weights: layers can only draw from global state
         network = build_network(recipe["network"])
+    if "start" in recipe:
+        warm_start(network, recipe["start"])
     ema = deepcopy(network).to(fabric.device).requires_grad_(False)
     spec = recipe["optimiser"]
     optimiser = torch.optim.AdamW(network.parameters(), lr=spec["lr"], weight_decay=spec.get("weight_decay", 0.01))
@@ -272,7 +299,7 @@ def train(
         rows = batch_indices(len(tensors["image"]), recipe["batch"], iteration, seed, rank, world)
         batch = {k: v[rows] for k, v in tensors.items()}
         if on_cuda:
-            batch = {k: v.to(fabric.device) if k == "label" else v for k, v in batch.items()}
+            batch = {k: v.to(fabric.device) if k in {"label", "kind"} else v for k, v in batch.items()}
         g = torch.Generator().manual_seed(seed * 7_919 + iteration * world + rank)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(iteration, spec, total)
@@ -339,6 +366,7 @@ def make_card(
         "modality": recipe.get("modality", ["ANY"]),
         "network": recipe["network"],
         "prediction": recipe.get("settings", {}).get("prediction", "eps"),
+        **{k: recipe["settings"][k] for k in ("condition", "noise", "autoencoder") if k in recipe.get("settings", {})},
         "grid": recipe["data"]["grid"],
         "crop": recipe["data"].get("crop"),
         "range": [0.0, 1.0],
@@ -347,7 +375,8 @@ def make_card(
         "training": {
             "iterations": facts["iteration"], "batch": recipe["batch"] * world, "seconds": round(facts["seconds"]),
             "device": device, "precision": "bf16" if half else "fp32", "ema": recipe.get("ema", 0.999),
-            "slices": len(data.image), "patients": len(set(data.patient.tolist())), "seed": recipe.get("seed", 0),
+            "start": recipe.get("start"), "slices": len(set(zip(data.source.tolist(), data.row.tolist(), strict=True))),
+            "patients": len(set(data.patient.tolist())), "seed": recipe.get("seed", 0),
             "version": __version__,
         },
         "validation": {k: round(v, 5) for k, v in numbers.items()},

@@ -3,7 +3,8 @@
 Keys: one image array (N,H,W) uint8 (``flair``, ``t1`` ... or ``images``); ``mask_bits`` = ``np.packbits(mask,
 axis=-1)`` (optional ``width`` for masks whose width is no multiple of 8; a pack without it has no masks);
 ``patient`` (N) index into ``patients``, or ``subject`` (N); ``split`` per patient or per slice (optional);
-``slice`` (N, optional); ``pitch_mm`` (optional; 240/256 for 256-pixel slices, 240/128 for 128, else 1).
+``volume`` (N, optional: which of the patient's scans); ``slice`` (N, optional); ``pitch_mm`` (optional; 240/256 for
+256-pixel slices, 240/128 for 128, else 1).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _NOT_IMAGES = {
     "subject",
     "split",
     "slice",
+    "volume",
     "width",
     "lesion_ml",
     "pitch_mm",
@@ -47,6 +49,7 @@ class Pack:
         modality: the name of the image key, upper case.
         pitch_mm: pixel size.
         has_masks: whether the pack carried masks.
+        volume: (N,) int, which of the patient's scans; ``None`` where each has one.
     """
 
     images: np.ndarray
@@ -57,6 +60,7 @@ class Pack:
     modality: str
     pitch_mm: float
     has_masks: bool
+    volume: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -65,7 +69,7 @@ class Pack:
         """The slices where ``keep`` (bool or indices)."""
         return Pack(
             self.images[keep], self.masks[keep], self.patient[keep], self.position[keep], self.split[keep],
-            self.modality, self.pitch_mm, self.has_masks,
+            self.modality, self.pitch_mm, self.has_masks, None if self.volume is None else self.volume[keep],
         )  # fmt: skip
 
     def of_split(self, split: str) -> Pack:
@@ -86,10 +90,11 @@ class Pack:
         return self.select(keep)
 
     def volumes(self) -> list[tuple[str, np.ndarray, Scan]]:
-        """Per patient: name, indices into the pack, and the slices as a scan (nominal geometry, LPS order)."""
+        """Per scan: patient, indices into the pack, and the slices as a scan (nominal geometry, LPS order)."""
         out = []
-        for name in dict.fromkeys(self.patient.tolist()):
-            index = np.nonzero(self.patient == name)[0]
+        visit = np.zeros(len(self), int) if self.volume is None else self.volume
+        for name, number in dict.fromkeys(zip(self.patient.tolist(), visit.tolist(), strict=True)):
+            index = np.nonzero((self.patient == name) & (visit == number))[0]
             index = index[np.argsort(self.position[index], kind="stable")]
             voxels = self.images[index].transpose(2, 1, 0)
             affine = np.diag([-self.pitch_mm, -self.pitch_mm, 5.0, 1.0])
@@ -142,7 +147,8 @@ def _pack_of(arrays: dict[str, Any], problem: str) -> Pack:
         masks = np.zeros(images.shape, bool)
     split = np.full(n, "all") if split is None else split.astype(str)
     position = arrays.get("slice", np.arange(n)).astype(int)
-    if masks.shape != images.shape or not len(patient) == len(split) == len(position) == n:
+    volume = arrays.get("volume", np.zeros(n)).astype(int)
+    if masks.shape != images.shape or not len(patient) == len(split) == len(position) == len(volume) == n:
         raise PackError(
             problem,
             f"Images {images.shape}, masks {masks.shape}, {len(patient)} patients do not agree.",
@@ -151,4 +157,4 @@ def _pack_of(arrays: dict[str, Any], problem: str) -> Pack:
     pitch = float(arrays.get("pitch_mm", FIELD_OF_VIEW_MM / w if w in (128, 256) else 1.0))
     if not 0 < pitch < 100:
         raise PackError(problem, f"A pixel of {pitch:g} mm is not possible.", "See docs/packs.md.")
-    return Pack(images, masks, patient, position, split, names[0].upper(), pitch, "mask_bits" in arrays)
+    return Pack(images, masks, patient, position, split, names[0].upper(), pitch, "mask_bits" in arrays, volume)

@@ -1,0 +1,36 @@
+"""Combo boxes bound to parameters, for lists that change (models, devices, results). Needs no Qt of its own."""
+
+
+class ChoiceBinding:
+    """A combo box over ``(value, text)`` pairs.
+
+    Args:
+        combo: the widget.
+        onChosen: ``(value)``, called when the user chooses.
+    """
+
+    def __init__(self, combo, onChosen):
+        self._combo = combo
+        self._onChosen = onChosen
+        self._choices = []
+        combo.connect("currentIndexChanged(int)", self._onIndex)
+
+    @property
+    def values(self):
+        return [value for value, _text in self._choices]
+
+    def fill(self, choices, value):
+        """Offer these choices, and show one of them; nobody is told."""
+        choices = list(choices)
+        wasBlocked = self._combo.blockSignals(True)
+        if choices != self._choices:
+            self._choices = choices
+            self._combo.clear()
+            for _value, text in choices:
+                self._combo.addItem(text)
+        self._combo.setCurrentIndex(self.values.index(value) if value in self.values else -1)
+        self._combo.blockSignals(wasBlocked)
+
+    def _onIndex(self, index):
+        if 0 <= index < len(self._choices):
+            self._onChosen(self._choices[index][0])

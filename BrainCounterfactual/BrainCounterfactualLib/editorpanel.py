@@ -1,0 +1,54 @@
+"""Slicer's own Segment Editor inside the panel, on the mask of the scan. Needs no Qt of its own."""
+
+import slicer
+
+TAG = "BrainCounterfactual"
+
+
+class EditorPanel:
+    """A segment editor with a parameter node of its own, so that the Segment Editor module is not disturbed.
+
+    Args:
+        frame: the widget it is put into.
+        tag: of its parameter node; each module has its own.
+    """
+
+    def __init__(self, frame, tag=TAG):
+        self._tag = tag
+        self.widget = slicer.qMRMLSegmentEditorWidget()
+        self.widget.setMaximumNumberOfUndoStates(10)
+        self.widget.setSegmentationNodeSelectorVisible(False)
+        self.widget.setSourceVolumeNodeSelectorVisible(False)
+        self.widget.setSwitchToSegmentationsButtonVisible(False)
+        frame.layout().addWidget(self.widget)
+        self.widget.setMRMLScene(slicer.mrmlScene)
+        self.makeNode()
+
+    def makeNode(self):
+        """Its parameter node; a closed scene has taken the last one away."""
+        node = slicer.mrmlScene.GetSingletonNode(self._tag, "vtkMRMLSegmentEditorNode")
+        if node is None:
+            node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
+            node.UnRegister(None)  # CreateNodeByClass hands over a reference
+            node.SetSingletonTag(self._tag)
+            node = slicer.mrmlScene.AddNode(node)
+        self.widget.setMRMLSegmentEditorNode(node)
+
+    def edit(self, segmentationNode, volumeNode):
+        """Edit this mask over this scan (``None``: nothing)."""
+        if self.widget.segmentationNode() is segmentationNode:
+            return
+        self.widget.setSegmentationNode(segmentationNode)
+        if segmentationNode is not None:
+            self.widget.setSourceVolumeNode(volumeNode)
+
+    def enter(self):
+        self.widget.installKeyboardShortcuts()
+
+    def leave(self):
+        self.widget.setActiveEffect(None)
+        self.widget.uninstallKeyboardShortcuts()
+
+    def close(self):
+        self.leave()
+        self.widget.setMRMLScene(None)

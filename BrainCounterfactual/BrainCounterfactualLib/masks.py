@@ -1,0 +1,142 @@
+"""The mask of a scan: a segmentation with one segment ``Mask``, kept by node reference on the volume."""
+
+import os
+
+import numpy as np
+import slicer
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from BrainCounterfactualCommon import scene
+from BrainCounterfactualCommon.host import Problem
+from BrainCounterfactualCommon.host import tr as _
+
+MASK_REFERENCE = "BrainCounterfactual.mask"
+MASK_SEGMENT = "Mask"
+MASK_COLOR = (1.0, 0.72, 0.1)
+
+
+def newSegmentation(volumeNode, name, segment, color, mask=None, outlineOnly=False):
+    """A segmentation with one segment on the grid of a volume, under the same transform."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    node.GetSegmentation().AddEmptySegment(segment, segment, color)
+    display = node.GetDisplayNode()
+    display.SetVisibility3D(False)
+    display.SetOpacity2DFill(0.0 if outlineOnly else 0.35)
+    display.SetOpacity2DOutline(1.0)
+    if mask is not None:
+        setSegmentArray(mask, node, segment, volumeNode)
+    return node
+
+
+def segmentArray(segmentationNode, segment, volumeNode):
+    """(k,j,i) bool of one segment on the grid of a volume."""
+    shape = scene.voxels(volumeNode).shape
+    if segmentationNode.GetSegmentation().GetSegment(segment) is None:
+        return np.zeros(shape, bool)
+    segmentationNode.CreateBinaryLabelmapRepresentation()  # nothing where it is there already
+    image = slicer.vtkOrientedImageData()
+    segmentationNode.GetBinaryLabelmapRepresentation(segment, image)
+    extent = image.GetExtent()
+    if image.GetPointData().GetScalars() is None or extent[1] < extent[0]:
+        return np.zeros(shape, bool)
+    dims = [extent[2 * axis + 1] - extent[2 * axis] + 1 for axis in (2, 1, 0)]
+    source = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(dims) != 0
+    first = np.eye(4)
+    first[:3, 3] = extent[0], extent[2], extent[4]
+    toWorld = _toWorld(segmentationNode) @ scene.matrixOf(image.GetImageToWorldMatrix) @ first
+    return scene.resampleNearest(source, toWorld, volumeNode)
+
+
+def setSegmentArray(mask, segmentationNode, segment, volumeNode):
+    """Replace one segment by a (k,j,i) mask."""
+    if mask.shape != scene.voxels(volumeNode).shape:
+        raise Problem(
+            "MaskGeometryError",
+            _("The mask does not fit the scan."),
+            _("The mask has {mask} voxels along its axes, the scan {scan}.").format(
+                mask=mask.shape, scan=scene.voxels(volumeNode).shape
+            ),
+            _("Draw the mask on this scan."),
+        )
+    # by hand: slicer.util's way leaves the display nodes of its temporary volumes in the scene
+    image = slicer.vtkOrientedImageData()
+    image.SetDimensions(mask.shape[::-1])
+    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(mask, np.uint8).ravel(), deep=True))
+    fromWorld = np.linalg.inv(_toWorld(segmentationNode))
+    image.SetImageToWorldMatrix(scene.vtkMatrix(fromWorld @ scene.ijkToWorld(volumeNode)))
+    slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(image, segmentationNode, segment)
+
+
+def _toWorld(node):
+    """(4,4) from a node's own coordinates to the world."""
+    parent = node.GetParentTransformNode()
+    return np.eye(4) if parent is None else scene.matrixOf(parent.GetMatrixTransformToWorld)
+
+
+def isEmpty(segmentationNode, segment=MASK_SEGMENT):
+    """Whether a segment holds nothing; quick enough to ask at every stroke of the brush."""
+    found = segmentationNode.GetSegmentation().GetSegment(segment)
+    representation = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    image = found.GetRepresentation(representation) if found else None
+    scalars = image.GetPointData().GetScalars() if image is not None else None
+    if scalars is None or scalars.GetNumberOfTuples() == 0:
+        return True
+    return not (vtk_to_numpy(scalars) == found.GetLabelValue()).any()
+
+
+def maskOf(volumeNode, make=True):
+    """The mask segmentation of a volume; made when missing (``None`` instead where ``make`` is false)."""
+    node = volumeNode.GetNodeReference(MASK_REFERENCE)
+    if node is None and make:
+        node = newSegmentation(
+            volumeNode, _("Mask of {name}").format(name=volumeNode.GetName()), MASK_SEGMENT, MASK_COLOR
+        )
+        volumeNode.SetNodeReferenceID(MASK_REFERENCE, node.GetID())
+        scene.putBeside(node, volumeNode)
+    if node is not None and node.GetSegmentation().GetSegment(MASK_SEGMENT) is None and make:
+        node.GetSegmentation().AddEmptySegment(MASK_SEGMENT, MASK_SEGMENT, MASK_COLOR)
+    return node
+
+
+def arrayOf(node, volumeNode):
+    """(k,j,i) bool of whatever node holds a mask: all segments of a segmentation, or the nonzero voxels of a volume."""
+    if node.IsA("vtkMRMLSegmentationNode"):
+        segmentation = node.GetSegmentation()
+        ids = [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
+        own = [MASK_SEGMENT] if MASK_SEGMENT in ids else ids
+        mask = np.zeros(scene.voxels(volumeNode).shape, bool)
+        for segment in own:
+            mask |= segmentArray(node, segment, volumeNode)
+        return mask
+    return scene.resampleNearest(scene.voxels(node), scene.ijkToWorld(node), volumeNode) != 0
+
+
+def fromFile(path, volumeNode):
+    """(k,j,i) bool of a mask file (every voxel that is not 0), carried to the scan in world space.
+
+    Raises:
+        Problem: unreadable, empty, or it lies elsewhere.
+    """
+    array, affine = scene.readVolumeFile(path)
+    name = os.path.basename(str(path))
+    if not array.any():
+        raise Problem(
+            "EmptyMaskError",
+            _("{name} selects nothing.").format(name=name),
+            _("Every voxel is 0."),
+            _("Choose a file in which the lesion is marked."),
+        )
+    # the file knows nothing of a transform put on the scan later: it belongs to the scan as stored
+    toWorld = scene.ijkToWorld(volumeNode) @ np.linalg.inv(scene.ijkToRas(volumeNode)) @ affine
+    mask = scene.resampleNearest(array != 0, toWorld, volumeNode)
+    if not mask.any():
+        raise Problem(
+            "MaskGeometryError",
+            _("{name} marks nothing inside this scan.").format(name=name),
+            _("It lies elsewhere in space: perhaps it belongs to another scan."),
+            _("Choose a mask drawn on this scan."),
+        )
+    return mask

@@ -1,0 +1,166 @@
+"""What the panel says, as plain functions."""
+
+from html import escape
+
+from BrainCounterfactualCommon.host import tr as _
+
+STAGES = ("load", "brain", "saliency", "heal", "back")
+
+
+def saliencyChoices():
+    return [
+        ("acat", _("ACAT (counterfactual attribution)")),
+        ("latent_shift", _("Latent shift")),
+        ("gradient", _("Gradient")),
+        ("integrated", _("Integrated gradients")),
+        ("gradcam", _("Grad-CAM")),
+    ]
+
+
+def fusionChoices():
+    return [
+        ("cached", _("Cached (outside exact)")),
+        ("joint", _("Joint (the paper)")),
+        ("independent", _("Independent (the published code)")),
+    ]
+
+
+def maskRuleChoices():
+    return [
+        ("", _("as the model was tuned")),
+        ("grown", _("Grown to the bright lesion")),
+        ("percentile", _("Percentile (the paper)")),
+    ]
+
+
+def deviceChoices(devices):
+    """From the worker's list; before it has told, only automatic choice and CPU."""
+    known = [(device["name"], device.get("label", device["name"])) for device in devices or []]
+    return [("auto", _("Automatic")), *(known or [("cpu", "CPU")])]
+
+
+def modelChoices(cards):
+    """Models that heal; those that do not fit the scan say so."""
+    return [
+        (
+            card["name"],
+            card["name"] if card.get("fits") else _("{name} (not for this modality)").format(name=card["name"]),
+        )
+        for card in cards
+    ]
+
+
+def licence(card):
+    """Licence, data and failures of a model, as rich text."""
+    if card is None:
+        return ""
+    lines = [_("<b>Licence of the weights:</b> {licence}").format(licence=escape(card.get("licence", "")))]
+    data = ", ".join(entry["name"] for entry in card.get("data", []))
+    if data:
+        lines.append(_("<b>Trained on:</b> {data}").format(data=escape(data)))
+    lines.append(escape(card.get("intended_use", "")))
+    return "<br>".join(line for line in lines if line)
+
+
+def knownFailures(card):
+    """For a tooltip."""
+    return "\n".join(card.get("known_failures", [])) if card else ""
+
+
+def progress(stage, secondsLeft):
+    """One line under the progress bar."""
+    names = {
+        "load": _("Handing over the scan"),
+        "brain": _("Finding the brain"),
+        "saliency": _("Looking where the classifier looks"),
+        "heal": _("Healing"),
+        "back": _("Carrying the result back"),
+    }
+    line = names.get(stage, stage)
+    if secondsLeft is None:
+        return line
+    if secondsLeft < 90:
+        return _("{line}, {n} s left").format(line=line, n=round(secondsLeft))
+    return _("{line}, {n} min left").format(line=line, n=round(secondsLeft / 60))
+
+
+def estimate(told):
+    """What a healing will need; empty where it was not told."""
+    if not told:
+        return ""
+    line = _("About {seconds} s on {device}").format(seconds=max(1, round(told["seconds"])), device=told["device"])
+    return "{}. {}".format(line, told["warning"]) if told.get("warning") else line + "."
+
+
+def summary(result):
+    """Of the result in view."""
+    if result is None:
+        return _("The scan as it is.")
+    facts = result.summary
+    lines = []
+    if facts.get("lesion_ml") is not None:
+        lines.append(_("<b>Lesion volume: {ml:.1f} mL</b>").format(ml=facts["lesion_ml"]))
+    if facts.get("slices_healed") is not None:
+        lines.append(
+            _("{n} slices healed in {s:.0f} s on {device}").format(
+                n=facts["slices_healed"], s=facts.get("seconds") or 0, device=facts.get("device") or "?"
+            )
+        )
+    if facts.get("check", {}).get("outside_identical"):
+        lines.append(_("Checked: every voxel outside the edited region is the original's."))
+    lines += [escape(warning) for warning in facts.get("warnings", [])]
+    return "<br>".join(lines)
+
+
+def resultChoices(found):
+    """History: the scan as it is, then every result."""
+    entries = [(0, _("Original"))]
+    for result in found:
+        ml = result.summary.get("lesion_ml")
+        text = "#{}".format(result.order) if ml is None else "#{} - {:.1f} mL".format(result.order, ml)
+        entries.append((result.order, text))
+    return entries
+
+
+def tableColumns():
+    return [_("Slice"), _("mm"), _("Lesion probability"), _("Edited mm2"), _("Lesion mm2")]
+
+
+def tableRow(row):
+    """Texts of one slice's row."""
+
+    def number(name, pattern):
+        return "" if row.get(name) is None else pattern.format(row[name])
+
+    return [
+        str(row["index"]),
+        number("position_mm", "{:.1f}"),
+        number("lesion_probability", "{:.2f}"),
+        number("mask_mm2", "{:.0f}"),
+        number("lesion_mm2", "{:.0f}"),
+    ]
+
+
+def dependencies(rows):
+    """State of the Python packages, as rich text."""
+    lines = []
+    for row in rows:
+        state = row["installed"] or _("missing")
+        mark = "&#10003;" if row["satisfied"] else "&#10007;"
+        lines.append("{} {} {} ({} {})".format(mark, escape(row["name"]), state, _("needs"), row["minimum"]))
+    return "<br>".join(lines)
+
+
+def missing(volumeNode, busy, wantsMask, maskIsEmpty, view=True):
+    """Why healing is not possible now; empty where it is."""
+    if busy:
+        return ""
+    if volumeNode is None:
+        return _("Choose a scan first.")
+    if volumeNode.GetImageData() is None:
+        return _("The scan holds no image.")
+    if wantsMask and maskIsEmpty:
+        return _("Mark what is to be healed: paint, add a box, take the saliency; or untick 'Heal what is marked'.")
+    if not view:
+        return _("The view does not show the scan.")
+    return ""

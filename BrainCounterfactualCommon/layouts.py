@@ -1,0 +1,229 @@
+"""Layouts to compare volumes, and what each slice view shows. MRML only: the layout node does the work in Slicer.
+
+Views are known by the singleton tag of their slice node (``GetLayoutName``); any host may make views of these tags.
+"""
+
+import slicer
+
+from BrainCounterfactualCommon import scene
+from BrainCounterfactualCommon.host import tr as _
+
+ORIGINAL, COUNTERFACTUAL, DIFFERENCE, UNCERTAINTY = (
+    "BrainOriginal",
+    "BrainCounterfactual",
+    "BrainDifference",
+    "BrainUncertainty",
+)
+COMPARE_TAGS = (ORIGINAL, COUNTERFACTUAL, DIFFERENCE)
+PRIOR, LESION, DISEASED = "BrainPrior", "BrainLesion", "BrainDiseased"
+LESION_TAGS = (PRIOR, LESION, DISEASED)
+VIEW_GROUP = 741
+"""Views of one group that are linked move and zoom together, and leave the others alone."""
+COMPARE_LAYOUT, UNCERTAINTY_LAYOUT, LESION_LAYOUT = 74101, 74102, 74103
+LAYOUTS = {COMPARE_LAYOUT: COMPARE_TAGS, UNCERTAINTY_LAYOUT: (*COMPARE_TAGS, UNCERTAINTY), LESION_LAYOUT: LESION_TAGS}
+
+_COLORS = {
+    ORIGINAL: "#6F8FAF",
+    COUNTERFACTUAL: "#E0A030",
+    DIFFERENCE: "#B04A5A",
+    UNCERTAINTY: "#4A9A8A",
+    PRIOR: "#6F8FAF",
+    LESION: "#B04A5A",
+    DISEASED: "#E0A030",
+}
+
+
+def viewTitles():
+    """Names of the views, for people."""
+    return {
+        ORIGINAL: _("Original"),
+        COUNTERFACTUAL: _("Counterfactual"),
+        DIFFERENCE: _("Difference"),
+        UNCERTAINTY: _("Uncertainty"),
+        PRIOR: _("Prior"),
+        LESION: _("Lesion"),
+        DISEASED: _("Diseased"),
+    }
+
+
+def compareXml(tags):
+    """Layout description: axial slice views of these tags side by side; four are put two by two."""
+    rows = [tags[:2], tags[2:]] if len(tags) == 4 else [tags]
+    parts = []
+    for row in rows:
+        views = "".join("<item>{}</item>".format(_viewXml(tag)) for tag in row)
+        parts.append('<layout type="horizontal" split="true">{}</layout>'.format(views))
+    if len(parts) == 1:
+        return parts[0]
+    return '<layout type="vertical" split="true">{}</layout>'.format("".join("<item>%s</item>" % p for p in parts))
+
+
+def _viewXml(tag):
+    properties = {
+        "orientation": "Axial",
+        "viewlabel": viewTitles()[tag][0],
+        "viewcolor": _COLORS[tag],
+        "viewgroup": VIEW_GROUP,
+    }
+    inner = "".join('<property name="{}" action="default">{}</property>'.format(*item) for item in properties.items())
+    return '<view class="vtkMRMLSliceNode" singletontag="{}">{}</view>'.format(tag, inner)
+
+
+class LayoutSwitch:
+    """Shows our layouts and gives the user's own back."""
+
+    def __init__(self):
+        self._usersLayout = None
+
+    @staticmethod
+    def node():
+        """The scene's layout node, or ``None`` (slicer-core without one)."""
+        return next(iter(slicer.util.getNodesByClass("vtkMRMLLayoutNode")), None)
+
+    def register(self):
+        """Make our layouts known to the layout node; harmless when they are."""
+        node = self.node()
+        for number, tags in LAYOUTS.items():
+            if node is not None and not node.IsLayoutDescription(number):
+                node.AddLayoutDescription(number, compareXml(tags))
+
+    @property
+    def isOurs(self):
+        node = self.node()
+        return node is not None and node.GetViewArrangement() in LAYOUTS
+
+    def show(self, withUncertainty=False):
+        """Go to the compare layout; the user's own is remembered."""
+        self.showLayout(UNCERTAINTY_LAYOUT if withUncertainty else COMPARE_LAYOUT)
+
+    def showLayout(self, number):
+        """Go to one of our layouts; the user's own is remembered."""
+        node = self.node()
+        if node is None:
+            return
+        self.register()
+        if not self.isOurs:
+            self._usersLayout = node.GetViewArrangement()
+        node.SetViewArrangement(number)
+
+    def restore(self):
+        """Back to the user's layout, if ours is shown."""
+        node = self.node()
+        if node is not None and self.isOurs:
+            fallback = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+            node.SetViewArrangement(fallback if self._usersLayout is None else self._usersLayout)
+        self._usersLayout = None
+
+
+# --- what a view shows -------------------------------------------------------------------------------------
+
+
+def sliceNode(tag):
+    """The slice node of a view, or ``None``."""
+    return _byLayoutName("vtkMRMLSliceNode", tag)
+
+
+def composite(tag):
+    """The node that says which volumes a view shows, or ``None``."""
+    return _byLayoutName("vtkMRMLSliceCompositeNode", tag)
+
+
+def _byLayoutName(className, tag):
+    return next((node for node in slicer.util.getNodesByClass(className) if node.GetLayoutName() == tag), None)
+
+
+def showInView(tag, background, foreground=None, opacity=1.0, label=None, labelOpacity=1.0):
+    """Show volumes in one view (``None``: nothing); returns whether there is such a view."""
+    node = composite(tag)
+    if node is None:
+        return False
+    node.SetBackgroundVolumeID(background.GetID() if background is not None else None)
+    node.SetForegroundVolumeID(foreground.GetID() if foreground is not None else None)
+    node.SetForegroundOpacity(float(opacity) if foreground is not None else 0.0)
+    node.SetLabelVolumeID(label.GetID() if label is not None else None)
+    node.SetLabelOpacity(float(labelOpacity))
+    return True
+
+
+def showOverlay(tag, background, overlay, visible, opacity):
+    """Lay a map over what a view shows, or take it away; what else the user has put there is left alone."""
+    node = composite(tag)
+    if node is None:
+        return
+    if visible:
+        if not node.GetBackgroundVolumeID():
+            node.SetBackgroundVolumeID(background.GetID())
+        node.SetForegroundVolumeID(overlay.GetID())
+        node.SetForegroundOpacity(float(opacity))
+    elif node.GetForegroundVolumeID() == overlay.GetID():
+        node.SetForegroundVolumeID(None)
+
+
+def setOpacity(tag, opacity):
+    """Opacity of what lies on top in a view."""
+    node = composite(tag)
+    if node is not None:
+        node.SetForegroundOpacity(float(opacity))
+
+
+def link(tags):
+    """Let views move and zoom together, while dragging too."""
+    for tag in tags:
+        node = composite(tag)
+        if node is not None:
+            node.SetLinkedControl(True)
+            node.SetHotLinkedControl(True)
+
+
+def viewIds(tags):
+    """IDs of the slice nodes of these views, for display nodes that belong to some views only."""
+    return [node.GetID() for node in map(sliceNode, tags) if node is not None]
+
+
+def restrictToViews(node, tags):
+    """Show a segmentation or ROI in these views only."""
+    display = node.GetDisplayNode() if node is not None else None
+    if display is not None:
+        display.SetViewNodeIDs(viewIds(tags))
+
+
+def hideFromViews(node, tags):
+    """Show a segmentation or ROI in all views but these; views made later have to be told again."""
+    display = node.GetDisplayNode() if node is not None else None
+    if display is not None:
+        views = slicer.util.getNodesByClass("vtkMRMLAbstractViewNode")
+        display.SetViewNodeIDs([view.GetID() for view in views if view.GetLayoutName() not in tags])
+
+
+def alignWithVolume(tags, volumeNode, fit=True):
+    """Turn views to the volume's own axial slices, and fit them where the application has slice logics."""
+    for tag in tags:
+        node = sliceNode(tag)
+        if node is None:
+            continue
+        node.SetOrientation("Axial")
+        node.RotateToVolumePlane(volumeNode)
+        logic = _sliceLogic(node)
+        if logic is not None and fit:
+            (getattr(logic, "FitSliceToBackground", None) or logic.FitSliceToAll)()
+
+
+def _sliceLogic(node):
+    application = getattr(getattr(slicer, "app", None), "applicationLogic", None)
+    logics = application().GetSliceLogics() if application else None
+    for n in range(logics.GetNumberOfItems() if logics is not None else 0):
+        if logics.GetItemAsObject(n).GetSliceNode() is node:
+            return logics.GetItemAsObject(n)
+    return None
+
+
+def jumpToSlice(volumeNode, index, tags=None):
+    """Move axial views (of these tags, or all) to a slice of the volume, without moving them sideways."""
+    center = scene.sliceCenter(volumeNode, index)
+    normal = scene.ijkToWorld(volumeNode)[:3, scene.axialAxis(scene.ijkToRas(volumeNode))[0]]
+    for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        own = scene.matrixOf(lambda m, node=node: m.DeepCopy(node.GetSliceToRAS()))[:3, 2]
+        if tags is not None and node.GetLayoutName() not in tags:
+            continue
+        if abs(float(own @ normal)) > 0.7 * float((normal @ normal) ** 0.5):
+            node.JumpSliceByOffsetting(*center)

@@ -1,0 +1,76 @@
+"""Which lesions can be painted on which scan: what the cards of the lesion models offer."""
+
+from BrainCounterfactualCommon.host import Problem
+from BrainCounterfactualCommon.host import tr as _
+
+FIELD_OF_VIEW_MM = 240.0
+"""Side of the model grid in every card."""
+
+
+def seenBy(card):
+    """What a lesion model is told beside the image: ``lesion`` (the masks) or ``palette``; ``None``: it paints none."""
+    if not card.get("kinds"):
+        return None
+    inputs = card.get("network", {}).get("args", {}).get("in_channels", 1)
+    return card.get("condition") or {3: "lesion", 2: "palette"}.get(inputs)
+
+
+def condition(method):
+    """What the model of a method has to be told."""
+    return "palette" if method == "palette" else "lesion"
+
+
+def offered(cards, modality, method="mededit"):
+    """Kind -> card of the model that paints it on this modality (``None``: on any), in the cards' order."""
+    found = {}
+    for card in cards:
+        if seenBy(card) != condition(method):
+            continue
+        for name in card["kinds"]:
+            kind, _separator, on = name.partition("_")
+            if modality is None or on.upper() == modality:
+                found.setdefault(kind, card)
+    return found
+
+
+def whatThereIs(cards):
+    """All lesion models in words."""
+    lines = []
+    for card in cards:
+        if seenBy(card):
+            pairs = (name.partition("_") for name in card["kinds"])
+            said = ", ".join(_("{kind} on {modality}").format(kind=k, modality=m.upper()) for k, _sep, m in pairs)
+            lines.append("{}: {}".format(card["name"], said))
+    return "; ".join(lines) or _("none")
+
+
+def cardFor(cards, kind, modality, method="mededit"):
+    """The card of the model that paints a kind of lesion on a scan.
+
+    Raises:
+        Problem: there is none; the models there are are named.
+    """
+    card = offered(cards, modality, method).get(kind)
+    if card is None:
+        raise Problem(
+            "ModalityError",
+            _("There is no model that paints a {kind} on a scan of {modality}.").format(
+                kind=kind, modality=modality or _("unknown modality")
+            ),
+            _("Lesion models there are: {names}.").format(names=whatThereIs(cards)),
+            _("Choose another scan or kind, or correct the modality."),
+        )
+    return card
+
+
+def tuned(card, kind, modality):
+    """The operating point of a kind of lesion in a model's card."""
+    points = (card or {}).get("operating_point") or {}
+    return points.get("{}_{}".format(kind, (modality or "").lower()), {})
+
+
+def reachMm(card, kind, modality, marginMm, usual):
+    """How far the margin reaches: as given, else as tuned, else as usual; in whole pixels of the model, as painted."""
+    wanted = marginMm if marginMm is not None else tuned(card, kind, modality).get("margin_mm", usual)
+    pitch = FIELD_OF_VIEW_MM / float((card or {}).get("grid", 128))
+    return round(wanted / pitch) * pitch

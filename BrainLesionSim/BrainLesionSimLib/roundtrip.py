@@ -1,0 +1,50 @@
+"""Induce, then heal: how much of the prior comes back."""
+
+import json
+
+import numpy as np
+
+from BrainCounterfactualCommon import scene
+from BrainLesionSimLib.inductions import EDITED, ROUND_TRIP
+
+
+def errors(prior, diseased, healed, edited):
+    """How far the healed scan is from the prior, in the scan's units; (k,j,i) arrays.
+
+    Returns:
+        ``inside`` and ``outside``: mean |prior - healed| in the region the induction edited, and elsewhere;
+        ``outside_changed``: voxels there that differ; ``induced``: mean |prior - diseased| inside, to compare with;
+        ``level``: mean of the prior inside.
+    """
+    prior, diseased, healed = (array.astype(np.float64) for array in (prior, diseased, healed))
+    off = np.abs(prior - healed)
+
+    def mean(values):
+        return float(values.mean()) if values.size else 0.0
+
+    return {
+        "inside": mean(off[edited]),
+        "outside": mean(off[~edited]),
+        "outside_changed": int((off[~edited] > 0).sum()),
+        "induced": mean(np.abs(prior - diseased)[edited]),
+        "level": mean(np.abs(prior[edited])),
+    }
+
+
+def record(induction, healing):
+    """Compute the errors of a healed induction and keep them, and the healing, with it."""
+    found = errors(
+        scene.voxels(induction.volumeNode),
+        scene.voxels(induction.diseasedNode),
+        scene.voxels(healing.counterfactualNode),
+        induction.marked(EDITED),
+    )
+    induction.node.SetAttribute(ROUND_TRIP, json.dumps(found))
+    induction.node.SetNodeReferenceID("BrainLesionSim.healed", healing.node.GetID())
+    return found
+
+
+def healSettings(settings, card):
+    """Settings of the healing that follows an induction: what was free to change is healed, and no more."""
+    own = {name: settings[name] for name in ("seed", "device", "precision", "batch") if name in settings}
+    return dict(own, margin_mm=0.0, model=card["name"]) if card else dict(own, margin_mm=0.0)

@@ -1,0 +1,150 @@
+"""What the panel says, as plain functions."""
+
+from html import escape
+
+from BrainCounterfactualLib import texts as healing
+
+from BrainCounterfactualCommon.host import tr as _
+from BrainLesionSimLib import inductions
+
+
+def kindNames():
+    return {"stroke": _("Stroke"), "tumour": _("Tumor"), "spots": _("White-matter spots")}
+
+
+def kindChoices(offered):
+    """Kinds of lesions that can be painted on the scan."""
+    return [(kind, kindNames().get(kind, kind)) for kind in offered]
+
+
+def shapeKindChoices():
+    return [(kind, kindNames()[kind]) for kind in ("stroke", "tumour", "spots")]
+
+
+def sideChoices():
+    return [("", _("either side")), ("L", _("left")), ("R", _("right"))]
+
+
+def lobeChoices():
+    return [
+        ("", _("any lobe")),
+        ("frontal", _("frontal")),
+        ("parietal", _("parietal")),
+        ("temporal", _("temporal")),
+        ("occipital", _("occipital")),
+    ]
+
+
+def methodChoices(withPalette):
+    choices = [
+        ("mededit", _("MedEdit (the margin answers)")),
+        ("naive_repaint", _("RePaint (inside the outline only)")),
+        ("sdedit", _("SDEdit (the whole slice drifts)")),
+    ]
+    return [*choices, ("palette", _("Palette (no noise level)"))] if withPalette else choices
+
+
+def conditionChoices():
+    return [("mask", _("The lesion's outline")), ("box", _("Its filled box"))]
+
+
+def offer(offered, modality, lesionModels):
+    """What can be painted on the scan, with the licence of the weights; or that nothing can, and what there is."""
+    if not offered:
+        return _("<b>Nothing can be painted on a scan of {modality}.</b> Lesion models there are: {names}.").format(
+            modality=escape(modality or _("unknown modality")), names=escape(lesionModels)
+        )
+    cards = {card["name"]: card for card in offered.values()}
+    return "<br>".join(healing.licence(card) for card in cards.values())
+
+
+def size(ml, reachMm):
+    """Under the editor: how large the lesion is."""
+    if not ml:
+        return _("No lesion is drawn.")
+    if reachMm is None:
+        return _("<b>Lesion: {ml:.1f} mL</b>").format(ml=ml)
+    return _("<b>Lesion: {ml:.1f} mL</b>; a margin of {mm:.1f} mm around it may change.").format(ml=ml, mm=reachMm)
+
+
+def progress(stage, secondsLeft):
+    """One line under the progress bar."""
+    if stage != "induce":
+        return healing.progress(stage, secondsLeft)
+    line = _("Painting the lesion")
+    if secondsLeft is None:
+        return line
+    if secondsLeft < 90:
+        return _("{line}, {n} s left").format(line=line, n=round(secondsLeft))
+    return _("{line}, {n} min left").format(line=line, n=round(secondsLeft / 60))
+
+
+def stripLabel(induction):
+    """Under a thumbnail."""
+    label = "#{} - {}".format(induction.order, _("seed {n}").format(n=induction.seed))
+    return "\u2605 " + label if induction.kept else label
+
+
+def summary(induction):
+    """Of the induction in view."""
+    if induction is None:
+        return _("The scan as it is.")
+    facts, lines = induction.summary, []
+    if facts.get("lesion_ml") is not None:
+        lines.append(_("<b>Lesion: {ml:.1f} mL</b>").format(ml=facts["lesion_ml"]))
+    if facts.get("seconds") is not None:
+        lines.append(
+            _("Painted in {s:.0f} s on {device}").format(s=facts["seconds"], device=facts.get("device") or "?")
+        )
+    if facts.get("check", {}).get("outside_identical"):
+        lines.append(_("Checked: every voxel outside the edited region is the original's."))
+    lines += [escape(warning) for warning in facts.get("warnings", [])]
+    return "<br>".join(lines)
+
+
+def roundTrip(found):
+    """The identity error; empty where there was no round trip."""
+    if not found:
+        return ""
+    share = 100.0 * found["inside"] / found["level"] if found.get("level") else 0.0
+    return _(
+        "<b>Induced, then healed.</b> Mean |prior - healed|: {inside:.4g} inside the edited region "
+        "({share:.0f} % of the prior there; the lesion had changed it by {induced:.4g}), {outside:.4g} outside it "
+        "({n} voxels differ)."
+    ).format(
+        inside=found["inside"],
+        share=share,
+        induced=found["induced"],
+        outside=found["outside"],
+        n=found["outside_changed"],
+    )
+
+
+def effectRows(induction):
+    """``[name, value with unit]`` of each effect that is known."""
+    rows = []
+    for name, value, unit in inductions.figures(induction.effects) if induction is not None else []:
+        if value is not None:
+            signed = unit in ("mL", "mm")
+            text = "{:.2f} {}".format(value, unit) if signed else "{:.3f}".format(value)
+            rows.append([name, text])
+    return rows
+
+
+def effectColumns():
+    return [_("Effect (of the picture, not of a disease)"), _("Value")]
+
+
+def missing(volumeNode, busy, offered, ml):
+    """Why nothing can be painted now; empty where it can."""
+    if busy:
+        return ""
+    if volumeNode is None:
+        return _("Choose a scan first.")
+    if volumeNode.GetImageData() is None:
+        return _("The scan holds no image.")
+    if not offered:
+        return _("No lesion model is for this modality; see above for those there are.")
+    if not ml:
+        return _("Say where: paint, add a box, load a file, or let a lesion be made.")
+    return ""

@@ -1,0 +1,103 @@
+"""What opens over the page: keys, models and licences, notices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trame.widgets import html
+
+from BrainViewerLib.parts import icon_button
+
+if TYPE_CHECKING:
+    from BrainViewerLib.app import BrainViewer
+
+KEYS = (
+    ("↑ ↓  or  W S", "slice up, down (view under the pointer)"),
+    ("Page ↑ ↓", "five slices"),
+    ("1  2  3", "edit, compare, fade and flicker"),
+    ("V", "show saliency"),
+    ("H", "heal the volume"),
+    ("I", "heal this slice"),
+    ("Esc", "cancel; close a card; put the tool down"),
+    ("F", "flicker original and counterfactual"),
+    (",  .", "fade to the original, to the counterfactual"),
+    ("L  M", "contour of the lesion, of the edited region"),
+    ("O", "overlay on and off"),
+    ("P  E  D  N", "paint, erase, draw, look"),
+    ("[  ]", "smaller, larger brush"),
+    ("B", "place a box"),
+    ("Z  Y", "undo, redo"),
+    ("R", "fit the views"),
+    ("?", "this card"),
+)
+MOUSE = (
+    ("wheel", "slice"),
+    ("right drag, Ctrl wheel", "zoom"),
+    ("middle drag, Shift drag", "move"),
+    ("Shift and move", "the other views follow the pointer"),
+)
+
+
+def _head(title: str) -> None:
+    with html.H2():
+        html.Span(title)
+        icon_button("close", "dialog = ''", "dialog-close", "Close (Esc)")
+
+
+def help_card() -> None:
+    """All keys."""
+    with (
+        html.Div(classes="bv-cover", v_if="dialog === 'help'", click="dialog = ''"),
+        html.Div(classes="bv-dialog id-help", click="$event.stopPropagation()"),
+    ):
+        _head("Keys and mouse")
+        with html.Div(classes="bv-keys"):
+            for keys, what in (*KEYS, *MOUSE):
+                with html.Div():
+                    html.Span(what)
+                    html.Kbd(keys)
+
+
+def models_card() -> None:
+    """Licences, training data, limits: from the model cards."""
+    with (
+        html.Div(classes="bv-cover", v_if="dialog === 'models'", click="dialog = ''"),
+        html.Div(classes="bv-dialog id-models", click="$event.stopPropagation()"),
+    ):
+        _head("Models, licences, limits")
+        html.Div(
+            "Every counterfactual is synthetic: one plausible picture out of many, never evidence. Two-dimensional, on "
+            "a 1.9 mm grid, FLAIR only; lesions that are not bright, and diseases the models never saw, are missed. "
+            "The program is Apache-2.0; weights carry the licence of what they learned from.",
+            style="color: var(--muted)",
+        )
+        with html.Div(v_for="m in cards", key=("m.name",), classes="bv-card"):
+            with html.Div(classes="bv-row", style="flex-wrap: wrap"):
+                html.B("{{ m.name }}")
+                html.Span("{{ m.modality }}", classes="bv-chip")
+                html.Span("{{ m.licence }}", classes="bv-chip warn")
+            html.Div("{{ m.purpose }}", style="margin: 4px 0")
+            html.Div("Learned from", classes="bv-sub")
+            with html.Ul():
+                html.Li("{{ d }}", v_for="d in m.data", key=("d",))
+            html.Div("Known failures", classes="bv-sub")
+            with html.Ul():
+                html.Li("{{ d }}", v_for="d in m.failures", key=("d",))
+            html.Div("{{ m.use }}", classes="bv-note")
+
+
+def notice(viewer: BrainViewer) -> None:
+    """What happened, why, what to do."""
+    with html.Div(v_if="notice.title", classes=("'bv-notice id-notice ' + notice.kind",), role="alert"):
+        html.H4("{{ notice.title }}", classes="id-notice-title")
+        html.P("{{ notice.cause }}", v_if="notice.cause")
+        html.P("{{ notice.action }}", v_if="notice.action", classes="do")
+        icon_button("close", viewer.dismiss, "notice-close", "Dismiss")
+
+
+def dialogs(viewer: BrainViewer) -> None:
+    """Everything that lies over the page."""
+    help_card()
+    models_card()
+    notice(viewer)
+    html.Div("Drop to open", classes="bv-dropping")

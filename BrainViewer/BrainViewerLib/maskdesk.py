@@ -1,0 +1,283 @@
+"""The mask: tools in the views, box, threshold, saliency, file; each step can be undone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import slicer
+from BrainCounterfactualLib.masks import MASK_SEGMENT
+from trame_slicer.segmentation import (
+    SegmentationEffectDraw,
+    SegmentationEffectErase,
+    SegmentationEffectNoTool,
+    SegmentationEffectPaint,
+    SegmentationEffectScissors,
+)
+from trame_slicer.segmentation.paint_effect_parameters import BrushDiameterMode
+from trame_slicer.segmentation.segmentation_undo_command import SegmentationLabelMapUndoCommand
+from undo_stack import UndoStack
+
+from BrainCounterfactualCommon import scene
+from braindiffusion.errors import EmptyMaskError
+from BrainViewerLib.views import LAYOUTS
+
+if TYPE_CHECKING:
+    from BrainViewerLib.app import BrainViewer
+
+EFFECTS = {
+    "paint": SegmentationEffectPaint,
+    "erase": SegmentationEffectErase,
+    "draw": SegmentationEffectDraw,
+    "scissors": SegmentationEffectScissors,
+}
+FILL, OUTLINE_ONLY = 0.3, 0.0
+SETTLE_SECONDS = 0.25
+
+
+class MaskDesk:
+    """Edits the mask of the scan shown."""
+
+    def __init__(self, viewer: BrainViewer) -> None:
+        self.viewer = viewer
+        self.volume: Any = None
+        self.segmentation: Any = None
+        self.roi: Any = None
+        self._turned: Any = None
+        self.undo_stack = UndoStack()
+        self._placing = False
+        self._measuring: asyncio.Task[None] | None = None
+        self.editor.set_undo_stack(self.undo_stack)
+        self.editor.segmentation_modified.connect(self._modified)
+        self.undo_stack.index_changed.connect(self._modified)
+        state = viewer.state
+        state.change("tool")(lambda **_: self._on_tool())
+        state.change("brush_mm", "brush_sphere")(lambda **_: self._on_brush())
+
+    @property
+    def editor(self) -> Any:
+        return self.viewer.host.core.segmentation_editor
+
+    @property
+    def markups(self) -> Any:
+        return self.viewer.host.core.markups_logic
+
+    # -- which scan
+
+    def set_scan(self, volume: Any) -> None:
+        """Edit the mask of this scan. The views must show it already: fills drawn before the image come out black."""
+        self.remove_box()
+        self.volume = volume
+        self.segmentation = self.viewer.logic.maskSegmentation(volume)
+        display = self.segmentation.GetDisplayNode()
+        display.SetViewNodeIDs(self.viewer.board.node_ids(LAYOUTS["edit"]))
+        display.SetOpacity2DFill(FILL)
+        self.editor.set_active_segmentation(self.segmentation, volume)
+        self.editor.set_active_segment_id(MASK_SEGMENT)
+        self.undo_stack.clear()
+        self._on_tool()
+        self.measure()
+
+    def let_go(self) -> None:
+        """There is no scan any more."""
+        self.remove_box()
+        self.viewer.state.tool = "none"
+        self.editor.clear()
+        self.volume = self.segmentation = None
+        self.viewer.state.update({"mask_ml": 0, "mask_slices": 0})
+
+    def outline_only(self, only: bool) -> None:
+        """While a healing is previewed, the mask must not cover it."""
+        if self.segmentation is not None and self.segmentation.GetDisplayNode() is not None:
+            self.segmentation.GetDisplayNode().SetOpacity2DFill(OUTLINE_ONLY if only else FILL)
+
+    # -- tools
+
+    def _on_tool(self) -> None:
+        tool = self.viewer.state.tool
+        if self._placing and tool == "none":  # the box's own doing: the change is told a moment later
+            return
+        self.stop_placing()
+        if self.volume is None:
+            return
+        self.editor.set_active_effect_type(EFFECTS.get(tool, SegmentationEffectNoTool))
+        self._on_brush()
+        if tool == "level":
+            node = self.markups.interaction_node
+            node.SetCurrentInteractionMode(slicer.vtkMRMLInteractionNode.AdjustWindowLevel)
+        if tool in EFFECTS and self.viewer.state.layout != "edit":
+            self.viewer.state.layout = "edit"
+
+    def _on_brush(self) -> None:
+        effect = self.editor.active_effect
+        if isinstance(effect, SegmentationEffectPaint | SegmentationEffectErase):
+            effect.set_brush_diameter(float(self.viewer.state.brush_mm), BrushDiameterMode.Absolute)
+            effect.set_use_sphere_brush(bool(self.viewer.state.brush_sphere))
+
+    # -- the box
+
+    def place_box(self) -> None:
+        """Begin to place a box: two clicks in a view."""
+        if self.volume is None:
+            return
+        state = self.viewer.state
+        state.layout, state.tool = "edit", "none"
+        self.remove_box()
+        self.editor.set_active_effect_type(SegmentationEffectNoTool)
+        self.roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Box")
+        self.roi.SetSaveWithScene(False)
+        self.roi.CreateDefaultDisplayNodes()
+        self.roi.SetAndObserveTransformNodeID(self._turn().GetID())
+        display = self.roi.GetDisplayNode()
+        display.SetViewNodeIDs(self.viewer.board.node_ids(LAYOUTS["edit"]))
+        display.SetFillOpacity(0.08)
+        display.SetSelectedColor(0.31, 0.71, 0.7)
+        display.SetColor(0.31, 0.71, 0.7)
+        display.SetPropertiesLabelVisibility(False)
+        display.SetGlyphScale(1.6)
+        self.roi.AddObserver(slicer.vtkMRMLMarkupsNode.PointPositionDefinedEvent, self._box_changed)
+        self._placing = True
+        self.markups.place_node(self.roi, False)
+        self.viewer.say("Click two opposite corners of the box in a view.")
+
+    def _turn(self) -> Any:
+        """A transform from the scan's axes: a box drawn on an oblique scan is then straight in its views."""
+        directions = scene.ijkToWorld(self.volume)[:3, :3]
+        matrix = np.eye(4)
+        matrix[:3, :3] = directions / np.linalg.norm(directions, axis=0)
+        self._turned = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Axes of the box")
+        self._turned.SetSaveWithScene(False)
+        self._turned.SetHideFromEditors(True)
+        self._turned.SetMatrixTransformToParent(scene.vtkMatrix(matrix))
+        return self._turned
+
+    def stop_placing(self) -> None:
+        """Clicks place nothing any more."""
+        self._placing = False
+        self.markups.disable_place_mode()
+
+    def _box_changed(self, *_: Any) -> None:
+        if self.roi is None or self.roi.GetNumberOfDefinedControlPoints() == 0 or min(self.roi.GetSize()[:2]) <= 0:
+            return
+        size = list(self.roi.GetSize())
+        thick = max(self.volume.GetSpacing())
+        deep = [max(edge, 2.2 * thick) if edge < thick else edge for edge in size]
+        if deep != size:
+            self.roi.SetSize(*deep)
+        self._placing = False
+        with self.viewer.state as state:
+            state.box_placed = True
+            self.viewer.say("Drag the handles to fit, then add the box to the mask.")
+
+    def box_to_mask(self) -> None:
+        """Add what lies in the box."""
+        if self.roi is None or self.volume is None:
+            return
+        with self._undoable(), self.viewer.told():
+            self.viewer.logic.addBoxToMask(self.roi, self.segmentation, self.volume)
+            self.remove_box()
+        self._changed_at_once()
+
+    def remove_box(self) -> None:
+        """Take the box away."""
+        nodes, self.roi, self._turned = (self.roi, self._turned), None, None
+        for node in nodes:
+            if node is not None and slicer.mrmlScene.IsNodePresent(node):
+                slicer.mrmlScene.RemoveNode(node)
+        self.viewer.state.box_placed = False
+
+    # -- all at once
+
+    def mask_from_saliency(self) -> None:
+        """Where the map lies above the threshold of step 2."""
+        saliency = self.viewer.logic.saliency(self.volume) if self.volume is not None else None
+        if saliency is None:
+            return
+        threshold = max(0.05, float(self.viewer.state.saliency_threshold))
+        with self._undoable(), self.viewer.told():
+            self.viewer.logic.maskFromSaliency(saliency.saliencyNode, threshold, self.segmentation, self.volume)
+        self._changed_at_once()
+
+    def from_file(self, path: Path) -> None:
+        """A mask drawn elsewhere."""
+        if self.volume is None:
+            return
+        with self._undoable():
+            self.viewer.logic.maskFromFile(path, self.segmentation, self.volume)
+        self._changed_at_once()
+
+    def apply_threshold(self) -> None:
+        """By grey value, everywhere or inside the mask there is."""
+        if self.volume is None:
+            return
+        state, logic = self.viewer.state, self.viewer.logic
+        voxels = scene.voxels(self.volume)
+        mask = (voxels >= float(state.threshold_low)) & (voxels <= float(state.threshold_high))
+        if state.threshold_inside:
+            mask &= logic.maskArray(self.segmentation, self.volume)
+        with self._undoable(), self.viewer.told():
+            if not mask.any():
+                raise EmptyMaskError("No voxel has such a grey value.", "The range selects nothing.", "Widen it.")
+            logic.setMaskArray(mask, self.segmentation, self.volume)
+        self._changed_at_once()
+
+    def clear_mask(self) -> None:
+        """Empty the mask."""
+        if self.volume is None:
+            return
+        with self._undoable():
+            self.viewer.logic.clearMask(self.segmentation, self.volume)
+        self._changed_at_once()
+
+    @contextmanager
+    def _undoable(self) -> Iterator[None]:
+        if self.editor.active_segmentation is None:
+            yield
+            return
+        with SegmentationLabelMapUndoCommand.push_state_change(self.editor.active_segmentation):
+            yield
+
+    # -- measuring
+
+    def _modified(self, *_: Any) -> None:
+        """A stroke or an undo: measure when it has settled."""
+        if self._measuring is not None:
+            self._measuring.cancel()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        self._measuring = loop.create_task(self._settle())
+
+    async def _settle(self) -> None:
+        await asyncio.sleep(SETTLE_SECONDS)
+        with self.viewer.state:
+            self.measure()
+
+    def _changed_at_once(self) -> None:
+        self.measure()
+        if self.viewer.state.mask_ml:
+            self.viewer.state.heal_mask = "drawn"
+
+    def measure(self) -> None:
+        """Volume and slices of the mask, for the page."""
+        state = self.viewer.state
+        if self.volume is None or self.segmentation is None:
+            return
+        mask = self.viewer.logic.maskArray(self.segmentation, self.volume)
+        axis = 2 - scene.axialAxis(scene.ijkToRas(self.volume))[0]
+        others = tuple(a for a in range(3) if a != axis)
+        had = bool(state.mask_ml)
+        ml = float(mask.sum()) * scene.voxelVolumeMl(self.volume)
+        state.mask_ml = round(ml, 2) if ml >= 0.01 or ml == 0 else 0.01
+        state.mask_slices = int(np.count_nonzero(mask.any(axis=others)))
+        if not state.mask_ml:
+            state.heal_mask = "auto"
+        elif not had:
+            state.heal_mask = "drawn"
+        self.viewer.jobs.refresh()
+        self.viewer.results.refresh_undo()

@@ -1,0 +1,132 @@
+"""What the page knows when it opens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from BrainViewerLib.display import PRESET_CHOICES
+from BrainViewerLib.jobs import DEFAULTS
+from BrainViewerLib.resultdesk import FORMATS, NO_RESULT
+from BrainViewerLib.scans import MODALITY_CHOICES
+
+
+def choices(*names: str) -> list[dict[str, str]]:
+    """A list for a drop-down whose values name themselves."""
+    return [{"value": name, "title": name} for name in names]
+
+
+PAGE: dict[str, Any] = {
+    "trame__title": "BrainViewer",
+    "layout": "edit",
+    "active_view": "Axial",
+    "step": 1,
+    "dialog": "",
+    "advanced": False,
+    "busy": False,
+    "busy_text": "",
+    "message": "Ready.",
+    "notice": {"title": "", "cause": "", "action": "", "kind": ""},
+    "can_undo": False,
+    "can_redo": False,
+    "cards": [],
+}
+
+SCAN: dict[str, Any] = {
+    "scan_loaded": False,
+    "scan_name": "",
+    "scan_id": "",
+    "scans": [],
+    "facts": [],
+    "warnings": [],
+    "series": [],
+    "path": "",
+    "modality": "",
+    "modalities": MODALITY_CHOICES,
+    "preset": "standard",
+    "presets": PRESET_CHOICES,
+    "level_low": 0,
+    "level_high": 1,
+    "gray_low": 0,
+    "gray_high": 1,
+    "gray_step": 1,
+}
+
+FIND: dict[str, Any] = {
+    "saliency_method": "acat",
+    "saliency_methods": [
+        {"value": "acat", "title": "ACAT (counterfactual)"},
+        {"value": "latent_shift", "title": "Latent shift"},
+        {"value": "gradient", "title": "Gradient (quick)"},
+        {"value": "integrated", "title": "Integrated gradients"},
+        {"value": "gradcam", "title": "Grad-CAM (coarse)"},
+    ],
+    "has_saliency": False,
+    "saliency_on": True,
+    "saliency_opacity": 0.55,
+    "saliency_threshold": 0.3,
+    "saliency_bar": {},
+    "flagged": 0,
+    "rows_found": 0,
+}
+
+MASK: dict[str, Any] = {
+    "tool": "none",
+    "brush_mm": 10,
+    "brush_sphere": False,
+    "box_placed": False,
+    "mask_ml": 0,
+    "mask_slices": 0,
+    "threshold_low": 0,
+    "threshold_high": 1,
+    "threshold_inside": False,
+}
+
+HEAL: dict[str, Any] = {
+    "running": "",
+    "progress": 0,
+    "time_left": "",
+    "previewing": False,
+    "worker_state": "starting",
+    "first_preview_s": 0,
+    "cancelled_s": 0,
+    "heal_mask": "auto",
+    "model": "flair-healthy-128",
+    "models": [],
+    "model_note": "",
+    "estimate": "",
+    "estimate_warning": "",
+    "can_heal": False,
+    "heal_hint": "",
+    "fusions": choices("cached", "joint", "independent"),
+    "rules": [{"value": "", "title": "tuned"}, *choices("grown", "percentile")],
+    "devices": [{"value": "auto", "title": "automatic"}, {"value": "cpu", "title": "CPU"}],
+}
+
+COMPARE: dict[str, Any] = {
+    "results": [],
+    "result_id": 0,
+    "result": NO_RESULT,
+    "rows": [],
+    "slice_now": -1,
+    "area_top": 0,
+    "area_top_text": "0",
+    "blend": 1.0,
+    "flicker_auto": False,
+    "show_lesion": True,
+    "show_mask": True,
+    "third": "difference",
+    "thirds": [],
+    "overlay_opacity": 0.85,
+    "overlay_range": 1.0,
+    "bar": {},
+    "save_folder": "",
+    "save_format": "nifti",
+    "formats": FORMATS,
+    "saved": False,
+    "saved_text": "",
+}
+
+
+def start_state() -> dict[str, Any]:
+    """All of it."""
+    return {**PAGE, **SCAN, **FIND, **MASK, **HEAL, **COMPARE, **DEFAULTS}

@@ -1,0 +1,93 @@
+"""The page: banner, top bar, panel, views."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trame.ui.vuetify3 import VAppLayout
+from trame.widgets import client, html
+
+from BrainCounterfactualCommon.host import RESEARCH_USE_ONLY
+from BrainViewerLib import panels, panels_heal
+from BrainViewerLib.dialogs import dialogs
+from BrainViewerLib.parts import icon_button, select
+from BrainViewerLib.theme import LOGO, VUETIFY
+from BrainViewerLib.view_ui import main_area
+
+if TYPE_CHECKING:
+    from BrainViewerLib.app import BrainViewer
+
+LAYOUT_CHOICES = (
+    ("edit", "Edit", "Four tiles: axial, coronal, sagittal, facts (1)"),
+    ("compare", "Compare", "Original, counterfactual, difference (2)"),
+    ("blend", "Fade", "Original and counterfactual in one place (3)"),
+)
+
+
+def banner() -> None:
+    """Always there."""
+    with html.Div(classes="bv-banner id-banner", role="note"):
+        html.B("Research use only.")
+        html.Span(RESEARCH_USE_ONLY.removeprefix("Research use only. "))
+        html.Button(
+            "Models, licences, limits", classes="bv-link id-models-link", type="button", click="dialog = 'models'"
+        )
+
+
+def top_bar(viewer: BrainViewer) -> None:
+    """Name, layouts, grey levels, undo."""
+    with html.Div(classes="bv-top"):
+        with html.Div(classes="bv-brand"):
+            html.Span(LOGO)
+            html.Span("BrainViewer")
+        html.Span("{{ scan_loaded ? scan_name : '' }}", classes="bv-scan-name id-scan-name", title=("scan_name",))
+        html.Div(classes="bv-spacer")
+        with html.Div(classes="bv-seg id-layouts"):
+            for name, label, title in LAYOUT_CHOICES:
+                ready = "scan_loaded" if name == "edit" else "result_id"
+                html.Button(
+                    label,
+                    type="button",
+                    title=title,
+                    classes=(f"'id-layout-{name}' + (layout === '{name}' ? ' on' : '')",),
+                    click=f"layout = '{name}'",
+                    disabled=(f"!({ready})",),
+                )
+        html.Div(classes="bv-spacer")
+        with html.Div(classes="bv-row", v_show="scan_loaded", title="Grey levels"):
+            with html.Div(style="width: 118px"):
+                select("preset", "presets", "preset")
+            for model, label in (("level_low", "black"), ("level_high", "white")):
+                html.Input(
+                    classes=f"bv-field id-{model.replace('_', '-')}",
+                    style="width: 62px; text-align: right",
+                    title=f"Grey value shown {label}",
+                    inputmode="decimal",
+                    value=(model,),
+                    change=f"{model} = Number($event.target.value); preset = 'manual'",
+                )
+        icon_button("undo", viewer.results.undo, "undo", "Undo (Z)", disabled=("!can_undo",))
+        icon_button("redo", viewer.results.redo, "redo", "Redo (Y)", disabled=("!can_redo",))
+        icon_button("fit-to-screen-outline", viewer.display.fit, "fit", "Fit the views (R)", disabled=("!scan_loaded",))
+        icon_button("keyboard-outline", "dialog = 'help'", "help-button", "Keys (?)")
+
+
+def build(viewer: BrainViewer) -> None:
+    """Make the page."""
+    with VAppLayout(viewer.server, vuetify_config=VUETIFY) as layout:
+        layout.root.theme = "calm"
+        viewer._go = client.JSEval(exec="window.brainviewer.take($event)")
+        with html.Div(classes="bv-root"):
+            banner()
+            top_bar(viewer)
+            with html.Div(classes="bv-body"):
+                with html.Div(classes="bv-panel"):
+                    with html.Div(classes="bv-steps"):
+                        panels.scan_step(viewer)
+                        panels.find_step(viewer)
+                        panels.mask_step(viewer)
+                        panels_heal.heal_step(viewer)
+                        panels_heal.compare_step(viewer)
+                    panels.status(viewer)
+                main_area(viewer)
+            dialogs(viewer)

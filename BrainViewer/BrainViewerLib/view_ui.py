@@ -1,0 +1,215 @@
+"""The picture side of the page: slice views with their labels, the information tile, the results dock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trame.widgets import client, html
+
+from BrainViewerLib.parts import button, icon
+from BrainViewerLib.views import LAYOUTS
+
+if TYPE_CHECKING:
+    from BrainViewerLib.app import BrainViewer
+
+NOT_FOR_DIAGNOSIS = "SYNTHETIC - NOT FOR DIAGNOSIS"
+
+
+def overlay(viewer: BrainViewer, tag: str) -> None:
+    """Labels over one view, and its slice slider."""
+    info = f"view_{tag}"
+    with html.Div(classes=f"bv-tag id-tag-{tag}"):
+        html.I(style=(f"{{background: {info}.color}}",))
+        html.Span(f"{{{{ {info}.title }}}}")
+    html.Div(f"{{{{ {info}.under }}}}", classes="bv-under")
+    html.Div(f"{{{{ {info}.at }}}}", classes=f"bv-at id-at-{tag}")
+    html.Div(f"{{{{ {info}.left }}}}", classes="bv-side l")
+    html.Div(f"{{{{ {info}.right }}}}", classes="bv-side r")
+    html.Div(NOT_FOR_DIAGNOSIS, classes=f"bv-synthetic id-synthetic-{tag}", v_if=f"{info}.synthetic")
+    if tag in ("Axial", "Original"):
+        html.Div("live preview", classes=f"bv-preview id-preview-{tag}", v_if="previewing")
+    html.Input(
+        type="range",
+        classes=f"bv-range bv-slice id-slice-{tag}",
+        title="Slice",
+        min=0,
+        max=(f"{info}.count - 1",),
+        value=(f"{info}.index",),
+        v_show=f"{info}.count > 1",
+        input=(viewer.display.go_to, f"['{tag}', Number($event.target.value)]"),
+    )
+
+
+def colorbar(values: str, hook: str, **attributes: Any) -> None:
+    """A colour bar with three ticks."""
+    with html.Div(classes=f"bv-colorbar id-{hook}", **attributes):
+        with html.Div(classes="ticks", style="text-align: right"):
+            for key in ("high", "middle", "low"):
+                html.Span(f"{{{{ {values}.{key} }}}}")
+        html.Div(classes="bar", style=(f"{{background: {values}.gradient}}",))
+
+
+def view(tag: str) -> None:
+    """The frame of one view."""
+    with html.Div(
+        classes=(f"'bv-view id-view-{tag}' + (active_view === '{tag}' ? ' active' : '')",),
+        mouseenter=f"active_view = '{tag}'",
+    ):
+        client.ServerTemplate(name=tag)
+        if tag == "Difference":
+            colorbar("bar", "colorbar", v_if="bar.gradient")
+        if tag == "Axial":
+            colorbar("saliency_bar", "saliency-bar", v_if="has_saliency && saliency_on && !previewing")
+
+
+def chart(field: str, top: str, hit: str, kind: str, viewer: BrainViewer) -> None:
+    """Columns over the slices; a click goes there."""
+    with (
+        html.Div(classes=f"bv-chart id-chart-{kind}"),
+        html.Div(
+            v_for="r in rows",
+            key=("r.slice",),
+            classes=(f"'col {kind}' + ({hit} ? ' hit' : '') + (r.slice === slice_now ? ' now' : '')",),
+            title=("r.hover",),
+            click=(viewer.display.go_to_slice, "[r.slice]"),
+        ),
+    ):
+        html.Span(style=(f"{{height: Math.max(0, Math.min(1, (r.{field} || 0) / ({top} || 1))) * 100 + '%'}}",))
+
+
+def slice_table(viewer: BrainViewer) -> None:
+    """Slice by slice: probability and lesion area; a click goes there."""
+    client.ClientStateChange(value="slice_now", change="window.brainviewer.showRow()")
+    with html.Table(classes="bv-table id-table"):
+        with html.Thead(), html.Tr():
+            for title in ("Slice", "Probability", "Lesion mm²", ""):
+                html.Th(title)
+        with (
+            html.Tbody(),
+            html.Tr(
+                v_for="r in rows",
+                key=("r.slice",),
+                classes=("'id-row-' + r.slice + (r.slice === slice_now ? ' now' : '')",),
+                click=(viewer.display.go_to_slice, "[r.slice]"),
+            ),
+        ):
+            html.Td("{{ r.number }}")
+            html.Td("{{ r.probability_text }}")
+            html.Td("{{ r.area_text }}")
+            html.Td("{{ r.healed ? 'healed' : '' }}", style="color: var(--muted)")
+
+
+def info_tile(viewer: BrainViewer) -> None:
+    """The fourth tile of the editing desk: what this scan is, and where its lesion may be."""
+    with html.Div(classes="bv-info id-info"):
+        with html.Dl(classes="bv-facts"), html.Template(v_for="f in facts", key=("f.name",)):
+            html.Dt("{{ f.name }}")
+            html.Dd("{{ f.value }}", title=("f.value",))
+        with html.Div(v_for="w in warnings", key=("w",), classes="bv-warning id-warning"):
+            html.Span("{{ w }}")
+        with html.Div(v_if="rows.length"):
+            html.H3("Lesion probability by slice")
+            chart("probability", "1", "r.judged", "prob", viewer)
+            with html.Div(classes="bv-legend"):
+                html.Span("1", title="the lowest slice")
+                html.Span("{{ flagged }} of {{ rows_found }} judged to show a lesion")
+                html.Span("{{ rows.length }}")
+        html.Div(
+            "No findings yet. Step 2 shows where the classifier looks; or draw a mask in step 3 and heal there.",
+            classes="bv-note",
+            v_if="!rows.length && scan_loaded",
+        )
+
+
+def dock(viewer: BrainViewer) -> None:
+    """Under the comparison: the result in figures, its slices, and all results."""
+    with html.Div(classes="bv-dock id-dock"):
+        with html.Div():
+            with html.Div(classes="bv-big id-lesion-ml"):
+                html.Span("{{ result.lesion_ml }}")
+                html.Small("mL lesion")
+            html.Div("{{ result.subtitle }}", classes="bv-note", style="margin: 3px 0 8px")
+            with html.Div(classes="bv-row", style="flex-wrap: wrap; gap: 5px"):
+                html.Span(
+                    "{{ result.check_text }}",
+                    classes=("'bv-chip id-check ' + (result.check_ok ? 'good' : 'bad')",),
+                    v_if="result.check_text",
+                    title="Every voxel outside the edited region was compared with the scan.",
+                )
+                html.Span("{{ c }}", v_for="c in result.chips", key=("c",), classes="bv-chip")
+            html.Div("{{ w }}", v_for="w in result.warnings", key=("w",), classes="bv-warning", style="margin-top: 8px")
+        with html.Div():
+            with html.H3():
+                html.Span("Lesion area by slice")
+            chart("area", "area_top", "r.area > 0", "area", viewer)
+            with html.Div(classes="bv-legend"):
+                html.Span("1", title="the lowest slice")
+                html.Span("highest {{ area_top_text }} mm²")
+                html.Span("{{ rows.length }}")
+        with html.Div():
+            slice_table(viewer)
+        with html.Div(style="border-right: 0"):
+            with html.H3():
+                html.Span("Results")
+                html.Span("{{ results.length }}", classes="bv-chip")
+            with (
+                html.Div(style="display: flex; flex-direction: column; gap: 6px"),
+                html.Button(
+                    v_for="r in results",
+                    key=("r.id",),
+                    type="button",
+                    classes=("'bv-result id-result-' + r.id + (r.id === result_id ? ' on' : '')",),
+                    click=(viewer.results.choose_result, "[r.id]"),
+                    title="Show this result",
+                ),
+            ):
+                with html.Div(style="flex: 1 1 auto; min-width: 0"):
+                    html.Div("{{ r.title }}", classes="t")
+                    html.Div("{{ r.subtitle }}", classes="s")
+                html.Span("{{ r.ml }} mL", classes="bv-value")
+
+
+def welcome(viewer: BrainViewer) -> None:
+    """What is seen before a scan is loaded."""
+    with html.Div(classes="bv-empty id-welcome", v_if="!scan_loaded", style="z-index: 5"):
+        icon("brain", 54)
+        html.H2("Ask a brain scan “what if?”")
+        html.Div(
+            "Open a FLAIR scan: NIfTI, NRRD or a DICOM folder. Drop it here, or begin with the sample.",
+            style="max-width: 420px",
+        )
+        with html.Div(classes="bv-row"):
+            button(
+                "Open the sample scan",
+                viewer.scans.open_sample,
+                "welcome-sample",
+                mdi="flask-outline",
+                kind="primary big",
+            )
+            button(
+                "Choose a file",
+                "window.brainviewer.pick('scan', false)",
+                "welcome-file",
+                mdi="file-outline",
+                kind="big",
+            )
+        html.Div("Nothing leaves this computer.", style="font-size: 12px")
+
+
+def main_area(viewer: BrainViewer) -> None:
+    """All views; the layout decides which are there."""
+    with html.Div(style="position: relative; min-width: 0; min-height: 0; display: grid"):
+        with html.Div(classes="bv-main edit id-layout-edit-area", v_if="layout === 'edit'"):
+            view("Axial")
+            view("Coronal")
+            view("Sagittal")
+            info_tile(viewer)
+        with html.Div(classes="bv-main compare id-layout-compare-area", v_if="layout === 'compare'"):
+            with html.Div(classes="bv-trio"):
+                for tag in LAYOUTS["compare"]:
+                    view(tag)
+            dock(viewer)
+        with html.Div(classes="bv-main blend id-layout-blend-area", v_if="layout === 'blend'"):
+            view("Blend")
+            dock(viewer)
+        welcome(viewer)

@@ -1,0 +1,72 @@
+"""The viewer's own HTTP routes: scans in, results out. The guard stands before them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from aiohttp.web import Request, StreamResponse
+
+    from BrainViewerLib.app import BrainViewer
+
+KINDS = ("scan", "mask")
+CHUNK = 1 << 20
+
+
+def safe_parts(name: str) -> list[str]:
+    """Parts of a name a browser sent, without anything that leads elsewhere."""
+    parts = PurePosixPath(unquote(name).replace("\\", "/")).parts
+    return [re.sub(r"[\x00-\x1f:*?\"<>|]", "_", part) for part in parts if part not in ("/", "..", ".", "")]
+
+
+async def receive(request: Request, folder: Path) -> int:
+    """Write the files of a form into a folder as they arrive; how many."""
+    count = 0
+    reader = await request.multipart()
+    while (part := await reader.next()) is not None:
+        parts = safe_parts(part.filename or "")
+        if not parts:
+            continue
+        target = folder.joinpath(*parts)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as stream:
+            while chunk := await part.read_chunk(CHUNK):
+                stream.write(chunk)
+        count += 1
+    return count
+
+
+def add_routes(viewer: BrainViewer, web_server: Any) -> None:
+    """Add ``POST /upload`` and ``GET /download/KEY``."""
+    from aiohttp import web
+
+    async def upload(request: Request) -> StreamResponse:
+        kind = request.query.get("kind", "")
+        if kind not in KINDS:
+            return web.Response(status=400, text="What is it? kind=scan or kind=mask.")
+        folder = Path(tempfile.mkdtemp(prefix="upload-", dir=viewer.workspace))
+        try:
+            count = await receive(request, folder)
+            if not count:
+                return web.Response(status=400, text="No file arrived.")
+            opened = await viewer.scans.open_upload(folder, kind)
+            return web.json_response({"files": count, "opened": opened})
+        except OSError as error:
+            return web.Response(status=507, text=f"The upload could not be kept: {error.strerror or error}")
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async def download(request: Request) -> StreamResponse:
+        path = viewer.results.downloads.get(request.match_info["key"])
+        if path is None or not path.is_file():
+            return web.Response(status=404, text="This download has gone.")
+        disposition = {"Content-Disposition": f'attachment; filename="{path.name}"'}
+        return web.FileResponse(path, headers=disposition)
+
+    web_server.app.router.add_post("/upload", upload)
+    web_server.app.router.add_get("/download/{key}", download)

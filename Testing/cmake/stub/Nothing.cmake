@@ -1,0 +1,1 @@
+# Packaging is left to Slicer.

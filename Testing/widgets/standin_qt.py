@@ -1,0 +1,182 @@
+"""STAND-INS, not Slicer: PySide6 dressed as PythonQt, with simple widgets in place of ctk's and qMRML's.
+
+They check names, wiring and state of the panel; how Slicer's own widgets behave is not tested here.
+"""
+
+import ctypes
+import os
+import re
+import types
+
+# PySide 6.12 gives one None too many back with every call that returns none. Before Python 3.12 None is counted, and
+# the process dies at its end when none are left: these references are never let go.
+_SPARE = [None] * 1_000_000
+ctypes.pythonapi.Py_IncRef(ctypes.py_object(_SPARE))
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
+
+application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["stand-in"])
+METHODS_IN_PYTHONQT = {"layout", "parent"}
+
+
+def asPythonQt(base):
+    """A subclass whose Qt properties are attributes, and whose signals are connected by signature."""
+
+    def makeProperty(name):
+        return property(lambda self: self.property(name), lambda self, value: self.setProperty(name, value))
+
+    meta = base.staticMetaObject
+    names = {meta.property(n).name() for n in range(meta.propertyCount())} - METHODS_IN_PYTHONQT
+    namespace = {name: makeProperty(name) for name in names}
+
+    def connect(self, signal, slot):
+        getattr(self, re.match(r"\w+", signal).group()).connect(slot)
+        return True
+
+    namespace["connect"] = connect
+    return type(base.__name__, (base,), namespace)
+
+
+class Timer:
+    """QTimer that ticks when the test says so."""
+
+    def __init__(self):
+        self.active = False
+        self.slot = None
+
+    def setInterval(self, milliseconds):
+        self.interval = milliseconds
+
+    def connect(self, _signal, slot):
+        self.slot = slot
+
+    def start(self):
+        self.active = True
+
+    def stop(self):
+        self.active = False
+
+    def tick(self):
+        if self.active:
+            self.slot()
+
+
+def moduleQt():
+    """The module ``qt``."""
+    module = types.ModuleType("qt")
+    for name in dir(QtWidgets):
+        cls = getattr(QtWidgets, name)
+        if isinstance(cls, type) and issubclass(cls, QtWidgets.QWidget):
+            setattr(module, name, asPythonQt(cls))
+    module.QTableWidgetItem = QtWidgets.QTableWidgetItem
+    module.QListWidgetItem = QtWidgets.QListWidgetItem
+    module.QIcon, module.QPixmap = QtGui.QIcon, QtGui.QPixmap
+    module.QTimer = Timer
+    module.QFileDialog = types.SimpleNamespace(
+        getOpenFileName=lambda *arguments: "", getExistingDirectory=lambda *arguments: ""
+    )
+    return module
+
+
+_QWidget = asPythonQt(QtWidgets.QWidget)
+
+
+class ctkCollapsibleButton(_QWidget):
+    pass
+
+
+class qMRMLWidget(_QWidget):
+    """Hands the scene on, as the connections of the .ui file do in Slicer."""
+
+    def setMRMLScene(self, scene):
+        for child in self.findChildren(QtWidgets.QWidget):
+            if child is not self and hasattr(child, "setMRMLScene"):
+                child.setMRMLScene(scene)
+
+
+class ctkSliderWidget(_QWidget):
+    valueChanged = QtCore.Signal(float)
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._value = 0.0
+
+    def setValue(self, value):
+        if value != self._value:
+            self._value = value
+            self.valueChanged.emit(value)
+
+    value = property(lambda self: self._value, setValue)
+
+
+class ctkPathLineEdit(_QWidget):
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self.currentPath = ""
+
+
+class qMRMLNodeComboBox(_QWidget):
+    currentNodeChanged = QtCore.Signal(object)
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._node = self.scene = None
+
+    def setMRMLScene(self, scene):
+        self.scene = scene
+
+    def currentNode(self):
+        return self._node
+
+    def setCurrentNode(self, node):
+        if node is not self._node:
+            self._node = node
+            self.currentNodeChanged.emit(node)
+
+
+class qMRMLSegmentEditorWidget(_QWidget):
+    """Keeps what it is told."""
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self.told = {}
+
+    def __getattr__(self, name):
+        if name.startswith(("set", "install", "uninstall")):
+            return lambda *arguments: self.told.__setitem__(name, arguments)
+        raise AttributeError(name)
+
+    def segmentationNode(self):
+        return self.told.get("setSegmentationNode", (None,))[0]
+
+
+CUSTOM = {
+    c.__name__: c for c in (ctkCollapsibleButton, qMRMLWidget, ctkSliderWidget, ctkPathLineEdit, qMRMLNodeComboBox)
+}
+
+
+class Loader(QtUiTools.QUiLoader):
+    """Loads a .ui file with the stand-ins; classes nobody knows are kept in ``unknown``."""
+
+    def __init__(self, qt):
+        super().__init__()
+        self.qt, self.unknown, self.made = qt, [], []
+
+    def createWidget(self, className, parent=None, name=""):
+        cls = CUSTOM.get(className) or getattr(self.qt, className, None)
+        if cls is None:
+            self.unknown.append((className, name))
+            cls = _QWidget
+        widget = cls(parent)
+        widget.setObjectName(name)
+        self.made.append(widget)
+        return widget
+
+
+def loadUi(path, qt):
+    """The widget of a .ui file; ``widget.standinLoader`` keeps its children alive."""
+    loader = Loader(qt)
+    widget = loader.load(str(path))
+    widget.standinLoader = loader
+    return widget

@@ -1,0 +1,382 @@
+"""BrainLesionSim's panel on STAND-INS for Qt and Slicer's widgets: names, wiring, state; no real widgets."""
+
+import importlib
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def module(standins, monkeypatch):
+    import standin_slicer
+
+    monkeypatch.setattr(standin_slicer.ScriptedLoadableModuleWidget, "folder", ROOT / "BrainLesionSim")
+    return importlib.import_module("BrainLesionSim")
+
+
+@pytest.fixture
+def widget(module, monkeypatch):
+    """The panel, set up; its worker answers when the test says so."""
+    from lesion_sim_helpers import FakeLesionClient
+
+    from BrainCounterfactualCommon import dependencies
+
+    monkeypatch.setattr(dependencies, "satisfied", lambda: True)
+    made = module.BrainLesionSimWidget()
+    made.makeLogic = lambda: module.BrainLesionSimLogic(FakeLesionClient())
+    made.setup()
+    yield made
+    made.cleanup()
+
+
+@pytest.fixture
+def scan(widget):
+    from logic_helpers import makeVolume, obliqueAffine
+
+    node = makeVolume(np.arange(480, dtype=np.int16).reshape(6, 8, 10), obliqueAffine(), "head FLAIR")
+    widget.ui.inputSelector.setCurrentNode(node)
+    return node
+
+
+@pytest.fixture
+def views(standins):
+    """Slice views as nodes: those of the module's layout and the usual Red."""
+    from BrainCounterfactualCommon import layouts
+
+    slicer.mrmlScene.AddNode(slicer.vtkMRMLLayoutNode())
+    for tag in (*layouts.LESION_TAGS, "Red"):
+        for className in ("vtkMRMLSliceNode", "vtkMRMLSliceCompositeNode"):
+            node = getattr(slicer, className)()
+            node.SetLayoutName(tag)
+            node.SetSingletonTag(tag)
+            slicer.mrmlScene.AddNode(node)
+    return layouts
+
+
+def draw(widget, scan):
+    from lesion_sim_helpers import block
+
+    widget.logic.setLesion(block(), scan)
+
+
+def induce(widget, scan):
+    draw(widget, scan)
+    widget.ui.applyButton.click()
+    widget.logic.client.finishInduction()
+
+
+def marginArray(widget, scan):
+    from BrainCounterfactualLib import masks
+
+    return masks.segmentArray(widget.logic.marginSegmentation(scan), "Margin", scan)
+
+
+def test_standin_ui_file_names_only_known_widgets_and_parameters(widget):
+    loader = widget.layout.itemAt(0).widget().standinLoader
+    assert loader.unknown == []
+    assert widget.ui.inputSelector.scene is slicer.mrmlScene
+    assert len(widget._parameterNode.bound) == 14
+    assert "Never use it for diagnosis" in widget.ui.bannerLabel.text
+
+
+def test_standin_buttons_say_what_is_missing(widget):
+    from logic_helpers import makeVolume
+
+    ui = widget.ui
+    assert not ui.applyButton.enabled
+    assert "Choose a scan" in ui.applyButton.toolTip
+    scan = makeVolume(np.ones((6, 8, 10), np.int16), np.eye(4), "x FLAIR")
+    ui.inputSelector.setCurrentNode(scan)
+    assert "Say where" in ui.applyButton.toolTip
+    assert ui.makeLesionButton.enabled  # that needs no lesion yet
+    draw(widget, scan)
+    assert ui.applyButton.enabled
+    assert ui.roundTripButton.enabled
+    assert not ui.rerollButton.enabled
+    assert "Induce once first" in ui.rerollButton.toolTip
+
+
+def test_standin_a_modality_without_a_model_is_refused_naming_those_there_are(widget, scan):
+    ui = widget.ui
+    draw(widget, scan)
+    assert [ui.kindComboBox.itemText(n) for n in range(ui.kindComboBox.count)] == ["Stroke", "Tumor"]
+    assert "CC BY-NC-SA" in ui.licenceLabel.text
+    ui.modalityComboBox.setCurrentIndex(ui.modalityComboBox.findText("T1"))
+    assert not ui.applyButton.enabled
+    assert "No lesion model is for this modality" in ui.applyButton.toolTip
+    assert "stroke on FLAIR" in ui.licenceLabel.text
+    ui.modalityComboBox.setCurrentIndex(ui.modalityComboBox.findText("T1GD"))
+    assert ui.kindComboBox.currentText == "Tumor"
+    assert widget._parameterNode.kind == "tumour"
+    assert ui.applyButton.enabled
+
+
+def test_standin_size_and_margin_follow_the_brush(widget, scan):
+    ui = widget.ui
+    assert "No lesion is drawn" in ui.sizeLabel.text
+    draw(widget, scan)  # as the Segment Editor does: the segmentation tells that it changed
+    assert "Lesion: 0.1 mL" in ui.sizeLabel.text
+    assert "22.5 mm" in ui.sizeLabel.text
+    wide = marginArray(widget, scan)
+    assert wide.any((1, 2)).tolist() == [False, False, True, True, False, False]
+    assert wide.sum() > 18
+    ui.marginSpinBox.setValue(0.0)
+    assert marginArray(widget, scan).sum() == 18
+    ui.showMarginCheckBox.click()
+    assert not marginArray(widget, scan).any()
+    ui.clearLesionButton.click()
+    assert "No lesion is drawn" in ui.sizeLabel.text
+    assert widget.editor.widget.segmentationNode() is widget.logic.lesionSegmentation(scan)
+
+
+def test_standin_a_box_is_told_as_a_box(widget, scan):
+    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+    assert not widget.ui.addBoxButton.enabled
+    widget.ui.boxSelector.setCurrentNode(roi)
+    assert min(roi.GetSize()) > 0
+    widget.ui.addBoxButton.click()
+    assert widget.logic.lesionArray(scan).any()
+    assert widget._parameterNode.condition == "box"
+    assert "18.8 mm" in widget.ui.sizeLabel.text
+    widget.ui.applyButton.click()
+    assert widget.logic.client.last.payload["settings"]["condition"] == "box"
+
+
+def test_standin_lesion_from_file(widget, scan, standins, tmp_path):
+    from logic_helpers import makeVolume, obliqueAffine
+
+    path = tmp_path / "mask.nrrd"
+    slicer.util.saveNode(makeVolume(np.ones((6, 8, 10), np.uint8), obliqueAffine(), "m"), str(path))
+    standins.qt.QFileDialog.getOpenFileName = lambda *arguments: str(path)
+    widget.ui.lesionFromFileButton.click()
+    assert widget.logic.lesionArray(scan).all()
+    path.write_bytes(b"damaged")
+    widget.ui.lesionFromFileButton.click()
+    assert "cannot be read" in standins.dialogs.errors[0]
+
+
+def test_standin_make_a_lesion(widget, scan, standins):
+    from lesion_sim_helpers import block
+
+    ui = widget.ui
+    ui.shapeKindComboBox.setCurrentIndex(2)
+    ui.shapeSideComboBox.setCurrentIndex(1)
+    ui.shapeMlSpinBox.setValue(12.5)
+    ui.shapeSeedSpinBox.setValue(4)
+    ui.makeLesionButton.click()
+    assert ui.makeLesionButton.text == "Cancel"
+    sent = widget.logic.client.last
+    assert sent.request == "shape"
+    assert sent.payload["shape"] == {"kind": "spots", "ml": 12.5, "side": "L", "lobe": None, "territory": None}
+    assert sent.payload["settings"]["seed"] == 4
+    widget.logic.client.finishShape(block())
+    assert ui.makeLesionButton.text == "Make a lesion"
+    assert "0.1 mL" in ui.sizeLabel.text
+    assert "A lesion was made" in standins.dialogs.status[-1]
+
+
+def test_standin_induce_becomes_cancel_and_back(widget, scan):
+    ui = widget.ui
+    draw(widget, scan)
+    ui.applyButton.click()
+    assert ui.applyButton.text == "Cancel"
+    assert not ui.roundTripButton.enabled
+    assert not ui.progressBar.isHidden()
+    widget.logic.client.progress("induce", 3, 12, 42.0)
+    assert (ui.progressBar.value, ui.progressBar.maximum) == (3, 12)
+    assert "Painting the lesion, 42 s left" in ui.progressLabel.text
+    ui.applyButton.click()
+    assert "Stopping" in ui.progressLabel.text
+    widget._pollTimer.tick()
+    assert ui.applyButton.text == "Induce"
+    assert ui.progressBar.isHidden()
+    widget._pollTimer.tick()
+    assert not widget._pollTimer.active
+
+
+def test_standin_preview_and_result_in_three_views(widget, scan, views):
+    draw(widget, scan)
+    ui = widget.ui
+    ui.applyButton.click()
+    assert views.LayoutSwitch.node().GetViewArrangement() == views.LESION_LAYOUT
+    widget.logic.client.preview(2, 2, np.zeros((10, 8), np.int16))
+    assert views.composite(views.DISEASED).GetForegroundVolumeID() == widget.logic.previewNode.GetID()
+    widget.logic.client.finishInduction()
+    induction = widget.results.induction
+    assert views.composite(views.DISEASED).GetForegroundVolumeID() == induction.diseasedNode.GetID()
+    assert views.composite(views.LESION).GetLabelVolumeID() == induction.differenceNode.GetID()
+    ui.changeOpacitySlider.setValue(0.2)
+    assert views.composite(views.LESION).GetLabelOpacity() == pytest.approx(0.2)
+    ui.fadeSlider.setValue(0.25)
+    assert views.composite(views.DISEASED).GetForegroundOpacity() == pytest.approx(0.25)
+    ui.flickerButton.click()
+    widget.results._timer.tick()
+    assert views.composite(views.DISEASED).GetForegroundOpacity() in (0.0, 1.0)
+    ui.contoursCheckBox.click()
+    assert not induction.marksNode.GetDisplayNode().GetSegmentVisibility("Lesion")
+    rows = {
+        ui.effectsTable.item(r, 0).text(): ui.effectsTable.item(r, 1).text() for r in range(ui.effectsTable.rowCount)
+    }
+    assert rows["Lesion"] == "1.25 mL"
+    assert rows["Change of the ventricles"] == "-0.50 mL"
+    assert "Mean change 0 to 2 mm from it" not in rows  # nothing was there
+    assert "1.2 mL" in ui.summaryLabel.text
+    assert "careful" in ui.summaryLabel.text
+
+
+def test_standin_reroll_fills_the_strip_and_what_is_liked_is_kept(widget, scan, views, standins):
+    induce(widget, scan)
+    ui = widget.ui
+    for seed in (1, 2):
+        ui.rerollButton.click()
+        assert widget.logic.client.last.payload["settings"]["seed"] == seed
+        widget.logic.client.finishInduction(brighter=50 + seed)
+    strip = ui.resultStrip
+    assert [strip.item(n).text() for n in range(3)] == ["#1 - seed 0", "#2 - seed 1", "#3 - seed 2"]
+    assert not strip.item(0).icon().isNull()
+    assert strip.currentRow == 2
+    strip.setCurrentRow(1)
+    assert widget.results.induction.seed == 1
+    ui.keepButton.click()
+    assert strip.item(1).text() == "\u2605 #2 - seed 1"
+    ui.undoButton.click()
+    assert strip.currentRow == 0
+    assert not ui.keepButton.checked
+    ui.undoButton.click()
+    assert strip.currentRow == -1
+    assert not ui.undoButton.enabled
+    assert views.composite(views.DISEASED).GetForegroundVolumeID() is None
+    ui.redoButton.click()
+    standins.dialogs.answer = False
+    ui.removeOthersButton.click()
+    assert strip.count == 3
+    standins.dialogs.answer = True
+    ui.removeOthersButton.click()
+    assert "Delete 2 results" in standins.dialogs.questions[-1]
+    assert strip.count == 1
+    strip.setCurrentRow(0)
+    ui.removeResultButton.click()
+    assert strip.count == 0
+
+
+def test_standin_induce_then_heal_in_one_click(widget, scan):
+    ui = widget.ui
+    draw(widget, scan)
+    ui.roundTripButton.click()
+    widget.logic.client.finishInduction()
+    assert ui.roundTripButton.text == "Cancel"  # the healing is under way
+    widget.logic.client.finishHealing(left=2)
+    assert ui.roundTripButton.text == "Induce, then heal"
+    assert "inside the edited region" in ui.roundTripLabel.text
+    assert "0 outside it (0 voxels differ)" in ui.roundTripLabel.text
+    ui.undoButton.click()
+    assert ui.roundTripLabel.text == ""
+
+
+def test_standin_a_result_can_be_healed_later(widget, scan):
+    assert not widget.ui.healResultButton.enabled
+    induce(widget, scan)
+    widget.ui.healResultButton.click()
+    assert widget.logic.client.last.request == "heal"
+    widget.logic.client.finishHealing()
+    assert widget.results.induction.roundTrip
+    assert widget.ui.roundTripLabel.text
+
+
+def test_standin_error_of_the_worker_is_shown(widget, scan, standins):
+    draw(widget, scan)
+    widget.ui.applyButton.click()
+    widget.logic.client.fail(what="The worker ended unexpectedly.", action="Try again: it is started anew.")
+    assert "Try again" in standins.dialogs.errors[0]
+    assert widget.ui.applyButton.enabled
+
+
+def test_standin_save_writes_files_that_say_synthetic(widget, scan, standins, tmp_path):
+    induce(widget, scan)
+    standins.qt.QFileDialog.getExistingDirectory = lambda *arguments: str(tmp_path)
+    widget.ui.saveButton.click()
+    assert standins.dialogs.errors == []
+    names = [path.name for path in tmp_path.iterdir()]
+    assert names
+    assert all(name.startswith("SYNTHETIC") for name in names)
+
+
+def test_standin_parameters_survive_the_scene_file(widget, scan, views, tmp_path):
+    ui = widget.ui
+    p = widget._parameterNode
+    chosen = {
+        "kind": "tumour", "shapeKind": "spots", "shapeMl": 7.5, "shapeSide": "R", "shapeLobe": "frontal",
+        "shapeSeed": 3, "showMargin": False, "preview": False, "method": "mededit", "condition": "box", "steps": 9,
+        "resamples": 2, "marginMm": 12.0, "samples": 2, "seed": 6, "device": "cpu", "fade": 0.5,
+        "changeOpacity": 0.25, "showContours": False,
+    }  # fmt: skip
+    for name, value in chosen.items():
+        setattr(p, name, value)
+    assert set(p.names) == {*chosen, "inputVolume", "boxRoi"}
+    induce(widget, scan)
+    slicer.util.saveScene(str(tmp_path / "panel.mrb"))
+    slicer.mrmlScene.Clear(0)
+    assert ui.stepsSpinBox.value == 15
+    assert ui.resultStrip.count == 0
+    slicer.util.loadScene(str(tmp_path / "panel.mrb"))
+    p = widget._parameterNode
+    assert {name: getattr(p, name) for name in chosen} == chosen
+    assert widget.volumeNode.GetName() == "head FLAIR"
+    assert ui.kindComboBox.currentText == "Tumor"
+    assert ui.stepsSpinBox.value == 9
+    assert ui.resultStrip.count == 1
+    assert widget.editor.widget.segmentationNode() is widget.logic.lesionSegmentation(widget.volumeNode)
+
+
+def test_standin_user_layout_comes_back_and_a_late_result_waits(widget, scan, views, standins):
+    node = views.LayoutSwitch.node()
+    node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
+    induce(widget, scan)
+    widget.ui.rerollButton.click()
+    widget.exit()
+    assert node.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView
+    widget.logic.client.finishInduction()
+    assert "SYNTHETIC" in standins.dialogs.status[-1]
+    widget.enter()
+    assert node.GetViewArrangement() == views.LESION_LAYOUT
+    assert widget.ui.resultStrip.count == 2
+
+
+def test_standin_scene_close_while_painting(widget, scan, views, standins):
+    induce(widget, scan)
+    widget.ui.rerollButton.click()
+    slicer.mrmlScene.Clear(0)
+    assert "scene was closed" in standins.dialogs.errors[0]
+    assert widget.volumeNode is None
+    assert not widget.ui.applyButton.enabled
+    assert widget.ui.effectsTable.rowCount == 0
+
+
+def test_standin_both_modules_live_side_by_side(widget, scan, standins):
+    """Each has its own parameter node and segment editor node; a diseased scan is no first choice of either."""
+    import standin_slicer
+
+    induce(widget, scan)
+    standin_slicer.ScriptedLoadableModuleWidget.folder = ROOT / "BrainCounterfactual"
+    other = importlib.import_module("BrainCounterfactual").BrainCounterfactualWidget()
+    other.setup()
+    assert other._parameterNode.parameterNode is not widget._parameterNode.parameterNode
+    assert other.volumeNode is scan
+    assert other.ui.resultComboBox.count == 0  # an induction is no healing
+    editors = slicer.util.getNodesByClass("vtkMRMLSegmentEditorNode")
+    assert {node.GetSingletonTag() for node in editors} == {"BrainCounterfactual", "BrainLesionSim"}
+    other.cleanup()
+
+
+def test_standin_module_says_research_only_and_cites(module):
+    parent = types.SimpleNamespace()
+    module.BrainLesionSim(parent)
+    assert "Never use it for diagnosis" in parent.helpText
+    for name in ("MedEdit", "Ben Alaya", "2024"):
+        assert name in parent.helpText
+        assert name in parent.acknowledgementText

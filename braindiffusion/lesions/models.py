@@ -1,0 +1,135 @@
+"""Which installed model paints which lesion on which scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from braindiffusion.errors import BrainDiffusionError, ModalityError, ModelNotFoundError, SettingsError
+from braindiffusion.lesions.registry import METHODS
+from braindiffusion.models.registry import LoadedModel, installed, load_model, read_card
+from braindiffusion.scan import Scan
+
+if TYPE_CHECKING:
+    from braindiffusion.induce import InduceSettings
+
+Condition = Literal["mask", "box"]
+PREFERRED = {"lesion": "lesion-128"}
+
+
+@dataclass(frozen=True)
+class Painter:
+    """A lesion model, and what it is asked to paint.
+
+    Attributes:
+        kind: its class' name, such as ``stroke_flair``.
+        label: the class' number; ``None`` for a network without classes.
+        guidance: classifier-free guidance.
+        tuned: the operating point of the kind in the model's card.
+    """
+
+    model: LoadedModel
+    kind: str
+    label: int | None
+    guidance: float
+    tuned: dict[str, Any]
+
+
+def seen_by(card: dict[str, Any]) -> str | None:
+    """What a lesion model is told beside the state: ``lesion`` [p, b] or ``palette`` [torn image]; else ``None``."""
+    if not card.get("kinds"):
+        return None
+    if "condition" in card:
+        return str(card["condition"])
+    return {3: "lesion", 2: "palette"}.get(card["network"].get("args", {}).get("in_channels", 1))
+
+
+def lesion_models() -> dict[str, dict[str, Any]]:
+    """Cards of the installed models that paint lesions; a card that cannot be read is none."""
+    found = {}
+    for name in installed():
+        try:
+            card = read_card(name)
+        except BrainDiffusionError:
+            continue
+        if seen_by(card):
+            found[name] = card
+    return found
+
+
+def _said(kind: str) -> str:
+    lesion, _, modality = kind.partition("_")
+    return f"{lesion} on {modality.upper()}"
+
+
+def what_there_is(cards: dict[str, dict[str, Any]]) -> str:
+    """The lesion models in words."""
+    return "; ".join(f"{name}: {', '.join(_said(k) for k in card['kinds'])}" for name, card in cards.items()) or "none"
+
+
+def choose_card(settings: InduceSettings) -> dict[str, Any]:
+    """The card of the model asked for, or of the one that fits the method.
+
+    Raises:
+        ModelNotFoundError: there is none; SettingsError: the one asked for cannot do this.
+    """
+    needed, cards = METHODS[settings.method].condition, lesion_models()
+    if settings.model is not None:
+        card = read_card(settings.model)
+        if seen_by(card) != needed:
+            raise SettingsError(
+                f"'{settings.model}' cannot paint lesions by {settings.method}.",
+                f"Lesion models there are: {what_there_is(cards)}.",
+                "Choose another model or method.",
+            )
+        return card
+    fitting = {name: card for name, card in cards.items() if seen_by(card) == needed}
+    if not fitting:
+        raise ModelNotFoundError(
+            f"There is no model for {settings.method}.",
+            f"Lesion models installed: {what_there_is(cards)}.",
+            "Choose another --method, or install a model with: braindiffusion models add FILE",
+        )
+    return fitting.get(PREFERRED.get(needed, ""), next(iter(fitting.values())))
+
+
+def kind_for(scan: Scan, card: dict[str, Any], kind: str, force: bool) -> tuple[str, list[str]]:
+    """The model's class for a kind of lesion on a scan's modality, and warnings.
+
+    Raises:
+        ModalityError: the model has no such class; unless forced, if it knows the kind on another modality.
+    """
+    kinds: list[str] = list(card["kinds"])
+    similar = [k for k in kinds if k.partition("_")[0] == kind]
+    wanted = f"{kind}_{scan.modality.lower()}" if scan.modality else None
+    if wanted in kinds:
+        return str(wanted), []
+    if similar and scan.modality is None:
+        return similar[0], [
+            "Neither the header nor the file name says what this scan is; it was taken for "
+            f"{_said(similar[0]).rpartition(' ')[2]}."
+        ]
+    if similar and force:
+        return similar[0], [
+            f"This {scan.modality} scan was forced through a model of {_said(similar[0])}: do not trust the result."
+        ]
+    raise ModalityError(
+        f"There is no model that paints a {kind} on a scan of {scan.modality or 'unknown modality'}.",
+        f"Lesion models there are: {what_there_is(lesion_models())}.",
+        "Choose a scan or a --kind of these" + (", or add --force to see what happens." if similar else "."),
+    )
+
+
+def painter_for(scan: Scan, settings: InduceSettings, device: str) -> tuple[Painter, list[str]]:
+    """The model loaded and told what to paint; warnings for the user."""
+    card = choose_card(settings)
+    kind, warnings = kind_for(scan, card, settings.kind, settings.force)
+    model = load_model(str(card["name"]), device)
+    classes = card["network"].get("args", {}).get("num_class_embeds")
+    tuned = (card.get("operating_point") or {}).get(kind, {})
+    guidance = settings.guidance if settings.guidance is not None else float(tuned.get("guidance", 1.0))
+    if guidance != 1.0 and METHODS[settings.method].condition != "lesion":
+        raise SettingsError(
+            f"{settings.method} cannot be guided.", "Its model is not told the lesion's mask.", "Leave guidance out."
+        )
+    return Painter(model, kind, card["kinds"].index(kind) if classes else None, guidance, tuned), warnings

@@ -1,0 +1,39 @@
+"""Induction methods by name. One file and one line per method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from braindiffusion.lesions.common import Induced
+from braindiffusion.lesions.mededit import MedEditSettings, mededit
+from braindiffusion.lesions.naive_repaint import NaiveRePaintSettings, naive_repaint
+from braindiffusion.lesions.palette import PaletteSettings, palette
+from braindiffusion.lesions.sdedit import SDEditSettings, sdedit
+
+Condition = Literal["lesion", "palette"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """An inducer ``(x0, lesion, brain, model, settings, generator, schedule, on_step) -> Induced``.
+
+    Attributes:
+        settings: its settings' type.
+        margin: whether it lets a margin around the lesion change.
+        condition: what its model must have been trained to see: ``lesion`` [p, b], or ``palette`` [torn image].
+    """
+
+    run: Callable[..., Induced]
+    settings: type[Any]
+    condition: Condition = "lesion"
+    margin: bool = False
+
+
+METHODS: dict[str, Method] = {
+    "mededit": Method(mededit, MedEditSettings, margin=True),
+    "naive_repaint": Method(naive_repaint, NaiveRePaintSettings),
+    "sdedit": Method(sdedit, SDEditSettings),
+    "palette": Method(palette, PaletteSettings, "palette"),
+}
