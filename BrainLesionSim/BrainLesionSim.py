@@ -80,7 +80,7 @@ class BrainLesionSimWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui,
             self.logic,
             qt.QTableWidgetItem,
-            lambda path, text: qt.QListWidgetItem(qt.QIcon(qt.QPixmap(path)), text),
+            lambda path: qt.QIcon(qt.QPixmap(path)),
             self._timer(FLICKER_MS, lambda: self.results.onFlickerTick()),
             _chooseFolder,
         )
@@ -271,23 +271,25 @@ class BrainLesionSimWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._induce(self.ui.rerollButton, self.logic.induce)
 
     def onRoundTrip(self):
-        self._induce(self.ui.roundTripButton, self.logic.induceThenHeal)
+        region = self._parameterNode.healRegion
+        self._induce(self.ui.roundTripButton, self.logic.induceThenHeal, region=region)
 
-    def _induce(self, button, induce):
+    def _induce(self, button, induce, **more):
         def start(settings, callbacks):
             p = self._parameterNode
-            induce(p.inputVolume, settings, callbacks, viewSlice=self.results.sliceInView())
+            induce(p.inputVolume, settings, callbacks, viewSlice=self.results.sliceInView(), **more)
             if p.preview:
                 self.results.setComparing(True)
 
         self._startOrCancel(button, _("The lesion could not be painted."), start, self.onDone)
 
     def onHealResult(self):
-        induction = self.results.induction
-        message = _("The result could not be healed.")
-        self._startOrCancel(
-            self.ui.healResultButton, message, lambda _s, calls: self.logic.roundTrip(induction, calls), self.onDone
-        )
+        induction, region = self.results.induction, self._parameterNode.healRegion
+
+        def start(_settings, callbacks):
+            self.logic.roundTrip(induction, callbacks, region)
+
+        self._startOrCancel(self.ui.healResultButton, _("The result could not be healed."), start, self.onDone)
 
     def _startOrCancel(self, button, message, start, onDone):
         if self.logic.busy:

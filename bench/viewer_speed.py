@@ -24,6 +24,7 @@ from desk import PATIENCE, Desk, Server  # noqa: E402
 
 WATCH = """tag => {
   window.__frames = [];
+  window.addEventListener("wheel", () => { window.__turned = performance.now(); window.__frames = []; }, true);
   const image = document.querySelector(`.id-view-${tag} img`);
   new MutationObserver(() => window.__frames.push(performance.now())).observe(image, {attributes: true});
 }"""
@@ -35,19 +36,20 @@ def slice_steps(desk: Desk, tag: str, count: int) -> list[float]:
     desk.page.mouse.move(*desk.at(tag, 0.5, 0.5))
     times = []
     for turn in range(count):
-        began = desk.page.evaluate("() => { window.__frames = []; return performance.now(); }")
         desk.page.mouse.wheel(0, 100 if turn % 8 < 4 else -100)
         try:
             desk.page.wait_for_function("() => window.__frames.length > 0", timeout=3000, polling=5)
         except Exception:
             continue  # the end of the stack: nothing to draw
-        times.append(desk.page.evaluate("() => window.__frames[0]") - began)
-        desk.page.wait_for_timeout(150)
+        times.append(desk.page.evaluate("() => window.__frames[0] - window.__turned"))
+        desk.page.wait_for_timeout(400)  # the still picture of this step is drawn, too
     return times
 
 
 def summary(times: list[float]) -> dict[str, float]:
     """Count, median, 95th percentile, maximum."""
+    if not times:
+        return {"n": 0}
     ordered = sorted(times)
     return {
         "n": len(ordered),

@@ -7,7 +7,7 @@ from BrainCounterfactualLib.bindings import ChoiceBinding
 from BrainCounterfactualCommon.host import tr as _
 from BrainLesionSimLib import texts
 
-BOUND = ("kind", "shapeKind", "shapeSide", "shapeLobe", "method", "condition", "device")
+BOUND = ("kind", "shapeKind", "shapeSide", "shapeLobe", "method", "condition", "device", "healRegion")
 """Parameters shown by a combo box of the same name."""
 
 
@@ -53,6 +53,7 @@ class ChoicePanel:
             "shapeLobe": texts.lobeChoices(),
             "method": texts.methodChoices(bool(self._logic.kindsFor(None, "palette"))),
             "condition": texts.conditionChoices(),
+            "healRegion": texts.regionChoices(),
             "device": healing.deviceChoices(self._devices),
         }
         for name in BOUND:

@@ -19,19 +19,19 @@ class InductionPanel:
         ui: the panel's widgets by name.
         logic: BrainLesionSimLogic.
         makeItem: ``(text) -> item`` of the effects table.
-        makeStripItem: ``(path of a PNG, text) -> item`` of the strip.
+        makeIcon: ``(path of a PNG) -> icon`` of the strip.
         flickerTimer: calls :meth:`onFlickerTick` while it is started.
         chooseFolder: ``() -> path`` or an empty text.
     """
 
-    def __init__(self, ui, logic, makeItem, makeStripItem, flickerTimer, chooseFolder):
+    def __init__(self, ui, logic, makeItem, makeIcon, flickerTimer, chooseFolder):
         self.ui = ui
         self.logic = logic
         self.comparison = Comparison()
         self.layoutSwitch = layouts.LayoutSwitch()
         self.volumeNode = None
         self._parameters = None
-        self._makeItem, self._makeStripItem = makeItem, makeStripItem
+        self._makeItem, self._makeIcon = makeItem, makeIcon
         self._timer = flickerTimer
         self._chooseFolder = chooseFolder
         self._strip = []
@@ -105,9 +105,10 @@ class InductionPanel:
             strip.clear()
             folder = tempfile.mkdtemp(prefix="BrainLesionSim-")
             try:
-                for one, (_nodeId, label) in zip(found, wanted):
+                for row, (one, (_nodeId, label)) in enumerate(zip(found, wanted)):
                     path = self.logic.thumbnail(one, os.path.join(folder, "{}.png".format(one.order)))
-                    strip.addItem(self._makeStripItem(path, label))
+                    strip.addItem(label)
+                    strip.item(row).setIcon(self._makeIcon(path))
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
         strip.setCurrentRow(found.index(induction) if induction is not None else -1)

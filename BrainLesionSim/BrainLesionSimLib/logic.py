@@ -156,28 +156,31 @@ class BrainLesionSimLogic(BrainCounterfactualLogic):
         arrays = {"mask": np.ascontiguousarray(lesion.transpose())}
         return self._start("induce", volumeNode, checked, callbacks, make, payload, arrays)
 
-    def roundTrip(self, induction, callbacks=None, healSettings=None):
+    def roundTrip(self, induction, callbacks=None, region=roundtrip.LESION, healSettings=None):
         """Heal what was induced, and keep how much of the prior came back; ``onDone`` gets the induction.
 
         Args:
+            region: what is healed: the same ``lesion`` mask that was painted, or all of the ``margin``.
             healSettings: fields of the engine's HealSettings that are not to be as usual.
 
         Raises:
             Problem: there is no model that heals such a scan, or the state does not allow it.
         """
         told, node = Callbacks.of(callbacks), induction.node
-        settings = self._healSettings(node, induction.provenance.get("settings", {}), healSettings)
+        settings = self._healSettings(node, induction.provenance.get("settings", {}), region, healSettings)
         seg = self.maskSegmentation(node)
-        self.setMaskArray(induction.marked(inductions.MARGIN), seg, node)
+        self.setMaskArray(induction.marked(roundtrip.REGIONS[region]), seg, node)
 
         def onHealed(healing):
             if induction.volumeNode is not None:  # the prior may have been removed meanwhile
-                roundtrip.record(induction, healing)
+                roundtrip.record(induction, healing, region)
             told.tell("onDone", induction)
 
         return self.heal(node, settings, _withDone(told, onHealed), maskNode=seg)
 
-    def induceThenHeal(self, volumeNode, settings=None, callbacks=None, viewSlice=None, healSettings=None):
+    def induceThenHeal(
+        self, volumeNode, settings=None, callbacks=None, viewSlice=None, region=roundtrip.LESION, healSettings=None
+    ):
         """Paint the lesion, then heal it; ``onDone`` gets the induction, with its ``roundTrip`` figures.
 
         An error of the healing leaves the induction in the scene.
@@ -187,19 +190,19 @@ class BrainLesionSimLogic(BrainCounterfactualLogic):
         """
         told = Callbacks.of(callbacks)
         self._checkedInduction(volumeNode, settings)
-        self._checked(volumeNode, self._healSettings(volumeNode, settings or {}, healSettings), "denoiser")
+        self._checked(volumeNode, self._healSettings(volumeNode, settings or {}, region, healSettings), "denoiser")
 
         def onInduced(induction):
             try:
-                self.roundTrip(induction, callbacks, healSettings)
+                self.roundTrip(induction, callbacks, region, healSettings)
             except Problem as problem:
                 told.tell("onError", problem)
 
         return self.induce(volumeNode, settings, _withDone(told, onInduced), viewSlice)
 
-    def _healSettings(self, volumeNode, settings, own):
+    def _healSettings(self, volumeNode, settings, region, own):
         cards = self.modelsFor(volumeNode)
-        return dict(roundtrip.healSettings(settings, cards[0] if cards else None), **(own or {}))
+        return dict(roundtrip.healSettings(settings, cards[0] if cards else None, region), **(own or {}))
 
     def _checkedInduction(self, volumeNode, settings):
         self._checkReady(volumeNode)

@@ -34,6 +34,7 @@ class BrainLesionSimParameterNode:
     samples: Annotated[int, WithinRange(1, 32)] = 1
     seed: Annotated[int, WithinRange(0, 2147483647)] = 0
     device: str = "auto"
+    healRegion: str = "lesion"
     fade: Annotated[float, WithinRange(0.0, 1.0)] = 1.0
     changeOpacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
     showContours: bool = True

@@ -5,7 +5,11 @@ import json
 import numpy as np
 
 from BrainCounterfactualCommon import scene
-from BrainLesionSimLib.inductions import EDITED, ROUND_TRIP
+from BrainLesionSimLib import inductions
+
+LESION, MARGIN = "lesion", "margin"
+REGIONS = {LESION: inductions.LESION, MARGIN: inductions.MARGIN}
+"""What may be healed, and the mark it is."""
 
 
 def errors(prior, diseased, healed, edited):
@@ -31,20 +35,26 @@ def errors(prior, diseased, healed, edited):
     }
 
 
-def record(induction, healing):
+def record(induction, healing, region):
     """Compute the errors of a healed induction and keep them, and the healing, with it."""
     found = errors(
         scene.voxels(induction.volumeNode),
         scene.voxels(induction.diseasedNode),
         scene.voxels(healing.counterfactualNode),
-        induction.marked(EDITED),
+        induction.marked(inductions.EDITED),
     )
-    induction.node.SetAttribute(ROUND_TRIP, json.dumps(found))
+    induction.node.SetAttribute(inductions.ROUND_TRIP, json.dumps(dict(found, region=region)))
     induction.node.SetNodeReferenceID("BrainLesionSim.healed", healing.node.GetID())
-    return found
 
 
-def healSettings(settings, card):
-    """Settings of the healing that follows an induction: what was free to change is healed, and no more."""
-    own = {name: settings[name] for name in ("seed", "device", "precision", "batch") if name in settings}
-    return dict(own, margin_mm=0.0, model=card["name"]) if card else dict(own, margin_mm=0.0)
+def healSettings(settings, card, region):
+    """Settings of the healing that follows an induction with these settings.
+
+    A lesion is healed with the rim that every drawn mask gets; the margin as it is, so that nothing beyond it changes.
+    """
+    out = {name: settings[name] for name in ("seed", "device", "precision", "batch") if name in settings}
+    if card is not None:
+        out["model"] = card["name"]
+    if region == MARGIN:
+        out["margin_mm"] = 0.0
+    return out

@@ -48,6 +48,10 @@ def conditionChoices():
     return [("mask", _("The lesion's outline")), ("box", _("Its filled box"))]
 
 
+def regionChoices():
+    return [("lesion", _("the lesion, as painted")), ("margin", _("all that was free to change"))]
+
+
 def offer(offered, modality, lesionModels):
     """What can be painted on the scan, with the licence of the weights; or that nothing can, and what there is."""
     if not offered:
@@ -107,11 +111,13 @@ def roundTrip(found):
     if not found:
         return ""
     share = 100.0 * found["inside"] / found["level"] if found.get("level") else 0.0
+    healed = dict(regionChoices()).get(found.get("region"), "")
     return _(
-        "<b>Induced, then healed.</b> Mean |prior - healed|: {inside:.4g} inside the edited region "
+        "<b>Induced, then healed ({healed}).</b> Mean |prior - healed|: {inside:.4g} inside the edited region "
         "({share:.0f} % of the prior there; the lesion had changed it by {induced:.4g}), {outside:.4g} outside it "
         "({n} voxels differ)."
     ).format(
+        healed=healed,
         inside=found["inside"],
         share=share,
         induced=found["induced"],

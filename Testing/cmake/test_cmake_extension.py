@@ -67,6 +67,10 @@ def test_everything_the_module_needs_lies_beside_it(installed: tuple[Path, Path]
     for name in (
         "BrainCounterfactual.py",
         "BrainCounterfactualLib/logic.py",
+        "BrainLesionSim.py",
+        "BrainLesionSimLib/logic.py",
+        "Resources/UI/BrainLesionSim.ui",
+        "Resources/Icons/BrainLesionSim.png",
         "BrainCounterfactualCommon/workerclient.py",
         "braindiffusion/worker/__main__.py",
         "braindiffusion/heal.py",

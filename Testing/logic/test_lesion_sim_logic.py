@@ -221,23 +221,30 @@ def test_reroll_takes_a_new_seed(sim, head):
 # --- the round trip ---
 
 
-def test_induce_then_heal_measures_how_much_of_the_prior_comes_back(sim, head):
+@pytest.mark.parametrize(("region", "segment", "marginMm"), [("lesion", "Lesion", None), ("margin", "Margin", 0.0)])
+def test_induce_then_heal_measures_how_much_of_the_prior_comes_back(sim, head, region, segment, marginMm):
     sim.setLesion(block(), head)
     heard = Heard()
-    sim.induceThenHeal(head, {"seed": 5}, heard)
+    sim.induceThenHeal(head, {"seed": 5}, heard, region=region)
     sim.client.finishInduction(brighter=60)
     assert sim.busy
     job = sim.client.last
     assert job.request == "heal"
     induction = sim.currentResult(head)
-    assert (job.arrays["mask"].transpose() == induction.marked("Margin")).all()
+    assert (job.arrays["mask"].transpose() == induction.marked(segment)).all()
     settings = job.payload["settings"]
-    assert (settings["margin_mm"], settings["seed"], settings["model"]) == (0.0, 5, "flair-healthy-128")
+    assert (settings["margin_mm"], settings["seed"], settings["model"]) == (
+        marginMm,
+        5,
+        "flair-healthy-128",
+    )
     sim.client.finishHealing(left=2)
     assert heard.names == ["onDone"]
     assert heard.last == induction
     found = induction.roundTrip
-    assert found["inside"] == pytest.approx(2.0)
+    rim = 5 * 12 if region == "lesion" else 2 * 12  # what changed around the lesion stays, or is healed as well
+    assert found["inside"] == pytest.approx((2 * 18 + rim) / 30)
+    assert found["region"] == region
     assert (found["outside"], found["outside_changed"]) == (0.0, 0)
     assert found["induced"] == pytest.approx((18 * 60 + 12 * 5) / 30)
     assert induction.healed.node.GetName().startswith("SYNTHETIC")

@@ -152,7 +152,7 @@ def test_scene_file_keeps_lesion_inductions_and_round_trip(sim, head, tmp_path):
     induced(sim, head)
     induction = induced(sim, head, samples=2, seed=8)
     induction.kept = True
-    sim.roundTrip(induction)
+    sim.roundTrip(induction, region="margin")
     sim.client.finishHealing(left=3)
     sim.undo(head)
     diseased = slicer.util.arrayFromVolume(induction.diseasedNode).copy()

@@ -132,7 +132,7 @@ def test_make_paint_and_heal_the_sample(sim, sample, tmp_path):
     found = induction.roundTrip
     assert found["induced"] > 0
     assert found["inside"] > 0
-    assert found["outside"] <= 0.01 * found["induced"]
+    assert found["outside"] <= 0.02 * found["induced"]  # the rim of a lesion at the margin's own edge
     slicer.util.saveScene(str(tmp_path / "sim.mrb"))
     slicer.mrmlScene.Clear(0)
     slicer.util.loadScene(str(tmp_path / "sim.mrb"))

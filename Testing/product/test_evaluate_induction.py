@@ -158,6 +158,19 @@ def test_what_is_kept_is_kept(facts: dict[str, Any]) -> None:
     assert effects["prior (floor)"]["inside"]["mean"] == 0
 
 
+def test_the_effect_of_the_lesion_is_told_apart_from_repainting(facts: dict[str, Any], ran: Path) -> None:
+    rows = facts["kinds"]["stroke_flair"]["rows"]
+    effect, control = rows["mededit"]["lesion_effect"], rows["redrawn"]["effects"]
+    assert effect["ring"]["mean"] > 0
+    excess = rows["mededit"]["effects"]["ring"]["mean"] - control["ring"]["mean"]
+    assert effect["ring_excess"]["mean"] == pytest.approx(excess, abs=1e-6)
+    signed = rows["mededit"]["effects"]["ring_signed"]["mean"] - control["ring_signed"]["mean"]
+    assert effect["ring_signed"]["mean"] == pytest.approx(signed, abs=1e-6)
+    beyond = [r for r in effect["by_distance"] if r["from_mm"] is not None and r["from_mm"] >= 32]
+    assert all(not r["mean_absolute"] for r in beyond)
+    assert "Effect of the lesion (MedEdit less control)" in (ran / "induction.md").read_text(encoding="utf-8")
+
+
 def test_calls_are_those_of_the_methods(facts: dict[str, Any]) -> None:
     rows = facts["kinds"]["stroke_flair"]["rows"]
     assert {n: r["calls_per_slice"] for n, r in rows.items() if "run" in r} == {

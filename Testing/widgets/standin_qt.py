@@ -8,13 +8,13 @@ import os
 import re
 import types
 
-# PySide 6.12 gives one None too many back with every call that returns none. Before Python 3.12 None is counted, and
-# the process dies at its end when none are left: these references are never let go.
-_SPARE = [None] * 1_000_000
-ctypes.pythonapi.Py_IncRef(ctypes.py_object(_SPARE))
-
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
+
+# PySide 6.12 gives one None, True or False too many back with many a call. Before Python 3.12 these are counted, and
+# the process dies at its end when none are left: the references below are never let go.
+_SPARE = [None, True, False] * 1_000_000
+ctypes.pythonapi.Py_IncRef(ctypes.py_object(_SPARE))
 
 application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["stand-in"])
 METHODS_IN_PYTHONQT = {"layout", "parent"}
@@ -70,7 +70,6 @@ def moduleQt():
         if isinstance(cls, type) and issubclass(cls, QtWidgets.QWidget):
             setattr(module, name, asPythonQt(cls))
     module.QTableWidgetItem = QtWidgets.QTableWidgetItem
-    module.QListWidgetItem = QtWidgets.QListWidgetItem
     module.QIcon, module.QPixmap = QtGui.QIcon, QtGui.QPixmap
     module.QTimer = Timer
     module.QFileDialog = types.SimpleNamespace(

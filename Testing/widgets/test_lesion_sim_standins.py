@@ -272,6 +272,7 @@ def test_standin_induce_then_heal_in_one_click(widget, scan):
     assert ui.roundTripButton.text == "Cancel"  # the healing is under way
     widget.logic.client.finishHealing(left=2)
     assert ui.roundTripButton.text == "Induce, then heal"
+    assert "the lesion, as painted" in ui.roundTripLabel.text
     assert "inside the edited region" in ui.roundTripLabel.text
     assert "0 outside it (0 voxels differ)" in ui.roundTripLabel.text
     ui.undoButton.click()
@@ -281,8 +282,10 @@ def test_standin_induce_then_heal_in_one_click(widget, scan):
 def test_standin_a_result_can_be_healed_later(widget, scan):
     assert not widget.ui.healResultButton.enabled
     induce(widget, scan)
+    widget.ui.healRegionComboBox.setCurrentIndex(1)
     widget.ui.healResultButton.click()
     assert widget.logic.client.last.request == "heal"
+    assert widget.logic.client.last.arrays["mask"].sum() == widget.results.induction.marked("Margin").sum()
     widget.logic.client.finishHealing()
     assert widget.results.induction.roundTrip
     assert widget.ui.roundTripLabel.text
@@ -313,7 +316,7 @@ def test_standin_parameters_survive_the_scene_file(widget, scan, views, tmp_path
         "kind": "tumour", "shapeKind": "spots", "shapeMl": 7.5, "shapeSide": "R", "shapeLobe": "frontal",
         "shapeSeed": 3, "showMargin": False, "preview": False, "method": "mededit", "condition": "box", "steps": 9,
         "resamples": 2, "marginMm": 12.0, "samples": 2, "seed": 6, "device": "cpu", "fade": 0.5,
-        "changeOpacity": 0.25, "showContours": False,
+        "changeOpacity": 0.25, "showContours": False, "healRegion": "margin",
     }  # fmt: skip
     for name, value in chosen.items():
         setattr(p, name, value)

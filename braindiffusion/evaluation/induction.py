@@ -19,7 +19,15 @@ from braindiffusion.evaluation.features import (
     inception_features,
     radimagenet_features,
 )
-from braindiffusion.evaluation.induction_painting import KNOWN_METHODS, Painted, Painter, Plan, plan_for, runnable
+from braindiffusion.evaluation.induction_painting import (
+    CONTROL,
+    KNOWN_METHODS,
+    Painted,
+    Painter,
+    Plan,
+    plan_for,
+    runnable,
+)
 from braindiffusion.evaluation.induction_pairs import RULE, Pairs, lesion_rows, load_kinds, pair
 from braindiffusion.evaluation.induction_scores import Scorer, segmenter_for
 from braindiffusion.evaluation.model_data import spread
@@ -150,6 +158,9 @@ def _measure(
         same = train.image[lesions[spread(len(lesions), len(pairs))]].astype(np.float32)
         rows["real train (floor)"] = {"distribution": scorer.distribution(same)}
     rows |= {n: _row(scorer.score(painted[n].images), plans[n], painted[n]) for n in plans}
+    if "mededit" in painted and CONTROL in painted:
+        effect = scorer.lesion_effect(painted["mededit"].images, painted[CONTROL].images)
+        rows["mededit"]["lesion_effect"] = effect
     facts = {
         "source": source, "modality": modality, "pairs": pairs.facts, "margin_kernel_px": kernel,
         "margin_mm": (kernel - 1) / 2 * pairs.pitch_mm,

@@ -24,9 +24,9 @@ RULE = (
     f"A lesion has at least {LEAST_PIXELS} pixels on the model grid. Its prior is drawn at random (fixed seed, those "
     "used least so far first) among the lesion-free slices of other patients of the same pack. A draw is rejected "
     f"when less than {100 * LEAST_INSIDE:.0f} % of the lesion lies inside that brain; after {MOST_DRAWS} rejected "
-    "draws the lesion is dropped. What lies outside the brain is cut off. Ventricles are not avoided. Strata: small "
-    "below the first quartile of the split's lesion areas, large above the third, medium between (25/50/25, as the "
-    "thesis)."
+    "draws the lesion is dropped. What lies outside the brain is cut off. Ventricles are not avoided, slice levels "
+    "not matched. Strata: small below the first quartile of the split's lesion areas, large above the third, medium "
+    "between (25/50/25, as the thesis)."
 )
 
 

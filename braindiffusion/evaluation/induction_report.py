@@ -22,7 +22,8 @@ DEFINITIONS = {
     "FID": "Fréchet distance to all real lesion slices of the split, mean ± standard deviation (ddof 0) over 10 "
     "bootstraps of the real slices, the same for all rows. Biased by the number of images: compare rows of one table "
     "only. Features of another network give other numbers: none of these is the thesis' FID",
-    "KID": "unbiased, cubic kernel, all pairs of images, times 1000; ± over 10 random halves of the real slices",
+    "KID": "unbiased, cubic kernel, all pairs of images; ± over 10 random halves of the real slices. It may be "
+    "below 0, and its scale is that of the features",
     "(1-Dice) FID": "with the mean FID and the Dice of the same row; lower is better",
     "real (ceiling)": "the segmenter on the slices the lesions were drawn on, against the drawn masks",
     "prior (floor)": "the lesion-free slices themselves: false alarms of the segmenter, and FID without painting",
@@ -30,6 +31,8 @@ DEFINITIONS = {
     "the split",
     CONTROL: "a control: MedEdit with the same margin that is told no lesion. What it changes in the ring is the cost "
     "of painting anew, not an effect of a lesion",
+    "effect of the lesion": "MedEdit less the control, which paints the same margin from the same noise: absolute and "
+    "signed difference, and how much more MedEdit changed the ring than the control did (excess)",
     "ring": "mean |after - before| (model units, median brain 0.45) outside the lesion and within the margin, the same "
     "region for all methods; signed: after - before; beyond: outside the margin, in the brain, and the largest change "
     "of any pixel there. Intervals over patients as above",
@@ -65,12 +68,12 @@ def _scores(name: str, row: dict[str, Any], feature: str) -> list[str]:
         _ci(o["lesion_iou"], o["lesion_iou_interval"]) if o else "-",
         _n(o["lesion_dice_slice_mean"]) if o else "-",
         f"{_n(d['fid_mean'], 2)} ± {_n(d['fid_sd'], 2)}" if d else "-",
-        f"{_n(d['kid_x1000'], 2)} ± {_n(d['kid_sd_x1000'], 2)}" if d else "-",
+        f"{_n(d['kid'])} ± {_n(d['kid_sd'])}" if d else "-",
         _n(d["combined"], 2) if d else "-",
     ]
 
 
-SCORE_COLUMNS = ["lesion Dice (95 % CI)", "IoU (95 % CI)", "slice-mean Dice", "FID", "KID x 1000", "(1-Dice) FID"]
+SCORE_COLUMNS = ["lesion Dice (95 % CI)", "IoU (95 % CI)", "slice-mean Dice", "FID", "KID", "(1-Dice) FID"]
 
 
 def _effects(name: str, row: dict[str, Any]) -> list[str]:
@@ -128,6 +131,14 @@ def _kind_lines(kind: str, f: dict[str, Any]) -> list[str]:
         "difference SD", "KS", "calls", "s",
     ]  # fmt: skip
     lines += _table(columns, [_effects(n, r) for n, r in rows.items() if "effects" in r])
+    if effect := rows.get("mededit", {}).get("lesion_effect"):
+        keys = {"ring": "difference in the ring", "ring_signed": "signed", "ring_excess": "excess"}
+        told = ", ".join(f"{v} {_ci(effect[k]['mean'], effect[k]['interval'], 4)}" for k, v in keys.items())
+        near = [
+            f"{r['from_mm']:g}-{r['to_mm']:g} mm {_n(r['mean_absolute'], 4)}"
+            for r in effect["by_distance"] if r["from_mm"] is not None and r["pixels"]
+        ]  # fmt: skip
+        lines += [f"Effect of the lesion (MedEdit less control): {told}; by distance {', '.join(near)}.", ""]
     contrast = next((r["contrast"] for r in rows.values() if r.get("contrast")), None)
     if contrast:
         lines += [

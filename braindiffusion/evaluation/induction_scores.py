@@ -20,7 +20,6 @@ from braindiffusion.masks import boxes
 from braindiffusion.models.registry import load_model
 
 SEGMENTER = "lesion-segmenter-flair"
-KID_SCALE = 1000.0
 
 
 @dataclass(frozen=True)
@@ -117,8 +116,6 @@ class Scorer:
             if len(self._real[f.name]) < 2:
                 continue
             found = asdict(distances(f.of(images), self._real[f.name], self.seed))
-            found["kid_x1000"] = found["kid"] * KID_SCALE
-            found["kid_sd_x1000"] = found["kid_sd"] * KID_SCALE
             found["combined"] = None if dice is None else (1.0 - dice) * found["fid_mean"]
             out[f.name] = found
         return out
@@ -145,11 +142,7 @@ class Scorer:
         """What changed inside the lesion, in the ring around it within the margin, and beyond."""
         p = self.pairs
         change = np.abs(images - p.prior).astype(np.float64)
-
-        def per_slice(where: np.ndarray, of: np.ndarray) -> dict[str, Any]:
-            means = np.array([v[w].mean() if w.any() else np.nan for v, w in zip(of, where, strict=True)])
-            return interval_of(means, p.patient)
-
+        per_slice = self._per_slice
         ring, beyond = margin & ~p.told, ~margin & ~p.told
         fluid = [
             deep_fluid(v, p.told, p.brain, p.pitch_mm).sum((1, 2)) * p.pitch_mm**2 for v in (p.prior, images)
@@ -162,6 +155,28 @@ class Scorer:
             "beyond_largest": float(change[beyond].max()) if beyond.any() else 0.0,
             "deep_fluid_mm2": interval_of((fluid[1] - fluid[0]).astype(float), p.patient),
             "by_distance": change_by_distance(p.prior, images, p.told, p.brain, p.pitch_mm),
+        }
+
+    def _per_slice(self, where: np.ndarray, of: np.ndarray) -> dict[str, Any]:
+        """Mean of (N,H,W) ``of`` over ``where``, by slice, then over patients."""
+        means = np.array([v[w].mean() if w.any() else np.nan for v, w in zip(of, where, strict=True)])
+        return interval_of(means, self.pairs.patient)
+
+    def lesion_effect(self, images: np.ndarray, control: np.ndarray) -> dict[str, Any]:
+        """What the lesion did to its surroundings: the painted slices less those painted from the same noise without.
+
+        Both repaint the margin; only what the network was told differs, so the cost of painting anew falls out.
+        """
+        p = self.pairs
+        difference = (images - control).astype(np.float64)
+        ring = self.margin & ~p.told
+        excess = np.abs(images - p.prior) - np.abs(control - p.prior)
+        return {
+            "inside": self._per_slice(p.asked, np.abs(difference)),
+            "ring": self._per_slice(ring, np.abs(difference)),
+            "ring_signed": self._per_slice(ring, difference),
+            "ring_excess": self._per_slice(ring, excess.astype(np.float64)),
+            "by_distance": change_by_distance(control, images, p.told, p.brain, p.pitch_mm),
         }
 
     def contrast(self, images: np.ndarray) -> dict[str, Any] | None:
