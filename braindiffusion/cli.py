@@ -173,6 +173,9 @@ def heal(
         float | None,
         typer.Option(min=0, max=1, help="Heal slices with at least this lesion probability.  [default: the card's]"),
     ] = None,
+    keep_outline: Annotated[
+        bool, typer.Option(help="Hold tissue at the brain's border to be tissue (not in the paper).")
+    ] = True,
     samples: Annotated[
         int, typer.Option(min=1, max=64, help="Independent draws; more than one adds deviation and agreement maps.")
     ] = 1,
@@ -209,7 +212,7 @@ def heal(
             method=method, model=model, saliency=saliency.value if saliency else "acat", fusion=fusion.value,
             noise_level=noise_level, steps=step_count, percentile=percentile,
             mask_rule=mask_rule.value if mask_rule else None, margin_mm=margin_mm, gate=gate, samples=samples,
-            slices=slice_range, seed=seed, device=device, force=force,
+            keep_outline=keep_outline, slices=slice_range, seed=seed, device=device, force=force,
         )  # fmt: skip
         keep_inputs(out, scan, mask, brain)
         heal_and_write(volume, settings, drawn, own_brain, out, file_format, progress)

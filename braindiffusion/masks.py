@@ -158,3 +158,28 @@ def drop_small(mask: np.ndarray, least_mm2: float, pitch_mm: float) -> np.ndarra
             keep[0] = False
             out[n] = keep[labels]
     return out
+
+
+OUTLINE_MM, OUTLINE_TISSUE, OUTLINE_LEVEL = 8.0, 0.3, 0.38
+
+
+def outline_floor(images: np.ndarray, brain: np.ndarray, mask: np.ndarray, pitch_mm: float) -> np.ndarray:
+    """Least values that keep the brain's outline while it is healed.
+
+    Inside the mask, within ``OUTLINE_MM`` of the brain's border, what is tissue in the scan (above ``OUTLINE_TISSUE``
+    of white) stays tissue: at least ``OUTLINE_LEVEL``, a little less than the median brain. Elsewhere 0. It says how
+    far the brain reaches, not what is there.
+
+    Args:
+        images: (N,H,W) in [0,1]; brain, mask: (N,H,W) bool.
+
+    Returns:
+        (N,H,W) float32.
+    """
+    out = np.zeros(images.shape, np.float32)
+    for n in np.nonzero(mask.any((1, 2)))[0]:
+        whole = ndimage.binary_fill_holes(brain[n])
+        rim = whole & (ndimage.distance_transform_edt(whole) * pitch_mm < OUTLINE_MM)
+        tissue = ndimage.gaussian_filter(images[n], 0.7) > OUTLINE_TISSUE
+        out[n][rim & tissue & mask[n]] = OUTLINE_LEVEL
+    return out

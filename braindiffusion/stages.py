@@ -19,7 +19,7 @@ from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.errors import ModalityError, SettingsError, SliceRangeError
 from braindiffusion.healing.dif_fuse import Healed, Step
 from braindiffusion.healing.registry import method_named
-from braindiffusion.masks import KERNEL_SIGMA, Order, Over, dilate, grown_mask, percentile_mask
+from braindiffusion.masks import KERNEL_SIGMA, Order, Over, dilate, grown_mask, outline_floor, percentile_mask
 from braindiffusion.models.registry import LoadedModel, load_model
 from braindiffusion.preview import Plane
 from braindiffusion.saliency.registry import SaliencyModels, judged_lesion, lesion_probability, saliency_of
@@ -57,6 +57,8 @@ PREVIEW_STEPS = 5
 class HealSettings:
     """Everything that decides a healing, besides scan and mask.
 
+    ``keep_outline`` holds tissue at the brain's border to be tissue on the way down (see
+    :func:`~braindiffusion.masks.outline_floor`; not in the paper).
     ``None`` takes the value tuned on validation data and kept in the model's card. ``mask_rule`` is ``percentile``
     (the paper) or ``grown`` (see :func:`~braindiffusion.masks.grown_mask`; the default where the card has a level).
     """
@@ -68,6 +70,7 @@ class HealSettings:
     noise_level: int = 500
     steps: int | None = 10
     index_mode: str = "ours"
+    keep_outline: bool = True
     variance: str = "small"
     percentile: float | None = None
     mask_rule: str | None = None
@@ -317,6 +320,12 @@ def heal_slices(
         rows = rows[np.argsort(np.abs(rows - view_slice), kind="stable")]
     first = 1 if view_slice is not None and view_slice in rows else 0
 
+    def told(part: np.ndarray) -> dict[str, torch.Tensor]:
+        if not (settings.keep_outline and method_named(settings.method).takes_floor):
+            return {}
+        floor = outline_floor(stack.images[part], stack.brain[part], mask[part], stack.placement.model_pitch)
+        return {"floor": torch.from_numpy(floor[window])[:, None].to(device)}
+
     def run(part: np.ndarray, finished: int) -> None:
         shown = 0 if view_slice is not None else len(part) // 2
         s = int(part[shown])
@@ -335,7 +344,7 @@ def heal_slices(
         generator = torch.Generator().manual_seed(settings.seed)
         x0 = torch.from_numpy(stack.images[part][window])[:, None].to(device)
         m = torch.from_numpy(mask[part][window])[:, None].to(device)
-        out = healer(x0, m, predictor, options, generator, schedule, on_step)
+        out = healer(x0, m, predictor, options, generator, schedule, on_step, **told(part))
         inside = (
             torch.where(m[None], out.samples.clamp(0, 1), x0[None])
             if settings.fusion == "cached"

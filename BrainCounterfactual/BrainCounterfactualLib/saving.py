@@ -38,7 +38,9 @@ def saveResult(result, folder, fileFormat="nifti", arrays=None, facts=None):
     folder = os.path.abspath(os.path.expanduser(str(folder)))
     scan = result.volumeNode
     stem = re.sub(r"[^\w.-]+", "_", scan.GetName() if scan is not None else "scan").strip("_") or "scan"
-    stem = "SYNTHETIC_{}_{}".format(stem, max(result.order, 1))
+    if not stem.startswith("SYNTHETIC_"):
+        stem = "SYNTHETIC_" + stem
+    stem = "{}_{}".format(stem, max(result.order, 1))
     staging = None
     try:
         os.makedirs(folder, exist_ok=True)

@@ -14,6 +14,7 @@ DEFAULTS = {
     "noise_level": 500,
     "steps": 10,
     "index_mode": "ours",
+    "keep_outline": True,
     "variance": "small",
     "percentile": None,
     "mask_rule": None,

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from braindiffusion.errors import SettingsError
-from braindiffusion.masks import boxes, dilate, drop_small, fill, grown_mask, percentile_mask, smooth, touching
+from braindiffusion.masks import (
+    boxes,
+    dilate,
+    drop_small,
+    fill,
+    grown_mask,
+    outline_floor,
+    percentile_mask,
+    smooth,
+    touching,
+)
 
 
 def random_saliency(n: int = 2, side: int = 64, seed: int = 0) -> np.ndarray:
@@ -329,3 +339,32 @@ def test_a_seed_in_dark_tissue_does_not_grow() -> None:
 def test_without_seeds_nothing_grows() -> None:
     images, brain, seed = bright_spots()
     assert not grown_mask(np.zeros_like(seed), images, brain, 0.65).any()
+
+
+def test_the_outline_is_held_where_tissue_reaches_the_brains_border() -> None:
+    """A lesion at the border and one deep inside: only the first has a floor, and only its tissue within 8 mm."""
+    y, x = np.mgrid[:64, :64]
+    brain = ((x - 32) ** 2 + (y - 32) ** 2 < 28**2)[None]
+    images = np.where(brain, 0.45, 0.0).astype(np.float32)
+    images[0, 30:34, 5:12] = 0.05  # fluid at the border
+    mask = brain & (x < 20)[None]
+    floor = outline_floor(images, brain, mask, 1.875)
+    depth = ndimage.distance_transform_edt(brain[0]) * 1.875
+    held = floor[0] > 0
+    assert held.any()
+    assert not held[depth >= 8].any()
+    assert not held[~mask[0]].any()
+    assert not held[31:33, 6:9].any()
+    assert set(np.unique(floor)) == {np.float32(0), np.float32(0.38)}
+    deep = brain & ((x - 32) ** 2 + (y - 32) ** 2 < 36)[None]
+    assert not outline_floor(images, brain, deep, 1.875).any()
+
+
+def test_a_hole_in_the_brain_mask_is_no_border() -> None:
+    brain = np.ones((1, 40, 40), bool)
+    brain[0, 15:25, 15:25] = False
+    padded = np.pad(brain, ((0, 0), (12, 12), (12, 12)))
+    images = np.where(padded, 0.45, 0.0).astype(np.float32)
+    mask = np.zeros_like(padded)
+    mask[0, 22:42, 22:27] = True  # beside the hole, far from the outside
+    assert not outline_floor(images, padded, mask, 1.0).any()

@@ -20,6 +20,10 @@ Fusion = Literal["joint", "independent", "cached"]
 IndexMode = Literal["ours", "reference"]
 
 
+FLOOR_LEVEL = 100
+"""Down to this noise level the outline of the image is decided; sulci are decided below it."""
+
+
 @dataclass(frozen=True)
 class Step:
     """What a sampler tells after each network call.
@@ -135,6 +139,8 @@ def dif_fuse(
     generator: torch.Generator,
     schedule: Schedule | None = None,
     on_step: OnStep | None = None,
+    *,
+    floor: Tensor | None = None,
 ) -> Healed:
     """Heal a batch of slices inside their masks.
 
@@ -147,9 +153,13 @@ def dif_fuse(
         model: noise predictor.
         generator: the only source of randomness; all slices share the draws.
         on_step: called after each network call; raising from it cancels.
+        floor: (N,C,H,W) least value of the clean estimate on the way down to :data:`FLOOR_LEVEL`; below that the model
+            is free. Ours: where a lesion lies at the brain's border, the model does not know how far the brain
+            reaches, and may paint fluid instead (see :func:`~braindiffusion.masks.outline_floor`).
     """
     schedule = schedule or Schedule()
     n, s = len(x0), settings.samples
+    least = None if floor is None else floor.to(x0).repeat(s, 1, 1, 1)
     if settings.noise_level == 0:
         return Healed(x0[None].expand(s, *x0.shape).clone(), x0, 0)
     up, down = settings.levels()
@@ -180,7 +190,8 @@ def dif_fuse(
         else:
             clean, eps = denoise(fused, level)
         draw = noise.at(level, fused).expand(s, n, *x0.shape[1:]).reshape_as(fused)
-        inside = ddpm_move(fused, clean, draw, level, target, schedule, settings.variance)
+        kept = clean if least is None or level < FLOOR_LEVEL else torch.maximum(clean, least)
+        inside = ddpm_move(fused, kept, draw, level, target, schedule, settings.variance)
         if settings.fusion == "joint":
             outside = ddim_move(clean, eps, target, schedule)
         elif settings.fusion == "independent":

@@ -20,12 +20,14 @@ class Method:
     Attributes:
         settings: its settings' type.
         masked: whether it heals inside a mask; one that does not is given the whole brain.
+        takes_floor: whether it can be told how far the brain reaches (``floor``).
         fixed: settings that make it what it is, or that it does not share with the others (its own defaults).
     """
 
     run: Callable[..., Healed]
     settings: type[Any]
     masked: bool = True
+    takes_floor: bool = False
     fixed: dict[str, Any] = field(default_factory=dict)
 
     def options(self, common: Any) -> Any:
@@ -35,7 +37,7 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
-    "dif_fuse": Method(dif_fuse, DifFuseSettings),
+    "dif_fuse": Method(dif_fuse, DifFuseSettings, takes_floor=True),
     "repaint": Method(repaint, RePaintSettings),
     "autoddpm": Method(autoddpm, AutoDDPMSettings, masked=False, fixed={"noise_level": 200, "threshold": 0.13}),
     "mask_at_end": Method(without_mask, AblationSettings, fixed={"mask_at_end": True}),
