@@ -60,7 +60,10 @@ def summary(times: list[float]) -> dict[str, float]:
 
 
 def begin_heal(desk: Desk) -> float:
-    """Press Heal; the moment it was pressed."""
+    """Press Heal, coming back from the comparison first; the moment it was pressed."""
+    if not desk.has("heal"):
+        desk.page.keyboard.press("1")
+        desk.step(4)
     desk.until(lambda: desk.has("heal") and desk["heal"].is_enabled())
     began = time.monotonic()
     desk["heal"].click()
@@ -94,8 +97,15 @@ def measure(desk: Desk, server: Server, cycles: int) -> dict[str, object]:
     began = begin_heal(desk)
     desk.until(lambda: desk.has("preview-Axial"), PATIENCE)
     found["first preview, saliency known, s"] = round(time.monotonic() - began, 2)
-    found["slice step while healing, ms"] = summary(slice_steps(desk, "Axial", 24))
-    found["cancel while healing, s"] = round(cancel(desk), 2) if desk.has("cancel") else None
+    steps: list[float] = []
+    while len(steps) < 24:  # a healing may end before so many steps are made: begin another
+        if not desk.has("cancel"):
+            begin_heal(desk)
+            desk.until(lambda: desk.has("cancel"))
+        steps += slice_steps(desk, "Axial", 2)
+    found["slice step while healing, ms"] = summary(steps)
+    if desk.has("cancel"):
+        cancel(desk)
 
     before, latencies = server.memory_mb(), []
     for cycle in range(cycles):

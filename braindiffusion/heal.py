@@ -21,11 +21,13 @@ from braindiffusion.provenance import model_facts, record
 from braindiffusion.scan import Scan
 from braindiffusion.slices import SliceStack, carry_back, map_to_scan, mask_to_slices
 from braindiffusion.stages import (
+    CLASSIFIER,
     Event,
     HealSettings,
     OnEvent,
     Saliency,
     check_modality,
+    check_saliency_modality,
     chosen_slices,
     find_saliency,
     heal_slices,
@@ -117,12 +119,16 @@ def _glimpse(
     device: torch.device,
     tell: OnEvent,
 ) -> None:
-    """Heal the slice in view for its previews alone, before the saliency of all the others, which takes a while."""
+    """Heal the slice in view for its previews alone, before the saliency of all the others, which takes a while.
+
+    Its mask comes from the plain gradient, which costs a fortieth of ACAT: what is shown is a first guess.
+    """
 
     def aside(event: Event) -> None:
         tell(replace(event, stage="saliency", done=0, total=1))
 
-    saliency, _ = find_saliency(stack, settings, wanted, device, aside, viewed)
+    quick = replace(settings, saliency="gradient")
+    saliency, _ = find_saliency(stack, quick, wanted, device, aside, viewed)
     region = mask_of_saliency(saliency, stack, settings, model.card)
     heal_slices(stack, region, model, replace(settings, samples=1), device, with_planes(scan, stack, region, aside))
 
@@ -162,6 +168,8 @@ def heal_scan(
             "Choose another; see: braindiffusion models list.",
         )
     warnings = check_modality(scan, model, settings.force)
+    if mask is None:
+        check_saliency_modality(scan, load_model(CLASSIFIER, str(device)), settings.force)
     rule = lesion_rule(settings, model.card)
 
     kept = prepared_for(scan, prepared)
@@ -284,7 +292,7 @@ def saliency_scan(
 ) -> SaliencyResult:
     """Saliency map (I,J,K) float32 in [0,1] and the lesion probability of each slice; raises as :func:`heal_scan`."""
     device = choose_device(settings.device)
-    classifier = load_model("flair-acat-classifier", str(device))
+    classifier = load_model(CLASSIFIER, str(device))
     warnings = check_modality(scan, classifier, settings.force)
     kept = prepared_for(scan, prepared)
     stack, origin = kept.stack(int(classifier.card["grid"]), brain, device, on_event=on_event)

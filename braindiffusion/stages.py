@@ -49,6 +49,8 @@ class Event:
 
 
 OnEvent = Callable[[Event], None]
+CLASSIFIER = "flair-acat-classifier"
+"""The classifier behind saliency and gate."""
 PREVIEW_STEPS = 5
 """Network calls from one preview to the next."""
 
@@ -129,6 +131,22 @@ def check_modality(scan: Scan, model: LoadedModel, force: bool) -> list[str]:
     ]
 
 
+def check_saliency_modality(scan: Scan, classifier: LoadedModel, force: bool) -> None:
+    """Refuses to look for a lesion in a contrast the classifier never saw, unless forced.
+
+    Raises:
+        ModalityError: a known mismatch; a drawn mask needs no classifier.
+    """
+    known = classifier.modality
+    if force or scan.modality is None or scan.modality in known:
+        return
+    raise ModalityError(
+        f"The lesion of a {scan.modality} scan cannot be found.",
+        f"The classifier was trained on {', '.join(known)} only.",
+        "Say where it is: draw a mask (--mask) or a box (--box).",
+    )
+
+
 def chosen_slices(settings: HealSettings, count: int, brain: np.ndarray) -> np.ndarray:
     """(S,) bool: slices to work on, those of the range that hold enough brain (``a:b`` counts as stored from below).
 
@@ -192,7 +210,7 @@ def find_saliency(
     Args:
         only: look at this one slice of those that pass.
     """
-    classifier = load_model("flair-acat-classifier", str(device))
+    classifier = load_model(CLASSIFIER, str(device))
     autoencoder = load_model("flair-acat-autoencoder", str(device))
     gate = classifier.card.get("gate", {"high": 0.5, "low": 0.5})
     high, low = (settings.gate, settings.gate) if settings.gate is not None else (gate["high"], gate["low"])

@@ -32,7 +32,7 @@ from braindiffusion import __version__
 pytest.importorskip("lightning_fabric", reason="Training needs the extra: pip install .[train]")
 
 HEAVY = ("torch", "monai", "SimpleITK", "matplotlib", "scipy", "skimage", "pydicom", "lightning_fabric")
-MODELS = {"brain-mask", "flair-acat-autoencoder", "flair-acat-classifier", "flair-healthy-128"}
+MODELS = {path.stem for path in (Path(__file__).resolve().parents[2] / "Resources" / "Models").glob("*.json")}
 
 
 # --- help -----------------------------------------------------------------------------------------------------
