@@ -81,7 +81,7 @@ class Desk:
     """A page on a viewer. Controls are found by their ``id-...`` classes."""
 
     def __init__(self, browser: Any, server: Server, shots: Path) -> None:
-        self.server, self.shots = server, shots
+        self.server, self.shots, self.suffix = server, shots, ""
         self.context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
         self.page = self.context.new_page()
         self.problems: list[str] = []
@@ -148,7 +148,7 @@ class Desk:
         """Keep a picture of the page."""
         if settle:
             self.settle()
-        self.page.screenshot(path=str(self.shots / f"{name}.png"))
+        self.page.screenshot(path=str(self.shots / f"{name}{self.suffix}.png"))
 
     # -- working
 

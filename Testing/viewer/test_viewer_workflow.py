@@ -212,5 +212,6 @@ def test_the_whole_job_on_a_real_scan(start_viewer, open_desk, data_dir: Path, t
     if not scan.is_file():
         pytest.skip(f"{scan} is not there.")
     desk = open_desk(start_viewer(scan))
+    desk.suffix = "_real"
     desk.until(lambda: desk.state("scan_loaded"))
     whole_job(desk, scan, tmp_path / "healed", ((0.26, 0.18), (0.46, 0.42)))
