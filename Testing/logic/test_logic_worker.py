@@ -81,8 +81,10 @@ def test_heal_through_slicer_agrees_with_the_engine_in_world_space(real, sample,
         if name == "counterfactual":  # the grain is drawn slice by slice from the seed: the same, to the last bit but
             off = np.abs(array.astype(float) - expected)  # for rounding where the flipped order of sums differs
             assert (off > 0.01 * expected.max()).mean() < 1e-4
+        elif name == "anomaly":  # bfloat16 sums hang on the number of threads, which two processes need not share
+            assert (np.abs(array - expected) > 0.05).mean() < 1e-3
         else:
-            assert np.allclose(array, expected, atol=1e-3) or (array != expected).mean() < 1e-4
+            assert (array != expected).mean() < 1e-3
     edited = real.maskArray(result.maskNode, sample)
     original = slicer.util.arrayFromVolume(sample)
     counterfactual = slicer.util.arrayFromVolume(result.counterfactualNode)

@@ -95,6 +95,8 @@ def test_files_that_are_no_scans(start_viewer, open_desk, sample: Path, tmp_path
     text = tmp_path / "notes.txt"
     text.write_text("not a scan")
     desk = open_desk(start_viewer(sample))
+    desk.until(lambda: desk.state("scan_loaded"))
+    desk.until(lambda: desk.text("at-Axial") != "")
     desk.step(1)
     for path, word in ((tmp_path / "nowhere.nii.gz", "not"), (broken, "broken"), (text, "notes")):
         desk["path"].fill(str(path))
