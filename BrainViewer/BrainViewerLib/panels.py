@@ -31,7 +31,7 @@ def scan_step(viewer: BrainViewer) -> None:
                 value=("path",),
                 input="path = $event.target.value",
             )
-            button("Open", viewer.scans.open_path, "open", disabled=("!path || busy",))
+            button("Open", (viewer.scans.open_path, "[path]"), "open", disabled=("!path || busy",))
         with html.Div(classes="bv-grid2"):
             button("File …", "window.brainviewer.pick('scan', false)", "upload", mdi="file-outline", disabled=("busy",))
             button(

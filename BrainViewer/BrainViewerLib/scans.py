@@ -35,9 +35,9 @@ class Scans:
         """Open the shipped synthetic scan."""
         await self.open(loading.sample_path())
 
-    async def open_path(self) -> None:
-        """Open what the path field names."""
-        text = str(self.viewer.state.path or "").strip().strip("\"'")
+    async def open_path(self, typed: str) -> None:
+        """Open what was typed into the path field: the page says it, since its state may arrive after the click."""
+        text = str(typed or "").strip().strip("\"'")
         if text:
             await self.open(Path(text).expanduser())
 
