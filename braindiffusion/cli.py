@@ -22,6 +22,7 @@ from braindiffusion.cli_options import (
     SaliencyMethod,
     ScanPath,
     SliceRange,
+    keep_inputs,
     parse_slices,
     parse_steps,
     told,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from braindiffusion.heal import HealResult
     from braindiffusion.scan import Scan
     from braindiffusion.stages import HealSettings
+
+RESULTS = {"counterfactual", "anomaly", "lesion", "mask", "saliency", "deviation", "agreement"}
 
 app = typer.Typer(
     help=f"Ask a brain scan 'what if?': remove the lesion and see what changed. {RESEARCH_USE_ONLY}",
@@ -79,22 +82,6 @@ def write_result(folder: Path, scan: Scan, result: HealResult, file_format: File
                 )
         overview(scan, result, out.file("overview.png"), title)
         out.json("provenance", result.provenance)
-
-
-def keep_inputs(out: Path, *inputs: Path | None) -> None:
-    """Refuse to write over what was read.
-
-    Raises:
-        SettingsError: a file given lies in OUT under the name of a result.
-    """
-    names = {"counterfactual", "anomaly", "lesion", "mask", "saliency", "deviation", "agreement"}
-    for given in inputs:
-        if given and given.resolve().parent == out.resolve() and given.name.split(".")[0] in names:
-            raise SettingsError(
-                f"{given.name} in {out} would be replaced by a result.",
-                "It was given as input.",
-                "Choose another --out folder, or move the file.",
-            )
 
 
 def heal_and_write(
@@ -214,7 +201,7 @@ def heal(
             mask_rule=mask_rule.value if mask_rule else None, margin_mm=margin_mm, gate=gate, samples=samples,
             keep_outline=keep_outline, slices=slice_range, seed=seed, device=device, force=force,
         )  # fmt: skip
-        keep_inputs(out, scan, mask, brain)
+        keep_inputs(out, RESULTS, scan, mask, brain)
         heal_and_write(volume, settings, drawn, own_brain, out, file_format, progress)
 
 

@@ -18,6 +18,7 @@ from braindiffusion.cli_options import (
     ProgressKind,
     ScanPath,
     SliceRange,
+    keep_inputs,
     parse_slices,
     parse_steps,
     told,
@@ -85,17 +86,6 @@ def write_induction(folder: Path, scan: Scan, result: InduceResult, file_format:
         induction_overview(scan, result, out.file("overview.png"), title)
         out.json("effects", result.effects)
         out.json("provenance", result.provenance)
-
-
-def _keep_inputs(out: Path, *inputs: Path | None) -> None:
-    """Refuse to write over what was read."""
-    for given in inputs:
-        if given and given.resolve().parent == out.resolve() and given.name.split(".")[0] in RESULTS:
-            raise SettingsError(
-                f"{given.name} in {out} would be replaced by a result.",
-                "It was given as input.",
-                "Choose another --out folder, or move the file.",
-            )
 
 
 def induce_and_write(
@@ -213,7 +203,7 @@ def induce(
         volume = read_scan(scan)
         drawn = read_mask(lesion, volume) if lesion else parse_box(box, volume) if box else None
         own_brain = read_mask(brain, volume) if brain else None
-        _keep_inputs(out, scan, lesion, brain)
+        keep_inputs(out, RESULTS, scan, lesion, brain)
         what = made if made is not None else drawn
         assert what is not None
         induce_and_write(volume, what, settings, own_brain, out, file_format, progress)

@@ -71,6 +71,24 @@ def told() -> Iterator[None]:
         raise typer.Exit(error.exit_code) from None
 
 
+def keep_inputs(out: Path, results: set[str], *inputs: Path | None) -> None:
+    """Refuse to write over what was read.
+
+    Args:
+        results: names, without ending, of the files the command writes.
+
+    Raises:
+        SettingsError: a file given lies in OUT under the name of a result.
+    """
+    for given in inputs:
+        if given and given.resolve().parent == out.resolve() and given.name.split(".")[0] in results:
+            raise SettingsError(
+                f"{given.name} in {out} would be replaced by a result.",
+                "It was given as input.",
+                "Choose another --out folder, or move the file.",
+            )
+
+
 def parse_steps(text: str) -> int | None:
     """``full`` or a positive number."""
     if text == "full":
