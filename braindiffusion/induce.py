@@ -14,7 +14,6 @@ from braindiffusion.diffusion.network import EpsPredictor
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.errors import SettingsError
 from braindiffusion.evaluation.disharmony import ring_contrast
-from braindiffusion.healing.dif_fuse import Step
 from braindiffusion.lesions.common import check_range, generate_mask, kernel_of
 from braindiffusion.lesions.effects import INSIDE, OUTSIDE, measure, two_colours
 from braindiffusion.lesions.models import Condition, Painter, choose_card, painter_for
@@ -27,7 +26,7 @@ from braindiffusion.preview import stored_index, with_planes
 from braindiffusion.provenance import model_facts, record
 from braindiffusion.scan import Scan
 from braindiffusion.slices import SliceStack, carry_back, map_to_scan
-from braindiffusion.stages import PREVIEW_STEPS, Event, OnEvent, window_of
+from braindiffusion.stages import Event, OnEvent, step_teller, window_of
 
 MARGIN_MM = {"mask": 22.5, "box": 18.75}
 """Reach of the margin: the published kernels, 25 and (nearest odd to) 20 pixels, at 1.875 mm."""
@@ -183,18 +182,8 @@ def induce_slices(
 
     def run(part: np.ndarray, finished: int) -> None:
         shown = 0 if view_slice is not None else len(part) // 2
-        s = int(part[shown])
-
-        def on_step(step: Step) -> None:
-            if on_event is None:
-                return
-            preview = None
-            if step.done % PREVIEW_STEPS == 0 or step.done == step.total:
-                preview = stack.images[s].copy()
-                preview[window[1:]] = step.clean[shown, 0].float().cpu().numpy()
-            done = finished * calls_each + step.done * len(part)
-            on_event(Event("induce", done, len(rows) * calls_each, s, preview))
-
+        work = (finished * calls_each, len(rows) * calls_each)
+        on_step = step_teller("induce", stack, window, part, shown, work, on_event)
         # a fresh generator of the same seed for every batch: slices share their noise whatever the batching
         generator = torch.Generator().manual_seed(settings.seed)
         x0, p, b = (torch.from_numpy(v[part][window])[:, None].to(device) for v in (stack.images, told, stack.brain))

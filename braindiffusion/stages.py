@@ -302,6 +302,36 @@ def healer_of(settings: HealSettings) -> tuple[Callable[..., Healed], Any]:
     return method.run, method.options(settings)
 
 
+def step_teller(
+    stage: str,
+    stack: SliceStack,
+    window: tuple[slice, slice, slice],
+    part: np.ndarray,
+    shown: int,
+    work: tuple[int, int],
+    on_event: OnEvent | None,
+) -> Callable[[Step], None]:
+    """A listener to a sampler's steps that tells them as events, with a preview now and then.
+
+    Args:
+        window: the part of the grid the network works on.
+        part: slices of the batch; ``shown``: which of them is previewed.
+        work: slice calls made before the batch, and in all.
+    """
+    s, (before, total) = int(part[shown]), work
+
+    def on_step(step: Step) -> None:
+        if on_event is None:
+            return
+        preview = None
+        if step.done % PREVIEW_STEPS == 0 or step.done == step.total:
+            preview = stack.images[s].copy()
+            preview[window[1:]] = step.clean[shown, 0].float().cpu().numpy()
+        on_event(Event(stage, before + step.done * len(part), total, s, preview))
+
+    return on_step
+
+
 def heal_slices(
     stack: SliceStack,
     mask: np.ndarray,
@@ -346,18 +376,8 @@ def heal_slices(
 
     def run(part: np.ndarray, finished: int) -> None:
         shown = 0 if view_slice is not None else len(part) // 2
-        s = int(part[shown])
-
-        def on_step(step: Step) -> None:
-            if on_event is None:
-                return
-            preview = None
-            if step.done % PREVIEW_STEPS == 0 or step.done == step.total:
-                preview = stack.images[s].copy()
-                preview[window[1:]] = step.clean[shown, 0].float().cpu().numpy()
-            done = finished * calls_each + step.done * len(part)
-            on_event(Event("heal", done, len(rows) * calls_each, s, preview))
-
+        work = (finished * calls_each, len(rows) * calls_each)
+        on_step = step_teller("heal", stack, window, part, shown, work, on_event)
         # a fresh generator of the same seed for every batch: slices share their noise whatever the batching
         generator = torch.Generator().manual_seed(settings.seed)
         x0 = torch.from_numpy(stack.images[part][window])[:, None].to(device)
