@@ -155,6 +155,7 @@ def induce(
     harmonise: Annotated[
         int | None, typer.Option(min=0, max=100, help="Passes over the seam.  [default: the card's, or 0]")
     ] = None,
+    keep_outline: Annotated[bool, typer.Option(help="Hold the brain's border to be tissue (not in the paper).")] = True,
     samples: Annotated[
         int, typer.Option(min=1, max=64, help="Independent draws; more than one adds a deviation map.")
     ] = 1,
@@ -186,7 +187,7 @@ def induce(
             method=method.value, kind=kind.value, model=model,
             condition=condition.value if condition else "box" if box else "mask",
             steps=step_count, resamples=resamples, margin_mm=margin_mm, guidance=guidance, harmonise=harmonise,
-            samples=samples, slices=slice_range, seed=seed, device=device, force=force,
+            keep_outline=keep_outline, samples=samples, slices=slice_range, seed=seed, device=device, force=force,
         )  # fmt: skip
         made = (
             ShapeSettings(

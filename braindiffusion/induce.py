@@ -14,7 +14,7 @@ from braindiffusion.diffusion.network import EpsPredictor
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.errors import SettingsError
 from braindiffusion.evaluation.disharmony import ring_contrast
-from braindiffusion.lesions.common import check_range, generate_mask, kernel_of
+from braindiffusion.lesions.common import check_range, floor_for, generate_mask, kernel_of
 from braindiffusion.lesions.effects import INSIDE, OUTSIDE, measure, two_colours
 from braindiffusion.lesions.models import Condition, Painter, choose_card, painter_for
 from braindiffusion.lesions.placing import make_lesion, place_lesion, voxel_ml
@@ -44,6 +44,8 @@ class InduceSettings:
         condition: what the network is told: the ``mask``, or the filled ``box`` of each component.
         margin_mm: reach of the margin around the lesion that may change (MedEdit).
         guidance: classifier-free guidance; 1 leaves it out.
+        keep_outline: hold tissue at the brain's border to be tissue on the way down (see
+            :func:`~braindiffusion.masks.outline_floor`; not in the paper).
         taper: round off blunt ends of the lesion; ``None`` does so for boxes.
         start, tone, harmonise: remedies of MedEdit, see :class:`~braindiffusion.lesions.mededit.MedEditSettings`.
         ratio: of SDEdit; ``None`` takes the published one of the kind.
@@ -62,6 +64,7 @@ class InduceSettings:
     tone: float | None = None
     harmonise: int | None = None
     ratio: float | None = None
+    keep_outline: bool = True
     taper: bool | None = None
     samples: int = 1
     slices: tuple[int | None, int | None] | None = None
@@ -179,6 +182,7 @@ def induce_slices(
     painted = np.repeat(stack.images[None], settings.samples, axis=0)
     generate = np.zeros(stack.brain.shape, bool)
     calls_each = options.calls()
+    holds = settings.keep_outline and METHODS[settings.method].takes_floor
 
     def run(part: np.ndarray, finished: int) -> None:
         shown = 0 if view_slice is not None else len(part) // 2
@@ -187,7 +191,8 @@ def induce_slices(
         # a fresh generator of the same seed for every batch: slices share their noise whatever the batching
         generator = torch.Generator().manual_seed(settings.seed)
         x0, p, b = (torch.from_numpy(v[part][window])[:, None].to(device) for v in (stack.images, told, stack.brain))
-        out = METHODS[settings.method].run(x0, p, b, predictor, options, generator, None, on_step)
+        floor = {"floor": floor_for(x0, p, b, options, stack.placement.model_pitch)} if holds else {}
+        out = METHODS[settings.method].run(x0, p, b, predictor, options, generator, None, on_step, **floor)
         new = torch.where(out.generate[None], out.samples.clamp(0, 1), x0[None])
         painted[:, part, window[1], window[2]] = new[:, :, 0].float().cpu().numpy()
         generate[part, window[1], window[2]] = out.generate[:, 0].cpu().numpy()

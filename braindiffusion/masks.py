@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import torch
 from scipy import ndimage
 
 from braindiffusion.errors import SettingsError
@@ -183,3 +184,9 @@ def outline_floor(images: np.ndarray, brain: np.ndarray, mask: np.ndarray, pitch
         tissue = ndimage.gaussian_filter(images[n], 0.7) > OUTLINE_TISSUE
         out[n][rim & tissue & mask[n]] = OUTLINE_LEVEL
     return out
+
+
+def floor_under(images: torch.Tensor, brain: torch.Tensor, mask: torch.Tensor, pitch_mm: float) -> torch.Tensor:
+    """:func:`outline_floor` of a batch: (N,1,H,W) each, on the device of the images."""
+    arrays = (v[:, 0].cpu().numpy() for v in (images, brain, mask))
+    return torch.from_numpy(outline_floor(*arrays, pitch_mm))[:, None].to(images.device)

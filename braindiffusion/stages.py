@@ -19,7 +19,7 @@ from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.errors import ModalityError, SettingsError, SliceRangeError
 from braindiffusion.healing.dif_fuse import Healed, Step
 from braindiffusion.healing.registry import method_named
-from braindiffusion.masks import KERNEL_SIGMA, Order, Over, dilate, grown_mask, outline_floor, percentile_mask
+from braindiffusion.masks import KERNEL_SIGMA, Order, Over, dilate, floor_under, grown_mask, percentile_mask
 from braindiffusion.models.registry import LoadedModel, load_model
 from braindiffusion.preview import Plane
 from braindiffusion.saliency.registry import SaliencyModels, judged_lesion, lesion_probability, saliency_of
@@ -368,11 +368,7 @@ def heal_slices(
         rows = rows[np.argsort(np.abs(rows - view_slice), kind="stable")]
     first = 1 if view_slice is not None and view_slice in rows else 0
 
-    def told(part: np.ndarray) -> dict[str, torch.Tensor]:
-        if not (settings.keep_outline and method_named(settings.method).takes_floor):
-            return {}
-        floor = outline_floor(stack.images[part], stack.brain[part], mask[part], stack.placement.model_pitch)
-        return {"floor": torch.from_numpy(floor[window])[:, None].to(device)}
+    holds = settings.keep_outline and method_named(settings.method).takes_floor
 
     def run(part: np.ndarray, finished: int) -> None:
         shown = 0 if view_slice is not None else len(part) // 2
@@ -382,13 +378,14 @@ def heal_slices(
         generator = torch.Generator().manual_seed(settings.seed)
         x0 = torch.from_numpy(stack.images[part][window])[:, None].to(device)
         m = torch.from_numpy(mask[part][window])[:, None].to(device)
-        out = healer(x0, m, predictor, options, generator, schedule, on_step, **told(part))
+        brain = torch.from_numpy(stack.brain[part][window])[:, None].to(device)
+        floor = {"floor": floor_under(x0, brain, m, stack.placement.model_pitch)} if holds else {}
+        out = healer(x0, m, predictor, options, generator, schedule, on_step, **floor)
         inside = (
             torch.where(m[None], out.samples.clamp(0, 1), x0[None])
             if settings.fusion == "cached"
             else out.samples.clamp(0, 1)
         )
-        brain = torch.from_numpy(stack.brain[part][window])[:, None].to(device)
         healed[:, part, window[1], window[2]] = (inside * brain)[:, :, 0].float().cpu().numpy()
         reconstruction[part, window[1], window[2]] = out.reconstruction[:, 0].float().cpu().numpy()
 

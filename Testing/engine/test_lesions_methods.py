@@ -424,3 +424,39 @@ def test_a_mask_of_another_shape_or_type_is_refused(name: str) -> None:
     for p, b in ((lesion.float(), brain), (lesion, brain[..., :-1])):
         with pytest.raises(ValueError, match="not bool"):
             method.run(x, p, b, Told(), method.settings(steps=2), torch.Generator())
+
+
+# --- the brain's reach ----------------------------------------------------------------------------------------
+
+
+def black(x: Tensor, level: int) -> Tensor:
+    """The noise a network that believes in a black image would find."""
+    return x / (1.0 - Schedule().signal(level)) ** 0.5
+
+
+@pytest.mark.parametrize(("last", "expected"), [(200, 0.4), (50, 0.0)])
+def test_a_floor_holds_until_the_outline_is_decided(last: int, expected: float) -> None:
+    x, lesion, _ = scene(2)
+    floor = torch.where(lesion, 0.4, 0.0)
+    out = resample(
+        torch.randn(x.shape, generator=torch.Generator().manual_seed(1)), x, lesion, black, [400, last, CLEAN],
+        Schedule(), SharedNoise(torch.Generator().manual_seed(2), (1, 16, 16)), floor=floor,
+    )  # fmt: skip
+    assert torch.allclose(out[lesion], torch.full_like(out[lesion], expected), atol=1e-5)
+    assert torch.equal(out[~lesion], x[~lesion])
+
+
+@pytest.mark.parametrize("name", [n for n, m in METHODS.items() if m.takes_floor])
+def test_methods_that_take_a_floor_pass_it_on(name: str) -> None:
+    x, lesion, brain = scene()
+    method, states = METHODS[name], {}
+    for floor in (0.0, 0.9):
+
+        def model(state: Tensor, level: int, told: Tensor, floor: float = floor) -> Tensor:
+            states.setdefault(floor, []).append(state[lesion].mean().item())
+            return black(state, level)
+
+        settings, generator = method.settings(steps=6, resamples=1), torch.Generator().manual_seed(0)
+        method.run(x, lesion, brain, model, settings, generator, floor=torch.full_like(x, floor))
+    assert states[0.9][0] == states[0.0][0]
+    assert max(high - low for high, low in zip(states[0.9], states[0.0], strict=True)) > 0.1

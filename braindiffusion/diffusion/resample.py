@@ -16,7 +16,7 @@ from torch import Tensor
 
 from braindiffusion.diffusion.inversion import EpsModel
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
-from braindiffusion.diffusion.steps import Clip, SharedNoise, Variance, add_noise, ddpm_move, predict_clean
+from braindiffusion.diffusion.steps import Clip, SharedNoise, Variance, above, add_noise, ddpm_move, predict_clean
 from braindiffusion.errors import SettingsError
 
 Known = Literal["after", "before"]
@@ -81,6 +81,7 @@ def resample(
     known: Known = "after",
     variance: Variance = "small",
     clip: Clip = (-1.0, 1.0),
+    floor: Tensor | None = None,
     on_call: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
     """Walk from ``walk[0]`` to the clean image, keeping what is not to be generated.
@@ -94,6 +95,7 @@ def resample(
         known: ``after`` puts the known part into the state a step arrives at (MedEdit): at the clean image that is
             ``x0`` itself, so what is kept is bit-identical. ``before`` puts it in before each call but the first, and
             leaves the last step as it came (RePaint as published).
+        floor: (N,C,H,W) least value of the clean estimate, see :func:`~braindiffusion.diffusion.steps.above`.
         on_call: called after each network call with its level and clean estimate (S*N,C,H,W); may raise to cancel.
 
     Returns:
@@ -103,6 +105,7 @@ def resample(
     s = len(state) // n
     keep = None if generate is None else ~generate.expand_as(x0).repeat(s, 1, 1, 1)
     image = x0.repeat(s, 1, 1, 1)
+    least = None if floor is None else floor.to(x0).repeat(s, 1, 1, 1)
 
     def draw(step: int, use: int) -> Tensor:
         drawn = noise.at(2 * step + use, state)
@@ -122,7 +125,7 @@ def resample(
         clean, _ = predict_clean(state, model(state, level), level, schedule, clip)
         if on_call:
             on_call(level, clean)
-        state = ddpm_move(state, clean, draw(step, 0), level, target, schedule, variance)
+        state = ddpm_move(state, above(clean, least, level), draw(step, 0), level, target, schedule, variance)
         if known == "after":
             state = with_known(state, target, step)
     return state

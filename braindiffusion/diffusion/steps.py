@@ -17,6 +17,8 @@ from braindiffusion.diffusion.schedule import CLEAN, Schedule
 
 Variance = Literal["small", "large"]
 Clip = tuple[float, float] | None
+FLOOR_LEVEL = 100
+"""Down to this noise level the outline of the image is decided; sulci are decided below it."""
 
 
 def add_noise(x0: Tensor, noise: Tensor, level: int, schedule: Schedule) -> Tensor:
@@ -42,6 +44,15 @@ def predict_clean(
         x0 = x0.clamp(*clip)
         eps = (x - math.sqrt(a) * x0) / math.sqrt(1.0 - a)
     return x0, eps
+
+
+def above(clean: Tensor, floor: Tensor | None, level: int) -> Tensor:
+    """The clean estimate (N,C,H,W), at least ``floor`` while ``level`` is not below :data:`FLOOR_LEVEL`.
+
+    Ours, not in any paper: where the painted region lies at the brain's border, the model does not know how far the
+    brain reaches, and may paint fluid instead (see :func:`~braindiffusion.masks.outline_floor`).
+    """
+    return clean if floor is None or level < FLOOR_LEVEL else torch.maximum(clean, floor)
 
 
 def ddim_move(x0: Tensor, eps: Tensor, target: int, schedule: Schedule) -> Tensor:

@@ -21,7 +21,7 @@ from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.errors import BrainDiffusionError, ModelNotFoundError
 from braindiffusion.evaluation.induction_pairs import Pairs
 from braindiffusion.induce import InduceSettings
-from braindiffusion.lesions.common import LesionModel
+from braindiffusion.lesions.common import LesionModel, floor_for
 from braindiffusion.lesions.models import Condition, choose_card
 from braindiffusion.lesions.registry import METHODS
 from braindiffusion.models.registry import load_model
@@ -46,17 +46,25 @@ class Plan:
     label: int | None
     guidance: float
     settings: Any
+    pitch_mm: float
+    keep_outline: bool = True
 
     @property
     def base(self) -> str:
         """The registered method behind it."""
         return "mededit" if self.method == CONTROL else self.method
 
+    def floor(self, x0: Tensor, lesion: Tensor, brain: Tensor) -> dict[str, Tensor]:
+        """How far the brain reaches, for the methods that can be told."""
+        holds = self.keep_outline and METHODS[self.base].takes_floor
+        return {"floor": floor_for(x0, lesion, brain, self.settings, self.pitch_mm)} if holds else {}
+
     def facts(self) -> dict[str, Any]:
         """What decides the outcome, as plain data."""
         return plain({
             "method": self.method, "kind": self.kind, "model": self.card["name"], "sha256": self.card["sha256"],
             "label": self.label, "guidance": self.guidance, "settings": self.settings,
+            "keep_outline": self.keep_outline and METHODS[self.base].takes_floor,
         })  # fmt: skip
 
 
@@ -92,7 +100,7 @@ def plan_for(
     settings = replace(asked.of_method(pitch_mm, tuned), **overrides)
     return Plan(
         method, kind, card, card["kinds"].index(kind) if classes else None,
-        float(tuned.get("guidance", 1.0)) if guided else 1.0, settings,
+        float(tuned.get("guidance", 1.0)) if guided else 1.0, settings, pitch_mm,
     )  # fmt: skip
 
 
@@ -163,8 +171,9 @@ class Painter:
         def run(part: np.ndarray, finished: int) -> None:
             x, p, b = (_tensor(v[part], self.device) for v in (pairs.prior, pairs.told, pairs.brain))
             out = METHODS[plan.base].run(
-                x, p, b, network, plan.settings, _generators(self.seed, part), None, lambda step: self.told(len(part))
-            )
+                x, p, b, network, plan.settings, _generators(self.seed, part), None, lambda step: self.told(len(part)),
+                **plan.floor(x, p, b),
+            )  # fmt: skip
             new = torch.where(out.generate, out.samples[0].clamp(0, 1), x)
             images[part], generate[part] = new[:, 0].float().cpu().numpy(), out.generate[:, 0].cpu().numpy()
 

@@ -13,15 +13,11 @@ from torch import Tensor
 from braindiffusion.diffusion.inversion import EpsModel, invert
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.spacing import Spacing, ascending_levels
-from braindiffusion.diffusion.steps import Clip, SharedNoise, Variance, ddim_move, ddpm_move, predict_clean
+from braindiffusion.diffusion.steps import Clip, SharedNoise, Variance, above, ddim_move, ddpm_move, predict_clean
 from braindiffusion.errors import SettingsError
 
 Fusion = Literal["joint", "independent", "cached"]
 IndexMode = Literal["ours", "reference"]
-
-
-FLOOR_LEVEL = 100
-"""Down to this noise level the outline of the image is decided; sulci are decided below it."""
 
 
 @dataclass(frozen=True)
@@ -124,11 +120,18 @@ class Healed:
         samples: (S,N,C,H,W) float32 counterfactuals.
         reconstruction: (N,C,H,W) what the outside branch gives everywhere (DDIM reconstruction, or the input).
         calls: network calls made.
+        score: (S,N,1,H,W) in [0,1], what a method's anomaly map is multiplied by, where it has found its region itself.
     """
 
     samples: Tensor
     reconstruction: Tensor
     calls: int
+    score: Tensor | None = None
+
+
+def unchanged(x0: Tensor, samples: int) -> Healed:
+    """What noise level 0 gives: the slices themselves, at no call."""
+    return Healed(x0[None].expand(samples, *x0.shape).clone(), x0, 0)
 
 
 def dif_fuse(
@@ -153,15 +156,13 @@ def dif_fuse(
         model: noise predictor.
         generator: the only source of randomness; all slices share the draws.
         on_step: called after each network call; raising from it cancels.
-        floor: (N,C,H,W) least value of the clean estimate on the way down to :data:`FLOOR_LEVEL`; below that the model
-            is free. Ours: where a lesion lies at the brain's border, the model does not know how far the brain
-            reaches, and may paint fluid instead (see :func:`~braindiffusion.masks.outline_floor`).
+        floor: (N,C,H,W) least value of the clean estimate, see :func:`~braindiffusion.diffusion.steps.above`.
     """
     schedule = schedule or Schedule()
     n, s = len(x0), settings.samples
     least = None if floor is None else floor.to(x0).repeat(s, 1, 1, 1)
     if settings.noise_level == 0:
-        return Healed(x0[None].expand(s, *x0.shape).clone(), x0, 0)
+        return unchanged(x0, s)
     up, down = settings.levels()
     total, done = settings.calls(), 0
 
@@ -190,8 +191,7 @@ def dif_fuse(
         else:
             clean, eps = denoise(fused, level)
         draw = noise.at(level, fused).expand(s, n, *x0.shape[1:]).reshape_as(fused)
-        kept = clean if least is None or level < FLOOR_LEVEL else torch.maximum(clean, least)
-        inside = ddpm_move(fused, kept, draw, level, target, schedule, settings.variance)
+        inside = ddpm_move(fused, above(clean, least, level), draw, level, target, schedule, settings.variance)
         if settings.fusion == "joint":
             outside = ddim_move(clean, eps, target, schedule)
         elif settings.fusion == "independent":

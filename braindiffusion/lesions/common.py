@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.steps import SharedNoise
 from braindiffusion.errors import SettingsError
 from braindiffusion.healing.dif_fuse import OnStep, Step
+from braindiffusion.masks import floor_under
 
 LAST_LEVEL = 999
 LesionModel = Callable[[Tensor, int, Tensor], Tensor]
@@ -49,6 +51,14 @@ def square_dilate(mask: Tensor, kernel: int) -> Tensor:
 def generate_mask(lesion: Tensor, brain: Tensor, kernel: int) -> Tensor:
     """g: where MedEdit paints, the grown lesion inside the brain. (N,1,H,W) bool each."""
     return square_dilate(lesion, kernel) & brain
+
+
+def floor_for(x0: Tensor, lesion: Tensor, brain: Tensor, settings: Any, pitch_mm: float) -> Tensor:
+    """(N,1,H,W) what a method with a ``kernel`` is told of the brain's reach where it paints.
+
+    See :func:`~braindiffusion.masks.outline_floor`.
+    """
+    return floor_under(x0, brain, generate_mask(lesion, brain, settings.kernel), pitch_mm)
 
 
 def kernel_of(margin_mm: float, pitch_mm: float) -> int:

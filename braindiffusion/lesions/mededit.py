@@ -93,6 +93,8 @@ def mededit(
     generator: torch.Generator,
     schedule: Schedule | None = None,
     on_step: OnStep | None = None,
+    *,
+    floor: Tensor | None = None,
 ) -> Induced:
     """Induce a lesion in a batch of slices.
 
@@ -107,6 +109,7 @@ def mededit(
         model: noise predictor conditioned on ``[p, b]``.
         generator: the only source of randomness; all slices share the draws.
         on_step: called after each network call; raising from it cancels.
+        floor: (N,1,H,W) least value of the clean estimate, see :func:`~braindiffusion.diffusion.steps.above`.
 
     Raises:
         ValueError: a mask of another shape or type than the images ask for.
@@ -123,7 +126,7 @@ def mededit(
     def paint(state: Tensor, walk: list[int], nth: int) -> Tensor:
         return resample(
             state, x0, g, run.model, walk, run.schedule, run.draws(nth), variance=settings.variance,
-            clip=settings.clip, on_call=run.told,
+            clip=settings.clip, floor=floor, on_call=run.told,
         )  # fmt: skip
 
     out = paint(state, settings.walk(), 0)

@@ -30,10 +30,12 @@ def naive_repaint(
     generator: torch.Generator,
     schedule: Schedule | None = None,
     on_step: OnStep | None = None,
+    *,
+    floor: Tensor | None = None,
 ) -> Induced:
     """Induce a lesion inside its own outline; arguments and errors as :func:`~braindiffusion.lesions.mededit.mededit`.
 
     The surroundings cannot answer: no atrophy, no mass effect, and whatever tone the model gives the lesion stops at
     its edge.
     """
-    return mededit(x0, lesion, brain, model, settings, generator, schedule, on_step)
+    return mededit(x0, lesion, brain, model, settings, generator, schedule, on_step, floor=floor)

@@ -22,6 +22,7 @@ class Method:
     Attributes:
         settings: its settings' type.
         margin: whether it lets a margin around the lesion change.
+        takes_floor: whether it can be told how far the brain reaches (``floor``).
         condition: what its model must have been trained to see: ``lesion`` [p, b], or ``palette`` [torn image].
     """
 
@@ -29,11 +30,12 @@ class Method:
     settings: type[Any]
     condition: Condition = "lesion"
     margin: bool = False
+    takes_floor: bool = False
 
 
 METHODS: dict[str, Method] = {
-    "mededit": Method(mededit, MedEditSettings, margin=True),
-    "naive_repaint": Method(naive_repaint, NaiveRePaintSettings),
+    "mededit": Method(mededit, MedEditSettings, margin=True, takes_floor=True),
+    "naive_repaint": Method(naive_repaint, NaiveRePaintSettings, takes_floor=True),
     "sdedit": Method(sdedit, SDEditSettings),
     "palette": Method(palette, PaletteSettings, "palette"),
 }
