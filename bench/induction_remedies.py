@@ -26,7 +26,8 @@ from braindiffusion.diffusion.network import EpsPredictor
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.evaluation.disharmony import disharmony, ring_contrast
 from braindiffusion.induce import InduceSettings
-from braindiffusion.lesions.models import choose_card
+from braindiffusion.lesions.common import floor_for
+from braindiffusion.lesions.models import choose_card, operating_point
 from braindiffusion.lesions.registry import METHODS
 from braindiffusion.masks import boxes
 from braindiffusion.models.registry import load_model
@@ -106,7 +107,8 @@ def paint(
     """(N,H,W) painted slices, their generate masks, and (calls a slice, seconds a slice)."""
     card = choose_card(settings)
     model = load_model(card["name"], str(device))
-    options = settings.of_method(FIELD_OF_VIEW_MM / int(card["grid"]), card.get("operating_point", {}).get(kind, {}))
+    pitch = FIELD_OF_VIEW_MM / int(card["grid"])
+    options = settings.of_method(pitch, operating_point(card, kind, settings.condition))
     predictor = EpsPredictor(
         model.network, Schedule(), prediction=card.get("prediction", "eps"), precision=precision_for("auto", device),
         label=card["kinds"].index(kind), guidance=settings.guidance or 1.0,
@@ -121,7 +123,8 @@ def paint(
             for v in (pairs.image, told, pairs.brain)
         )
         generator = torch.Generator().manual_seed(int(part[0]))  # pairs are no volume: they share noise by batch only
-        made = METHODS[settings.method].run(x, p, b, predictor, options, generator)
+        floor = {"floor": floor_for(x, p, b, options, pitch)} if METHODS[settings.method].takes_floor else {}
+        made = METHODS[settings.method].run(x, p, b, predictor, options, generator, **floor)
         new = torch.where(made.generate, made.samples[0].clamp(0, 1), x)
         out[part[:, None, None], np.arange(128)[rows][:, None], np.arange(128)[columns]] = new[:, 0].cpu().numpy()
         generate[part[:, None, None], np.arange(128)[rows][:, None], np.arange(128)[columns]] = (

@@ -22,7 +22,7 @@ from braindiffusion.anomaly import anomaly_map, lesion_map
 from braindiffusion.cli_options import parse_steps
 from braindiffusion.device import choose_device, precision_for
 from braindiffusion.evaluation.tuning import look, patient_mean
-from braindiffusion.models.registry import load_model
+from braindiffusion.healing.models import main_model
 from braindiffusion.stages import HealSettings, heal_slices, mask_of_saliency
 from braindiffusion.training.packs import load_pack
 
@@ -38,7 +38,7 @@ def main() -> None:
     args = parser.parse_args()
     device = choose_device(args.device)
     settings = HealSettings(device=args.device, force=True)
-    model = load_model(settings.model, str(device))
+    model = main_model(settings, str(device))
     point = model.card["operating_point"]
     looked = look(load_pack(args.data), settings, args.limit)
     names = np.array([f.case.name for f in looked for _ in range(int(f.case.wanted.sum()))])

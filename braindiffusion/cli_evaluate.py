@@ -87,7 +87,9 @@ def evaluate_induction(
         str | None, typer.Option(help="Comma-separated, such as stroke_flair,tumour_flair,tumour_t1gd (else: all).")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=2, help="At most this many lesions of each kind.")] = None,
-    ablate: Annotated[str | None, typer.Option(help="margin, resamples, or both with a comma (MedEdit).")] = None,
+    ablate: Annotated[
+        str | None, typer.Option(help="margin, resamples, start: one or several with commas (MedEdit).")
+    ] = None,
     steps: Annotated[str, typer.Option(help="Steps down, or 'full'.")] = "15",
     radimagenet: Annotated[
         Path | None, typer.Option(help="RadImageNet ResNet-50 weights (safetensors): FID and KID in its features too.")

@@ -47,7 +47,7 @@ class InduceSettings:
         keep_outline: hold tissue at the brain's border to be tissue on the way down (see
             :func:`~braindiffusion.masks.outline_floor`; not in the paper).
         taper: round off blunt ends of the lesion; ``None`` does so for boxes.
-        start, tone, harmonise: remedies of MedEdit, see :class:`~braindiffusion.lesions.mededit.MedEditSettings`.
+        start, lift, harmonise: remedies of MedEdit, see :class:`~braindiffusion.lesions.mededit.MedEditSettings`.
         ratio: of SDEdit; ``None`` takes the published one of the kind.
     """
 
@@ -61,7 +61,7 @@ class InduceSettings:
     margin_mm: float | None = None
     guidance: float | None = None
     start: int | None = None
-    tone: float | None = None
+    lift: float | None = None
     harmonise: int | None = None
     ratio: float | None = None
     keep_outline: bool = True
@@ -99,7 +99,7 @@ class InduceSettings:
         """
         method = METHODS[self.method]
         known = {f.name for f in fields(method.settings)}
-        own = ("resamples", "jump", "start", "tone", "harmonise", "ratio")
+        own = ("resamples", "jump", "start", "lift", "harmonise", "ratio")
         given: dict[str, Any] = {k: getattr(self, k) for k in own if getattr(self, k) is not None}
         if self.margin_mm is not None:
             given["margin_mm"] = self.margin_mm

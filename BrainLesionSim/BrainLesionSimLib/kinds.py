@@ -63,14 +63,15 @@ def cardFor(cards, kind, modality, method="mededit"):
     return card
 
 
-def tuned(card, kind, modality):
-    """The operating point of a kind of lesion in a model's card."""
+def tuned(card, kind, modality, condition):
+    """The operating point of a kind of lesion, told by its mask or by a box, in a model's card."""
     points = (card or {}).get("operating_point") or {}
-    return points.get("{}_{}".format(kind, (modality or "").lower()), {})
+    name = "{}_{}".format(kind, (modality or "").lower())
+    return points.get(name + "_box" if condition == "box" else name, {})
 
 
-def reachMm(card, kind, modality, marginMm, usual):
+def reachMm(card, kind, modality, condition, marginMm, usual):
     """How far the margin reaches: as given, else as tuned, else as usual; in whole pixels of the model, as painted."""
-    wanted = marginMm if marginMm is not None else tuned(card, kind, modality).get("margin_mm", usual)
+    wanted = marginMm if marginMm is not None else tuned(card, kind, modality, condition).get("margin_mm", usual)
     pitch = FIELD_OF_VIEW_MM / float((card or {}).get("grid", 128))
     return round(wanted / pitch) * pitch

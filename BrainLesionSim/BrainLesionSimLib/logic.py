@@ -64,7 +64,8 @@ class BrainLesionSimLogic(BrainCounterfactualLogic):
             return None
         modality = self.modality(volumeNode)
         card = kinds.offered(self.models(), modality, wanted["method"]).get(wanted["kind"])
-        return kinds.reachMm(card, wanted["kind"], modality, wanted["margin_mm"], MARGIN_MM[wanted["condition"]])
+        condition = wanted["condition"]
+        return kinds.reachMm(card, wanted["kind"], modality, condition, wanted["margin_mm"], MARGIN_MM[condition])
 
     def updateMargin(self, volumeNode, settings=None):
         """Draw the margin around the lesion as it is now."""
@@ -260,7 +261,7 @@ class BrainLesionSimLogic(BrainCounterfactualLogic):
         facts = {"effects": result.effects}
         if result.roundTrip:
             facts["round_trip"] = result.roundTrip
-        return saveResult(result, folder, fileFormat, result.arrays(), facts)
+        return saveResult(result, folder, fileFormat, result.arrays(), facts, kind="induced")
 
     def thumbnail(self, result, path):
         """Write a small picture (PNG) of an induction; returns the path."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -253,7 +254,7 @@ def test_settings_foretell_the_network_calls(name: str, settings: dict) -> None:
     assert len(model.levels) == result.calls == expected
 
 
-@pytest.mark.parametrize("settings", [{"harmonise": 2}, {"start": 500}, {"start": 500, "tone": 0.8}, {"jump": 3}])
+@pytest.mark.parametrize("settings", [{"harmonise": 2}, {"start": 500}, {"start": 500, "lift": 0.2}, {"jump": 3}])
 def test_remedies_are_counted(settings: dict) -> None:
     model = Told()
     result = run("mededit", model=model, **settings)
@@ -391,11 +392,13 @@ def test_a_late_start_stays_near_the_image() -> None:
     assert abs(float(near) - (MEAN + 0.3)) < 0.5 * abs(float(far) - (MEAN + 0.3))
 
 
-def test_a_late_start_can_begin_from_a_tone() -> None:
+def test_a_late_start_can_begin_from_a_brighter_lesion() -> None:
     x, lesion, brain = scene()
-    options = MedEditSettings(kernel=5, steps=8, start=20, resamples=1, samples=16, tone=0.9)
+    options = MedEditSettings(kernel=5, steps=8, start=20, resamples=1, samples=16, lift=0.4)
     out = mededit(x, lesion, brain, Told(), options, torch.Generator().manual_seed(0)).samples
-    assert float(out[:, lesion].mean()) > 0.6 > float(x[lesion].mean()) + 0.05
+    plain = mededit(x, lesion, brain, Told(), replace(options, lift=0.0), torch.Generator().manual_seed(0)).samples
+    assert float((out - plain)[:, lesion].mean()) > 0.2
+    assert float((out - plain)[:, brain & ~lesion].abs().max()) < 1e-5
 
 
 # --- what is refused ------------------------------------------------------------------------------------------

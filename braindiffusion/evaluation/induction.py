@@ -42,8 +42,9 @@ from braindiffusion.training.datasets import GridData
 ABLATIONS: dict[str, tuple[str, tuple[int, ...]]] = {
     "margin": ("kernel", (10, 15, 20, 25)),
     "resamples": ("resamples", (1, 2, 3, 4)),
+    "start": ("start", (999, 700, 600, 500, 400)),
 }
-"""Setting of MedEdit that is varied, and its values: the thesis' tables 5.2, 5.3, 5.7 and 5.8."""
+"""Setting of MedEdit that is varied, and its values: the thesis' tables 5.2, 5.3, 5.7 and 5.8; the start is ours."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from braindiffusion.errors import BrainDiffusionError, ModelNotFoundError
 from braindiffusion.evaluation.induction_pairs import Pairs
 from braindiffusion.induce import InduceSettings
 from braindiffusion.lesions.common import LesionModel, floor_for
-from braindiffusion.lesions.models import Condition, choose_card
+from braindiffusion.lesions.models import Condition, choose_card, operating_point
 from braindiffusion.lesions.registry import METHODS
 from braindiffusion.models.registry import load_model
 from braindiffusion.provenance import plain
@@ -94,7 +94,7 @@ def plan_for(
         raise ModelNotFoundError(
             f"{card['name']} does not paint {kind}.", f"It paints {', '.join(card['kinds'])}.", "Choose another kind."
         )
-    tuned = (card.get("operating_point") or {}).get(kind, {})
+    tuned = operating_point(card, kind, condition)
     guided = METHODS[base].condition == "lesion" and method != CONTROL
     classes = card["network"].get("args", {}).get("num_class_embeds")
     settings = replace(asked.of_method(pitch_mm, tuned), **overrides)

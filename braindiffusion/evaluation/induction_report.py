@@ -150,7 +150,7 @@ def _kind_lines(kind: str, f: dict[str, Any]) -> list[str]:
         lines += [f"Not run, {name}: {why}", ""]
     first = next(iter(f["features"]))
     for name, varied in f["ablations"].items():
-        title = {"margin": "dilation k, pixels", "resamples": "resamples U"}[name]
+        title = {"margin": "dilation k, pixels", "resamples": "resamples U", "start": "first level"}[name]
         table = [
             [
                 *_scores(str(r["value"]), r, first),

@@ -39,7 +39,7 @@ class MedEditSettings:
         resamples: U, how often each step is taken.
         jump: levels walked down before going back up.
         start: the first level. 999 begins from pure noise; a lower one from the noised image (late start).
-        tone: with a late start, the grey level the lesion is first filled with (model units); ``None`` leaves it.
+        lift: with a late start, what the lesion is first brightened by (model units), its anatomy shining through.
         harmonise: passes over the finished image: noised to ``harmonise_level`` inside g, and down again.
         samples: independent draws.
     """
@@ -49,7 +49,7 @@ class MedEditSettings:
     resamples: int = 4
     jump: int = 1
     start: int = LAST_LEVEL
-    tone: float | None = None
+    lift: float = 0.0
     harmonise: int = 0
     harmonise_level: int = 250
     spacing: Spacing = "quadratic"
@@ -120,8 +120,8 @@ def mededit(
     run = Run(x0, condition, model, settings.samples, generator, schedule, settings.calls(), on_step)
     state = run.first_noise()
     if settings.start < LAST_LEVEL:
-        filled = x0 if settings.tone is None else torch.where(lesion, torch.full_like(x0, settings.tone), x0)
-        state = add_noise(filled.repeat(settings.samples, 1, 1, 1), state, settings.start, run.schedule)
+        lifted = x0 + settings.lift * lesion
+        state = add_noise(lifted.repeat(settings.samples, 1, 1, 1), state, settings.start, run.schedule)
 
     def paint(state: Tensor, walk: list[int], nth: int) -> Tensor:
         return resample(

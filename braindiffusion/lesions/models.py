@@ -120,13 +120,19 @@ def kind_for(scan: Scan, card: dict[str, Any], kind: str, force: bool) -> tuple[
     )
 
 
+def operating_point(card: dict[str, Any], kind: str, condition: Condition) -> dict[str, Any]:
+    """What was tuned on val for a kind told by its mask (``stroke_flair``) or by a box (``stroke_flair_box``)."""
+    points: dict[str, dict[str, Any]] = card.get("operating_point") or {}
+    return points.get(f"{kind}_box" if condition == "box" else kind, {})
+
+
 def painter_for(scan: Scan, settings: InduceSettings, device: str) -> tuple[Painter, list[str]]:
     """The model loaded and told what to paint; warnings for the user."""
     card = choose_card(settings)
     kind, warnings = kind_for(scan, card, settings.kind, settings.force)
     model = load_model(str(card["name"]), device)
     classes = card["network"].get("args", {}).get("num_class_embeds")
-    tuned = (card.get("operating_point") or {}).get(kind, {})
+    tuned = operating_point(card, kind, settings.condition)
     guidance = settings.guidance if settings.guidance is not None else float(tuned.get("guidance", 1.0))
     if guidance != 1.0 and METHODS[settings.method].condition != "lesion":
         raise SettingsError(
