@@ -44,7 +44,8 @@ class RandomKind(str, Enum):
 
 
 class InduceMethod(str, Enum):
-    mededit, naive_repaint, sdedit, palette = "mededit", "naive_repaint", "sdedit", "palette"
+    mededit, mededit_paired, naive_repaint = "mededit", "mededit_paired", "naive_repaint"
+    sdedit, palette = "sdedit", "palette"
 
 
 class Side(str, Enum):

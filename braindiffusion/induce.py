@@ -48,6 +48,7 @@ class InduceSettings:
             :func:`~braindiffusion.masks.outline_floor`; not in the paper).
         taper: round off blunt ends of the lesion; ``None`` does so for boxes.
         start, lift, harmonise: remedies of MedEdit, see :class:`~braindiffusion.lesions.mededit.MedEditSettings`.
+        strength: of paired MedEdit, see :class:`~braindiffusion.lesions.mededit_paired.PairedSettings`.
         ratio: of SDEdit; ``None`` takes the published one of the kind.
     """
 
@@ -63,6 +64,7 @@ class InduceSettings:
     start: int | None = None
     lift: float | None = None
     harmonise: int | None = None
+    strength: float | None = None
     ratio: float | None = None
     keep_outline: bool = True
     taper: bool | None = None
@@ -99,7 +101,7 @@ class InduceSettings:
         """
         method = METHODS[self.method]
         known = {f.name for f in fields(method.settings)}
-        own = ("resamples", "jump", "start", "lift", "harmonise", "ratio")
+        own = ("resamples", "jump", "start", "lift", "harmonise", "strength", "ratio")
         given: dict[str, Any] = {k: getattr(self, k) for k in own if getattr(self, k) is not None}
         if self.margin_mm is not None:
             given["margin_mm"] = self.margin_mm
@@ -108,7 +110,7 @@ class InduceSettings:
             raise SettingsError(
                 f"{self.method} has no {' and no '.join(foreign)}.", "That belongs to another method.", "Leave it out."
             )
-        options = {k: v for k, v in (tuned or {}).items() if k in (*own, "margin_mm")} if method.margin else {}
+        options = {k: v for k, v in (tuned or {}).items() if k in known or k == "margin_mm"} if method.margin else {}
         options |= given
         reach = options.pop("margin_mm", MARGIN_MM[self.condition])
         if method.margin:

@@ -19,6 +19,7 @@ DEFAULTS = {
     "start": None,
     "lift": None,
     "harmonise": None,
+    "strength": None,
     "ratio": None,
     "keep_outline": True,
     "taper": None,
@@ -33,7 +34,7 @@ DEFAULTS = {
 SHAPE_DEFAULTS = {"kind": "stroke", "ml": None, "side": None, "lobe": None, "territory": None}
 
 CHOICES = {
-    "method": ("mededit", "naive_repaint", "sdedit", "palette"),
+    "method": ("mededit", "mededit_paired", "naive_repaint", "sdedit", "palette"),
     "kind": ("stroke", "tumour"),
     "condition": ("mask", "box"),
 }
@@ -54,7 +55,7 @@ RANGES = {
     "batch": (1, 1024),
 }
 SHAPE_RANGES = {"ml": (0.001, MOST_ML)}
-MARGIN_METHODS = ("mededit",)
+MARGIN_METHODS = ("mededit", "mededit_paired")
 """Methods that let a margin around the lesion change."""
 MARGIN_MM = {"mask": 22.5, "box": 18.75}
 """Reach of the margin by condition, where neither the user nor the model's card says otherwise."""

@@ -46,11 +46,23 @@ class Told:
         return pixel_eps(x, level)
 
 
+class Answering(Told):
+    """One whose answer depends on the lesion it is told and on the state: what pairs would cancel does not."""
+
+    def __call__(self, x: Tensor, level: int, condition: Tensor) -> Tensor:
+        eps = super().__call__(x, level, condition)
+        return eps * (1.0 - 0.2 * condition[:, :1].repeat(len(x) // len(condition), 1, 1, 1))
+
+
+def model_for(name: str) -> Told:
+    return Answering() if name == "mededit_paired" else Told()
+
+
 def run(name: str, n: int = 1, model=None, seed: int = 0, on_step=None, **settings) -> Induced:
-    options = {"steps": 6} | ({"kernel": 5} if name == "mededit" else {}) | settings
+    options = {"steps": 6} | ({"kernel": 5} if METHODS[name].margin else {}) | settings
     method = METHODS[name]
     generator = torch.Generator().manual_seed(seed)
-    return method.run(*scene(n), model or Told(), method.settings(**options), generator, on_step=on_step)
+    return method.run(*scene(n), model or model_for(name), method.settings(**options), generator, on_step=on_step)
 
 
 # --- the walk -------------------------------------------------------------------------------------------------
@@ -287,12 +299,20 @@ def test_cancelling_stops_before_the_next_call(name: str) -> None:
 # --- what the model is told -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n != "palette"])
+@pytest.mark.parametrize("name", ["mededit", "naive_repaint", "sdedit"])
 def test_the_network_is_told_lesion_then_brain(name: str) -> None:
     _, lesion, brain = scene(2)
     model = Told()
     run(name, 2, model=model)
     assert all(torch.equal(c, torch.cat([lesion, brain], 1).float()) for c in model.conditions)
+
+
+def test_paired_mededit_tells_the_lesion_and_none() -> None:
+    _, lesion, brain = scene(2)
+    model = Answering()
+    run("mededit_paired", 2, model=model)
+    expected = torch.cat([torch.cat([lesion, lesion & False]), torch.cat([brain, brain])], 1).float()
+    assert all(torch.equal(c, expected) for c in model.conditions)
 
 
 def test_palette_is_told_the_slice_with_a_hole_of_noise() -> None:
@@ -320,7 +340,9 @@ def test_neighbouring_slices_that_are_equal_are_painted_equally(name: str) -> No
     """Shared noise: a volume does not flicker from slice to slice."""
     x, lesion, brain = (v.expand(3, -1, -1, -1).contiguous() for v in scene())
     method = METHODS[name]
-    out = method.run(x, lesion, brain, Told(), method.settings(steps=4), torch.Generator().manual_seed(0)).samples[0]
+    out = method.run(
+        x, lesion, brain, model_for(name), method.settings(steps=4), torch.Generator().manual_seed(0)
+    ).samples[0]
     assert torch.equal(out[0], out[1])
     assert torch.equal(out[0], out[2])
 
@@ -328,10 +350,10 @@ def test_neighbouring_slices_that_are_equal_are_painted_equally(name: str) -> No
 @pytest.mark.parametrize("name", NAMES)
 def test_the_result_of_a_slice_does_not_depend_on_its_batch(name: str) -> None:
     method, together = METHODS[name], run(name, 3, samples=2)
-    options = method.settings(**{"steps": 6, "samples": 2} | ({"kernel": 5} if name == "mededit" else {}))
+    options = method.settings(**{"steps": 6, "samples": 2} | ({"kernel": 5} if METHODS[name].margin else {}))
     for i in range(3):
         alone = [v[i : i + 1] for v in scene(3)]
-        out = method.run(*alone, Told(), options, torch.Generator().manual_seed(0))
+        out = method.run(*alone, model_for(name), options, torch.Generator().manual_seed(0))
         assert torch.equal(out.samples[:, 0], together.samples[:, i])
 
 
@@ -401,6 +423,43 @@ def test_a_late_start_can_begin_from_a_brighter_lesion() -> None:
     assert float((out - plain)[:, brain & ~lesion].abs().max()) < 1e-5
 
 
+# --- pairs ----------------------------------------------------------------------------------------------------
+
+
+def test_a_network_that_ignores_the_lesion_leaves_the_slice_as_it_is() -> None:
+    out = run("mededit_paired", 2, model=Told(), strength=3.0)
+    assert torch.equal(out.samples[0], scene(2)[0])
+
+
+@pytest.mark.parametrize("generators", [1, 2])
+def test_a_pair_is_mededit_told_the_lesion_less_mededit_told_none(generators: int) -> None:
+    x, lesion, brain = scene(2)
+    options = {"kernel": 5, "steps": 6, "samples": 2}
+
+    def noise() -> torch.Generator | list[torch.Generator]:
+        made = [torch.Generator().manual_seed(7 + k) for k in range(generators)]
+        return made[0] if generators == 1 else made
+
+    def untold(state: Tensor, level: int, told: Tensor) -> Tensor:
+        return Answering()(state, level, torch.cat([torch.zeros_like(told[:, :1]), told[:, 1:]], 1))
+
+    pair = METHODS["mededit_paired"]
+    got = pair.run(x, lesion, brain, Answering(), pair.settings(**options, strength=1.5), noise())
+    with_, without = (
+        mededit(x, lesion, brain, model, MedEditSettings(**options), noise()).samples for model in (Answering(), untold)
+    )
+    assert torch.allclose(got.samples, x + 1.5 * (with_ - without), atol=1e-5)
+    assert float((got.samples - x)[:, lesion].abs().mean()) > 0.01
+    assert torch.equal(got.generate, generate_mask(lesion, brain, 5))
+
+
+def test_previews_of_a_pair_show_the_slice_with_the_difference() -> None:
+    told: list[Step] = []
+    out = run("mededit_paired", 2, on_step=told.append)
+    assert told[-1].clean.shape == scene(2)[0].shape
+    assert torch.allclose(told[-1].clean, out.samples[0], atol=1e-5)
+
+
 # --- what is refused ------------------------------------------------------------------------------------------
 
 
@@ -456,7 +515,7 @@ def test_methods_that_take_a_floor_pass_it_on(name: str) -> None:
     for floor in (0.0, 0.9):
 
         def model(state: Tensor, level: int, told: Tensor, floor: float = floor) -> Tensor:
-            states.setdefault(floor, []).append(state[lesion].mean().item())
+            states.setdefault(floor, []).append(state[:1][lesion].mean().item())
             return black(state, level)
 
         settings, generator = method.settings(steps=6, resamples=1), torch.Generator().manual_seed(0)

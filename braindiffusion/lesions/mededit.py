@@ -6,6 +6,7 @@ known part lacks a square root and is a level too noisy, and the way back up use
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -116,6 +117,15 @@ def mededit(
     """
     check_shapes(x0, lesion, brain)
     g = generate_mask(lesion, brain, settings.kernel)
+    return paint_region(x0, lesion, brain, g, model, settings, generator, schedule, on_step, floor)
+
+
+def paint_region(
+    x0: Tensor, lesion: Tensor, brain: Tensor, region: Tensor, model: LesionModel, settings: MedEditSettings,
+    generator: torch.Generator | Sequence[torch.Generator], schedule: Schedule | None, on_step: OnStep | None,
+    floor: Tensor | None,
+) -> Induced:  # fmt: skip
+    """MedEdit's loop over a ``region`` g, (N,1,H,W) bool; the lesion the model is told may be another, or none."""
     condition = torch.cat([lesion, brain], dim=1).to(x0.dtype)
     run = Run(x0, condition, model, settings.samples, generator, schedule, settings.calls(), on_step)
     state = run.first_noise()
@@ -125,7 +135,7 @@ def mededit(
 
     def paint(state: Tensor, walk: list[int], nth: int) -> Tensor:
         return resample(
-            state, x0, g, run.model, walk, run.schedule, run.draws(nth), variance=settings.variance,
+            state, x0, region, run.model, walk, run.schedule, run.draws(nth), variance=settings.variance,
             clip=settings.clip, floor=floor, on_call=run.told,
         )  # fmt: skip
 
@@ -133,4 +143,4 @@ def mededit(
     for nth in range(settings.harmonise):
         state = add_noise(out, run.first_noise(nth + 1), settings.harmonise_level, run.schedule)
         out = paint(state, settings.second_walk(), nth + 1)
-    return run.finished(out, g)
+    return run.finished(out, region)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from braindiffusion.lesions.common import Induced
 from braindiffusion.lesions.mededit import MedEditSettings, mededit
+from braindiffusion.lesions.mededit_paired import PairedSettings, mededit_paired
 from braindiffusion.lesions.naive_repaint import NaiveRePaintSettings, naive_repaint
 from braindiffusion.lesions.palette import PaletteSettings, palette
 from braindiffusion.lesions.sdedit import SDEditSettings, sdedit
@@ -35,6 +36,7 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "mededit": Method(mededit, MedEditSettings, margin=True, takes_floor=True),
+    "mededit_paired": Method(mededit_paired, PairedSettings, margin=True, takes_floor=True),
     "naive_repaint": Method(naive_repaint, NaiveRePaintSettings, takes_floor=True),
     "sdedit": Method(sdedit, SDEditSettings),
     "palette": Method(palette, PaletteSettings, "palette"),
