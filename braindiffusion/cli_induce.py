@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY
+from braindiffusion import RESEARCH_USE_ONLY
 from braindiffusion.cli_options import (
     BrainFile,
+    BurnIn,
     Device,
-    FileFormat,
+    Format,
     Out,
     Progress,
     ProgressKind,
+    ResultFormat,
     ScanPath,
     SliceRange,
+    check_format,
     keep_inputs,
     parse_slices,
     parse_steps,
@@ -64,11 +67,14 @@ class ToldAs(str, Enum):
     mask, box = "mask", "box"
 
 
-def write_induction(folder: Path, scan: Scan, result: InduceResult, file_format: FileFormat, title: str) -> None:
+def write_induction(
+    folder: Path, scan: Scan, result: InduceResult, file_format: ResultFormat, title: str, burn_in: bool = False
+) -> None:
     """All files of an induction, together or not at all."""
     import numpy as np
 
     from braindiffusion.export.lesion_pictures import induction_overview
+    from braindiffusion.export.results import provenance_of, write_volumes
     from braindiffusion.writing import OutputFolder
 
     maps: dict[str, np.ndarray | None] = {
@@ -79,19 +85,15 @@ def write_induction(folder: Path, scan: Scan, result: InduceResult, file_format:
         "deviation": result.deviation,
     }
     with OutputFolder(folder) as out:
-        for name, voxels in maps.items():
-            if voxels is not None:
-                out.volume(
-                    name, voxels, scan, file_format=file_format.value, description=f"{NOT_FOR_DIAGNOSIS}: {name}"
-                )
+        write_volumes(out, scan, maps, result.provenance, file_format.value, burn_in)
         induction_overview(scan, result, out.file("overview.png"), title)
         out.json("effects", result.effects)
-        out.json("provenance", result.provenance)
+        out.json("provenance", provenance_of(result.provenance, file_format.value))
 
 
 def induce_and_write(
     scan: Scan, lesion: np.ndarray | ShapeSettings, settings: InduceSettings, brain: np.ndarray | None,
-    out: Path, file_format: FileFormat, progress: ProgressKind,
+    out: Path, file_format: ResultFormat, progress: ProgressKind, burn_in: bool = False,
 ) -> InduceResult:  # fmt: skip
     """Check that the output can be written, induce, write, and say what came out."""
     from braindiffusion.induce import induce_scan
@@ -104,7 +106,7 @@ def induce_and_write(
         result = induce_scan(scan, lesion, settings, brain=brain, on_event=tell)
     facts, effects = result.provenance, result.effects
     title = f"{settings.method}, {facts['method']['kind']}, {effects['lesion_ml']:.1f} mL, {facts['models'][0]['name']}"
-    write_induction(out, scan, result, file_format, title)
+    write_induction(out, scan, result, file_format, title, burn_in)
     for warning in result.warnings:
         typer.echo(f"Warning: {warning}", err=True)
     calls = facts["network_calls"]
@@ -140,12 +142,12 @@ def induce(
     side: Annotated[Side | None, typer.Option(help="Of the patient.  [default: drawn]")] = None,
     lobe: Annotated[Lobe | None, typer.Option(help="Where the shape lies.  [default: drawn]")] = None,
     territory: Annotated[Territory | None, typer.Option(help="Artery of a random stroke.  [default: drawn]")] = None,
-    method: Annotated[InduceMethod, typer.Option(help="Induction method.")] = InduceMethod.mededit,
+    method: Annotated[InduceMethod, typer.Option(help="Induction method.")] = InduceMethod.mededit_paired,
     model: Annotated[str | None, typer.Option(help="Lesion model.  [default: the one that fits the method]")] = None,
     condition: Annotated[
         ToldAs | None, typer.Option(help="What the network is told.  [default: box for --box, else mask]")
     ] = None,
-    steps: Annotated[str, typer.Option(help="Steps down, or 'full' (3,997 network calls a slice).")] = "15",
+    steps: Annotated[str, typer.Option(help="Steps down, or 'full' (3,997 network calls a slice and run).")] = "15",
     resamples: Annotated[int | None, typer.Option(min=1, max=100, help="U, how often each step is taken.")] = None,
     margin_mm: Annotated[
         float | None, typer.Option(help="How far around the lesion may change.  [default: 22.5; boxes 18.75]")
@@ -164,7 +166,8 @@ def induce(
     brain: BrainFile = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Device = "auto",
-    file_format: Annotated[FileFormat, typer.Option("--format")] = FileFormat.nifti,
+    file_format: Format = ResultFormat.nifti,
+    burn_in: BurnIn = False,
     progress: Progress = ProgressKind.bar,
     force: Annotated[bool, typer.Option("--force", help="Run even when the modality is not the model's.")] = False,
 ) -> None:
@@ -180,6 +183,7 @@ def induce(
                 "Add --random stroke, say.",
             )
         step_count, slice_range = parse_steps(steps), parse_slices(slices)
+        check_format(out, file_format, burn_in)
         from braindiffusion.induce import InduceSettings
         from braindiffusion.lesions.models import choose_card
         from braindiffusion.lesions.shapes import ShapeSettings
@@ -208,4 +212,4 @@ def induce(
         keep_inputs(out, RESULTS, scan, lesion, brain)
         what = made if made is not None else drawn
         assert what is not None
-        induce_and_write(volume, what, settings, own_brain, out, file_format, progress)
+        induce_and_write(volume, what, settings, own_brain, out, file_format, progress, burn_in)

@@ -12,6 +12,7 @@ import torch
 from braindiffusion.device import choose_device, in_batches, precision_for
 from braindiffusion.diffusion.network import EpsPredictor
 from braindiffusion.diffusion.schedule import Schedule
+from braindiffusion.diffusion.transfer import send
 from braindiffusion.errors import SettingsError
 from braindiffusion.evaluation.disharmony import ring_contrast
 from braindiffusion.lesions.common import check_range, floor_for, generate_mask, kernel_of
@@ -52,7 +53,7 @@ class InduceSettings:
         ratio: of SDEdit; ``None`` takes the published one of the kind.
     """
 
-    method: str = "mededit"
+    method: str = "mededit_paired"
     kind: str = "stroke"
     model: str | None = None
     condition: Condition = "mask"
@@ -172,10 +173,10 @@ def induce_slices(
     Returns:
         (samples,S,H,W) float32 in [0,1], (S,H,W) bool the generate mask, and the predictor with its counts.
     """
-    card = painter.model.card
+    card, precision = painter.model.card, precision_for(settings.precision, device)
     predictor = EpsPredictor(
-        painter.model.network, Schedule(), prediction=card.get("prediction", "eps"),
-        precision=precision_for(settings.precision, device), label=painter.label, guidance=painter.guidance,
+        painter.model.network_in(precision), Schedule(), prediction=card.get("prediction", "eps"), precision=precision,
+        label=painter.label, guidance=painter.guidance,
     )  # fmt: skip
     window = window_of(stack.brain, card.get("crop"))
     rows = np.nonzero(told.any((1, 2)))[0]
@@ -192,7 +193,7 @@ def induce_slices(
         on_step = step_teller("induce", stack, window, part, shown, work, on_event)
         # a fresh generator of the same seed for every batch: slices share their noise whatever the batching
         generator = torch.Generator().manual_seed(settings.seed)
-        x0, p, b = (torch.from_numpy(v[part][window])[:, None].to(device) for v in (stack.images, told, stack.brain))
+        x0, p, b = (send(v[part][window][:, None], device) for v in (stack.images, told, stack.brain))
         floor = {"floor": floor_for(x0, p, b, options, stack.placement.model_pitch)} if holds else {}
         out = METHODS[settings.method].run(x0, p, b, predictor, options, generator, None, on_step, **floor)
         new = torch.where(out.generate[None], out.samples.clamp(0, 1), x0[None])

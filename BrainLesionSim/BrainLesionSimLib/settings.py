@@ -7,7 +7,7 @@ them together): the module never imports the engine.
 from BrainCounterfactualCommon import checks
 
 DEFAULTS = {
-    "method": "mededit",
+    "method": "mededit_paired",
     "kind": "stroke",
     "model": None,
     "condition": "mask",

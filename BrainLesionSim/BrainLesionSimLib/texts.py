@@ -37,8 +37,8 @@ def lobeChoices():
 
 def methodChoices(withPalette):
     choices = [
-        ("mededit", _("MedEdit (the margin answers)")),
         ("mededit_paired", _("Paired MedEdit (keeps the anatomy)")),
+        ("mededit", _("MedEdit (paints the margin anew)")),
         ("naive_repaint", _("RePaint (inside the outline only)")),
         ("sdedit", _("SDEdit (the whole slice drifts)")),
     ]

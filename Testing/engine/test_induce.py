@@ -27,7 +27,7 @@ from braindiffusion.prepared import Prepared
 from braindiffusion.scan import Scan
 from braindiffusion.stages import Event
 
-QUICK = InduceSettings(steps=3, resamples=2)
+QUICK = InduceSettings(method="mededit", steps=3, resamples=2)
 
 
 @pytest.fixture(scope="module")
@@ -363,3 +363,13 @@ def test_the_shape_shown_is_the_one_that_is_painted(head_phantom: Scan, brain) -
     np.testing.assert_array_equal(shown.mask, painted.lesion)
     assert shown.facts["side"] == "L"
     assert abs(shown.ml - 30.0) < 1.0
+
+
+def test_by_default_the_difference_of_a_pair_is_painted(head_phantom: Scan, lesion, brain) -> None:
+    """Two walks over one noise: twice the calls, and what the network draws in both is not seen."""
+    pair = induce(head_phantom, lesion, brain, method=InduceSettings().method)
+    plain = induce(head_phantom, lesion, brain)
+    assert pair.provenance["method"]["name"] == "mededit_paired"
+    assert pair.provenance["network_calls"]["per_slice"] == 2 * plain.provenance["network_calls"]["per_slice"]
+    moved = [np.abs(r.on_grid["diseased"] - r.stack.images)[r.on_grid["mask"]].mean() for r in (pair, plain)]
+    assert 0 < moved[0] < 0.5 * moved[1]

@@ -32,7 +32,7 @@ from braindiffusion.models.registry import release
 
 MAPS = {"diseased", "lesion", "generate_mask", "difference"}
 FILES = {f"{m}.nii.gz" for m in MAPS} | {"effects.json", "overview.png", "provenance.json"}
-QUICK = ("--kind", "stroke", "--steps", 3, "--resamples", 2, "--progress", "none")
+QUICK = ("--method", "mededit", "--kind", "stroke", "--steps", 3, "--resamples", 2, "--progress", "none")
 
 
 @pytest.fixture(scope="module", autouse=True)
