@@ -1,4 +1,4 @@
-"""The command line: prepare."""
+"""The command line: prepare, pseudo-label."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from braindiffusion import RESEARCH_USE_ONLY
-from braindiffusion.cli_options import Device, Progress, ProgressKind, told
+from braindiffusion.cli_options import Device, HealModel, Progress, ProgressKind, parse_steps, told
 from braindiffusion.errors import SettingsError
 
 
@@ -74,3 +74,54 @@ def prepare(
         for path, why in done.skipped:
             typer.echo(f"Left out: {path}: {why}", err=True)
         typer.echo(f"{done.table()}\n{out}\n{RESEARCH_USE_ONLY}")
+
+
+def pseudo_label(
+    data: Annotated[Path, typer.Option(help="PACK.npz; of its masks only which slices have one is used.")],
+    out: Annotated[Path, typer.Option("--out", help="The pack to write, PACK.npz.")],
+    splits: Annotated[str, typer.Option(help="Comma-separated; test is refused.")] = "train,val",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most this many lesion slices, spread over the pack.")
+    ] = None,
+    agreement: Annotated[
+        float | None, typer.Option(help="Least Dice of the two opinions on a slice; below, it is left open.")
+    ] = None,
+    segmenter: Annotated[
+        str | None, typer.Option(help="Label by this model instead (self-training), such as weak-segmenter-flair.")
+    ] = None,
+    model: HealModel = None,
+    steps: Annotated[str, typer.Option(help="Steps each way, or 'full'.")] = "10",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Device = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    progress: Progress = ProgressKind.bar,
+) -> None:
+    """Make lesion masks that nobody drew, where saliency and counterfactual agree, to train a segmenter with."""
+    with told():
+        step_count = parse_steps(steps)
+        import torch
+
+        from braindiffusion.progress import reporter
+        from braindiffusion.stages import HealSettings
+        from braindiffusion.training.packs import load_pack
+        from braindiffusion.training.prepare import check_pack_path
+        from braindiffusion.training.pseudo_labels import PseudoSettings, pseudo_labels, write_pseudo_labels
+
+        check_pack_path(out)
+        if out.resolve() == data.resolve():
+            why = "The masks of the one are to be made without the other's."
+            raise SettingsError(f"{out} is the pack that was given.", why, "Choose another --out.")
+        if threads:
+            torch.set_num_threads(threads)
+        own = {} if agreement is None else {"agreement": agreement}
+        heal = HealSettings(model=model, steps=step_count, seed=seed, device=device, force=True)
+        settings = PseudoSettings(
+            splits=tuple(s.strip() for s in splits.split(",") if s.strip()), limit=limit, segmenter=segmenter,
+            heal=heal, **own,
+        )  # fmt: skip
+        settings.check()
+        pack = load_pack(data)
+        with reporter(progress.value) as tell:
+            labels = pseudo_labels(pack, settings, tell)
+        write_pseudo_labels(labels, out)
+        typer.echo(f"{labels.summary()}\n{out}\n{RESEARCH_USE_ONLY}")

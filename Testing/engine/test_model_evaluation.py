@@ -199,6 +199,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "noised_classifier": {"class": "NoisedClassifier", "args": {"widths": [4, 8]}},
     "lesion_segmenter": {"class": "BrainMaskUNet", "args": {"features": [4, 4, 4, 4, 4, 4], "out_channels": 2}},
     "brain_mask": {"class": "BrainMaskUNet", "args": {"features": [4, 4, 4, 4, 4, 4]}},
+    "gan": {"class": "AnoGAN", "args": {"latent": 8, "size": [32, 32], "widths": [8, 8]}},
+    "gan_encoder": {"class": "EncodedGAN", "args": {"latent": 8, "size": [32, 32], "widths": [8, 8]}},
 }  # fmt: skip
 
 
@@ -249,6 +251,8 @@ def measured(data: Path, out: Path, names: list[str] | None = None, **options: A
         ("classifier", {"tiny"}),
         ("noised_classifier", {"tiny", "auroc_by_t"}),
         ("lesion_segmenter", {"tiny"}),
+        ("gan", {"nearest", "variety", "wasserstein"}),
+        ("gan_encoder", {"mse", "psnr"}),
     ],
 )
 def test_a_model_of_each_task_is_measured(
@@ -291,6 +295,14 @@ def test_a_simplex_denoiser_is_asked_for_no_samples(data: Path, tmp_path: Path, 
     numbers = measured(data, tmp_path / "out", ["mine"]).models["mine"]["numbers"]
     assert "reconstruct_by_t" in numbers
     assert "nearest" not in numbers
+
+
+def test_what_learned_from_masks_nobody_drew_is_measured_by_drawn_ones(tmp_path: Path, no_user_models: Path) -> None:
+    """The folder holds the drawn pack only; the recipe says which it is."""
+    write_pack(tmp_path / "lgg_flair_256.npz")
+    install(no_user_models, "weak-segmenter-flair", "lesion_segmenter")
+    found = measured(tmp_path, tmp_path / "out", ["weak-segmenter-flair"]).models["weak-segmenter-flair"]
+    assert found["numbers"]["lgg_flair_256"]["network"]["lesion_slices"] == 3
 
 
 def test_a_lesion_segmenter_stands_beside_its_floors(data: Path, tmp_path: Path, no_user_models: Path) -> None:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from braindiffusion.diffusion.gan import AnoGAN, EncodedGAN
 from braindiffusion.diffusion.network import Autoencoder, Classifier, NoisedClassifier, SliceVQVAE
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.training import augment as aug
+from braindiffusion.training.figures import task_figure
 from braindiffusion.training.tasks import TASKS
 from braindiffusion.training.tasks.autoencoder import autoencoder_loss, coarse_noise, denoising_ae_loss, vqvae_loss
 from braindiffusion.training.tasks.classifier import auroc, classifier_loss
-from braindiffusion.training.tasks.denoiser import condition_of, denoiser_loss, draw_levels, some_boxed
+from braindiffusion.training.tasks.denoiser import (
+    condition_of,
+    denoiser_loss,
+    draw_levels,
+    labels_dropped,
+    some_boxed,
+)
 from braindiffusion.training.tasks.segmenter import brain_mask_loss, lesion_loss, lesion_numbers
 
 SCHEDULE = Schedule()
@@ -148,6 +158,33 @@ def test_a_lesion_condition_is_the_mask_and_the_brain() -> None:
     assert torch.equal(seen[0][1], data["kind"])
 
 
+def test_labels_are_told_and_dropped_for_a_share() -> None:
+    """Healthy 0, lesion 1, unlabelled 2: one network learns both what a class looks like and what any slice does."""
+    label = torch.arange(4000) % 2
+    dropped = labels_dropped(label, 0.15, g())
+    assert float((dropped == 2).float().mean()) == pytest.approx(0.15, abs=0.02)
+    assert torch.equal(dropped[dropped != 2], label[dropped != 2])
+    assert torch.equal(labels_dropped(label, 0.0, g()), label)
+    told: list[Tensor] = []
+
+    def listen(x: Tensor, level: Tensor, label: Tensor) -> Tensor:
+        told.append(label)
+        return x
+
+    denoiser_loss(Answers(listen), batch(), g(), {"label_drop": 0.0})
+    denoiser_loss(Answers(listen), batch(), g(), {"label_drop": 1.0})
+    assert torch.equal(told[0], batch()["label"])
+    assert told[1].tolist() == [2] * 6
+
+
+def test_the_picture_of_a_labelled_denoiser_asks_for_both_classes(tmp_path: Path) -> None:
+    told: list[Tensor] = []
+    network = Answers(lambda x, level, label: told.append(label) or 0.1 * x)
+    task_figure("denoiser", network, batch(8), {"label_drop": 0.15}, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 1000
+    assert {tuple(label.tolist()) for label in told} == {(0, 0, 0, 0, 1, 1, 1, 1)}
+
+
 def test_masks_stay_masks_when_slices_are_turned() -> None:
     seen = []
     listen = Answers(lambda x, level: seen.append(x) or x[:, :1])
@@ -187,6 +224,43 @@ def test_a_perfect_lesion_mask_has_almost_no_loss() -> None:
     assert lesion_numbers(both, data) == {"dice": 1.0, "dice_0": 1.0, "dice_1": 1.0}
 
 
+def test_pixels_that_are_not_known_do_not_count() -> None:
+    data = batch()
+    unsure = torch.zeros_like(data["lesion"])
+    unsure[..., :16] = 1
+    wrong_there = Answers(lambda x: torch.where(unsure > 0, -60.0, 60.0) * (2 * data["lesion"] - 1))
+    assert float(lesion_loss(wrong_there, {**data, "unsure": unsure}, g(), {}, training=False)) < 1e-5
+    assert float(lesion_loss(wrong_there, data, g(), {}, training=False)) > 1.0
+    assert lesion_numbers(wrong_there, {**data, "unsure": unsure})["dice"] == 1.0
+    assert lesion_numbers(wrong_there, data)["dice"] < 1.0
+
+
+def test_a_slice_of_which_nothing_is_known_teaches_nothing() -> None:
+    data = batch(1)
+    data["unsure"] = torch.ones_like(data["lesion"])
+    logit = torch.zeros(1, 1, 32, 32, requires_grad=True)
+    lesion_loss(Answers(lambda x: logit), data, g(), {}, training=False).backward()
+    assert not logit.grad.any()
+
+
+def test_grain_is_changed_in_training_only_where_it_is_asked_for() -> None:
+    seen: list[Tensor] = []
+
+    def listen(x: Tensor) -> Tensor:
+        seen.append(x)
+        return torch.zeros(len(x), 2)
+
+    still = {
+        "geometry": {"rotate": 0.0, "scale": 0.0, "shift": 0.0, "flip": False},
+        "intensity": {"gain": 0.0, "gamma": 0.0},
+    }
+    for settings in (still, {**still, "grain": 1.0}):
+        classifier_loss(Answers(listen), batch(), g(), settings)
+    torch.testing.assert_close(seen[0], batch()["image"], atol=1e-5, rtol=0)
+    brain = batch()["brain"] > 0
+    assert float((seen[1] - seen[0])[brain].abs().mean()) > 0.01
+
+
 def test_a_perfect_vqvae_has_no_loss_and_pays_for_quantisation() -> None:
     exact = Answers(lambda x: torch.cat([x, torch.full_like(x, 0.3)], 1))
     assert float(vqvae_loss(exact, batch(), g(), {}, training=False)) == 0.0
@@ -215,6 +289,8 @@ NETWORKS = {
     "vqvae": lambda: SliceVQVAE((4, 8), codes=8, latent=4).eval(),
     "denoising_ae": lambda: Answers(lambda x: 0.9 * x),
     "latent_denoiser": lambda: Answers(lambda z, level: 0.1 * z),
+    "gan": lambda: AnoGAN(128, (32, 32), (8, 8, 8), 2),
+    "gan_encoder": lambda: EncodedGAN(8, (32, 32), (8, 8, 8), 2),
 }
 
 
@@ -332,7 +408,13 @@ def test_contrast_is_a_function_of_the_grey_value() -> None:
     assert (y[0], y[1]) == (y[2], y[3])
 
 
-@pytest.mark.parametrize("change", [aug.mild_intensity, aug.random_contrast, aug.bias_field, aug.rough_resolution])
+def half_of_other_grain(x: Tensor, generator: torch.Generator) -> Tensor:
+    return aug.other_grain(x, generator, 0.5)
+
+
+@pytest.mark.parametrize(
+    "change", [aug.mild_intensity, aug.random_contrast, aug.bias_field, aug.rough_resolution, half_of_other_grain]
+)
 def test_augmentation_keeps_shapes_and_draws_from_its_generator(change) -> None:
     x = batch()["image"]
     before = torch.get_rng_state()

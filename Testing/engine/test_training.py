@@ -228,9 +228,9 @@ def test_saving_leaves_one_file(tmp_path: Path) -> None:
 
 @needs_fabric
 @pytest.mark.usefixtures("no_pictures")
-@pytest.mark.parametrize("task", ["denoiser", "classifier"])
+@pytest.mark.parametrize("task", ["denoiser", "classifier", "gan"])
 def test_an_interrupted_run_continues_bit_for_bit(task: str, data: Path, runs: Path) -> None:
-    """The classifier has dropout, the denoiser its noise; the learning rate falls over all six iterations."""
+    """The classifier has dropout, the denoiser its noise, the GAN its turns; the learning rate falls all the way."""
     what = recipe(task)
     torch.manual_seed(1)  # the state of the world must not matter
     run(what, data, runs / f"{task}-straight")
@@ -309,7 +309,7 @@ def test_a_budget_ends_the_run_cleanly(data: Path, runs: Path) -> None:
 
 @needs_fabric
 @pytest.mark.usefixtures("no_pictures")
-@pytest.mark.parametrize("task", ["denoiser", "autoencoder", "classifier"])
+@pytest.mark.parametrize("task", ["denoiser", "autoencoder", "classifier", "gan"])
 def test_what_a_run_exports_can_be_loaded(task: str, data: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = runs / f"export-{task}"
     run(recipe(task), data, out, iterations=2)
@@ -354,7 +354,7 @@ def test_an_undefined_number_does_not_freeze_the_export(
 
 
 @needs_fabric
-@pytest.mark.parametrize("task", ["denoiser", "autoencoder"])
+@pytest.mark.parametrize("task", ["denoiser", "autoencoder", "gan"])
 def test_a_report_shows_what_the_network_makes_of_slices(task: str, data: Path, runs: Path) -> None:
     run(recipe(task), data, runs / f"pictures-{task}", iterations=1)
     for name in ("figure-000001.png", "curve.png"):

@@ -56,6 +56,7 @@ def recipe(task: str = "denoiser", **changes: Any) -> dict[str, Any]:
         "denoiser": TINY_UNET,
         "classifier": {"class": "Classifier", "args": {"widths": [4, 8], "dropout": 0.5}},
         "autoencoder": {"class": "Autoencoder", "args": {"widths": [4, 8], "latent": 4}},
+        "gan": {"class": "AnoGAN", "args": {"latent": 8, "size": [32, 32], "widths": [8, 8], "critic_turns": 1}},
     }
     return {
         "name": "tiny", "task": task, "modality": ["FLAIR"],
@@ -63,7 +64,7 @@ def recipe(task: str = "denoiser", **changes: Any) -> dict[str, Any]:
             "kind": "packs", "packs": ["tiny.npz"], "grid": 32,
             "select": "all" if task == "classifier" else "lesion_free",
         },
-        "network": networks[task], "settings": {},
+        "network": networks[task], "settings": {"latent": 8} if task == "gan" else {},
         "optimiser": {"lr": 0.001, "weight_decay": 0.01, "warmup": 2, "decay_to": 0.1},
         "batch": 4, "iterations": 6, "ema": 0.99, "seed": 3,
     } | changes  # fmt: skip

@@ -9,7 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from braindiffusion.diffusion.gan import AnoGAN, EncodedGAN
 from braindiffusion.diffusion.schedule import Schedule
+
+CLASSES = ("healthy", "lesion", "unlabelled")
+"""Of a denoiser trained with labels (classifier-free guidance): the class of a slice is its index here."""
 
 
 class PatchedUNet(nn.Module):
@@ -202,6 +206,8 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "BrainMaskUNet": BrainMaskUNet,
     "NoisedClassifier": NoisedClassifier,
     "SliceVQVAE": SliceVQVAE,
+    "AnoGAN": AnoGAN,
+    "EncodedGAN": EncodedGAN,
 }
 
 
@@ -229,7 +235,8 @@ class EpsPredictor:
 
     Args:
         condition: (1 or N,C,H,W) further input channels of every call; a call may bring its own instead.
-        label: class of a class-conditional network (its kind of lesion): one for all slices, or (N,).
+        label: class of a class-conditional network (its kind of lesion): one for all slices, or (N,); a call may bring
+            its own instead.
         guidance: classifier-free guidance (Ho & Salimans 2022), ``eps_0 + guidance (eps - eps_0)`` with ``eps_0`` the
             answer when the first condition channel, the lesion mask, is empty. 1 leaves it out; else calls double.
 
@@ -255,33 +262,53 @@ class EpsPredictor:
         self.calls = self.slice_calls = 0
 
     @torch.no_grad()
-    def __call__(self, x: Tensor, level: int, condition: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, x: Tensor, level: int, condition: Tensor | None = None, label: int | Tensor | None = None
+    ) -> Tensor:
         """(N,C,H,W) state and its level -> (N,C,H,W) noise, float32.
 
         Args:
             condition: (M,C',H,W) with N a multiple of M (samples one after the other), instead of the predictor's own.
+            label: likewise.
         """
+        label = self.label if label is None else label
         given = self.condition if condition is None else condition
         if given is not None:
             given = given.to(x).repeat(len(x) // len(given), 1, 1, 1)
-        out = self._ask(x, level, given)
+        out = self._ask(x, level, given, label)
         if self.guidance != 1.0 and given is not None:
             empty = torch.cat([torch.zeros_like(given[:, :1]), given[:, 1:]], dim=1)
-            without = self._ask(x, level, empty)
+            without = self._ask(x, level, empty, label)
             out = without + self.guidance * (out - without)
         if self.prediction == "v":
             a = self.schedule.signal(level)
             out = math.sqrt(a) * out + math.sqrt(1.0 - a) * x
         return out
 
-    def _ask(self, x: Tensor, level: int, condition: Tensor | None) -> Tensor:
+    def _ask(self, x: Tensor, level: int, condition: Tensor | None, label: int | Tensor | None) -> Tensor:
         self.calls += 1
         self.slice_calls += len(x)
         inputs = x if condition is None else torch.cat([x, condition], dim=1)
         if x.device.type == "cpu":
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         levels = torch.full((len(x),), level, device=x.device, dtype=torch.long)
-        known = [] if self.label is None else [torch.as_tensor(self.label).to(levels).view(-1)]
+        known = [] if label is None else [torch.as_tensor(label).to(levels).view(-1)]
         classes = [c.repeat(len(x) // len(c)) for c in known]
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             return self.network(inputs, levels, *classes).float()
+
+
+class SlicePredictor:
+    """A network from slice to slice, told no noise level, with the counts of an :class:`EpsPredictor`."""
+
+    def __init__(self, network: nn.Module, precision: str = "fp32") -> None:
+        self.network, self.bf16 = network.eval(), precision == "bf16"
+        self.calls = self.slice_calls = 0
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> Tensor:
+        """(N,C,H,W) slices -> (N,C,H,W), float32."""
+        self.calls += 1
+        self.slice_calls += len(x)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+            return self.network(x).float()

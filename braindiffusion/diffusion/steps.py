@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
+from braindiffusion.diffusion.transfer import send
 
 Variance = Literal["small", "large"]
 Clip = tuple[float, float] | None
@@ -105,4 +106,4 @@ class SharedNoise:
     def at(self, level: int, like: Tensor) -> Tensor:
         """(samples,1,C,H,W) draw for the step that leaves ``level``, on the device of ``like``."""
         cpu = torch.Generator().manual_seed(self._base + 1_000_003 * (level + 2))
-        return torch.randn((self._samples, 1, *self._shape), generator=cpu).to(like.device)
+        return send(torch.randn((self._samples, 1, *self._shape), generator=cpu), like.device)

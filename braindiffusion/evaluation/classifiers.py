@@ -130,7 +130,7 @@ def evaluate_classifier(bench: Bench, picture: Path) -> Finding:
 
 
 def evaluate_autoencoder(bench: Bench, picture: Path) -> Finding:
-    """ACAT's autoencoder, the VQ-VAE, the denoising autoencoder: how well a slice comes back."""
+    """ACAT's autoencoder, the VQ-VAE, the denoising autoencoder, f-AnoGAN: how well a slice comes back."""
     part = bench.part.select(spread(len(bench.part.image), bench.limit))
     x, brain = images_of(part), masks_of(part.brain)
     y = in_parts(bench.model.network, x, bench.device)[:, :1]

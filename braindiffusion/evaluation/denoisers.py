@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from braindiffusion.diffusion.network import EpsPredictor
+from braindiffusion.diffusion.network import CLASSES, EpsPredictor
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.steps import Clip, add_noise, predict_clean
 from braindiffusion.evaluation.model_data import Bench, Finding, cpu_seconds, images_of, masks_of, rounded, spread
@@ -147,7 +147,8 @@ def evaluate_denoiser(bench: Bench, picture: Path) -> Finding:
     """Any denoiser; one that is told a lesion goes its own way."""
     if bench.settings.get("condition") or bench.card.get("condition"):
         return evaluate_conditional(bench, picture)
-    space, model = space_of(bench), predictor(bench)
+    label = CLASSES.index("unlabelled") if bench.card.get("classes") else None
+    space, model = space_of(bench), predictor(bench, label=label)
     rows = spread(len(bench.part.image), min(SLICES, bench.limit or SLICES))
     x, brain = images_of(bench.part, rows), masks_of(bench.part.brain[rows])
 

@@ -18,7 +18,7 @@ from braindiffusion.models.registry import LoadedModel
 from braindiffusion.training.datasets import GridData, load_data
 from braindiffusion.training.packs import load_pack
 
-TASK_SELECT = {"denoiser": "lesion_free", "autoencoder": "lesion_free"}
+TASK_SELECT = dict.fromkeys(("denoiser", "autoencoder", "gan", "gan_encoder"), "lesion_free")
 
 
 @dataclass
@@ -111,9 +111,13 @@ def _modality(path: Path) -> str:
 
 
 def grid_for(card: dict[str, Any], folder: Path, cache: Path | None) -> tuple[GridData, dict[str, Any]]:
-    """The slices of all splits and the recipe's settings; slices that training repeats are there once."""
+    """The slices of all splits and the recipe's settings; slices that training repeats are there once.
+
+    A recipe that learns from other masks than it is measured by names the data for the latter in ``measured_on``.
+    """
     recipe = recipe_of(card, folder)
-    spec = {k: v for k, v in recipe["data"].items() if k != "lesion_weight"}
+    data = recipe["data"] | recipe.get("measured_on", {})
+    spec = {k: v for k, v in data.items() if k != "lesion_weight"}
     return load_data(spec, folder, cache), recipe.get("settings", {})
 
 

@@ -15,6 +15,7 @@ from braindiffusion.errors import PackError
 from braindiffusion.evaluation.brain_masks import evaluate_brain_mask
 from braindiffusion.evaluation.classifiers import evaluate_autoencoder, evaluate_classifier
 from braindiffusion.evaluation.denoisers import evaluate_denoiser
+from braindiffusion.evaluation.gans import evaluate_gan
 from braindiffusion.evaluation.model_data import Bench, Finding, bench_for
 from braindiffusion.evaluation.segmenters import evaluate_lesion_segmenter
 from braindiffusion.models.registry import installed, load_model, read_card, update_card
@@ -32,6 +33,8 @@ EVALUATORS: dict[str, Evaluator] = {
     "noised_classifier": evaluate_classifier,
     "brain_mask": evaluate_brain_mask,
     "lesion_segmenter": evaluate_lesion_segmenter,
+    "gan": evaluate_gan,
+    "gan_encoder": evaluate_autoencoder,
 }
 """One line here per task. An evaluator measures a model and writes its figure to the path it is given."""
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from braindiffusion.evaluation.floors import BRIGHT_LEVELS, bright
 from braindiffusion.evaluation.model_data import Bench, Finding, cpu_seconds, images_of, in_parts, rounded, spread
 from braindiffusion.evaluation.model_figures import outlines_figure
 from braindiffusion.evaluation.overlap import count, summary
@@ -16,7 +17,6 @@ from braindiffusion.models.registry import load_model
 from braindiffusion.slices import FIELD_OF_VIEW_MM
 from braindiffusion.training.datasets import GridData
 
-BRIGHT_LEVELS = tuple(np.round(np.arange(0.45, 0.96, 0.025), 3).tolist())
 DEFINITIONS = {
     "lesion_dice": "on the model grid, lesion slices (a miss counts 0): mean per patient, then over patients; "
     "interval: 95 % percentile bootstrap over patients",
@@ -28,11 +28,6 @@ DEFINITIONS = {
     "threshold": "probability above 0.5, not tuned; each source by the output trained on its masks",
     "cpu_seconds_per_slice": "one network call, batch of 8, fastest of 5, float32",
 }
-
-
-def bright(part: GridData, level: float) -> np.ndarray:
-    """(N,H,W) bool: smoothed brain pixels above ``level``."""
-    return (smooth(part.image.astype(np.float32)) > level) & part.brain
 
 
 def bright_level(train: GridData, most: int = 300) -> float:
@@ -64,7 +59,7 @@ def evaluate_lesion_segmenter(bench: Bench, picture: Path) -> Finding:
         of = np.nonzero(part.source == source)[0]
         mine, found = part.select(of), p[of, channel] > 0.5
         level = bright_level(bench.train.select(bench.train.source == source))
-        floor = bright(mine, level)
+        floor = bright(mine.image.astype(np.float32), mine.brain, level)
         row: dict[str, Any] = {"output": channel, "bright_level": level}
         for name, mask in (("network", found), ("bright", floor), ("nothing", np.zeros_like(found))):
             counts = [count(a, b) for a, b in zip(mask, mine.lesion, strict=True)]

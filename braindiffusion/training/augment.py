@@ -73,3 +73,12 @@ def blobs(brain: Tensor, g: torch.Generator) -> Tensor:
     coarse = torch.randn((n, 1, 8, 8), generator=g)
     field = F.interpolate(coarse, size=(h, w), mode="bicubic", align_corners=True)
     return torch.sigmoid((field - 1.2) * 12) * brain
+
+
+def other_grain(x: Tensor, g: torch.Generator, share: float, noise: float = 0.04) -> Tensor:
+    """A share of (N,1,H,W) images blurred, and noise of random strength for all: nothing can be learned from grain."""
+    n = len(x)
+    chosen = torch.rand((n, 1, 1, 1), generator=g) < share
+    rough = torch.where(chosen, rough_resolution(x, g), x)
+    strength = uniform((n, 1, 1, 1), 0.0, noise, g)
+    return (rough + torch.randn(x.shape, generator=g) * strength * (x > 0)).clamp(0, 1)

@@ -30,6 +30,7 @@ class GridData:
         patient, source: (N,) str.
         split: (N,) str.
         row: (N,) int, index of the slice in its pack.
+        unsure: (N,H,W) bool, pixels whose lesion mask is not known; ``None`` where all are.
     """
 
     image: np.ndarray
@@ -39,23 +40,27 @@ class GridData:
     source: np.ndarray
     split: np.ndarray
     row: np.ndarray
+    unsure: np.ndarray | None = None
+
+    def arrays(self) -> dict[str, Any]:
+        """What there is, by name."""
+        return {k: v for k, v in vars(self).items() if v is not None}
 
     def select(self, keep: np.ndarray) -> GridData:
         """The slices where ``keep``."""
-        return GridData(**{k: v[keep] for k, v in vars(self).items()})
+        return GridData(**{k: v[keep] for k, v in self.arrays().items()})
 
     def tensors(self, kinds: list[str] | None = None) -> dict[str, torch.Tensor]:
-        """What the tasks need: image, brain, lesion (N,1,H,W) float32, label and kind (N,) long.
+        """What the tasks need: image, brain, lesion, unsure (where given) (N,1,H,W) float32, label and kind (N,) long.
 
         Args:
             kinds: sources in the order of their class index; without it every slice is of kind 0.
         """
         order = kinds or []
+        planes = {k: v for k, v in self.arrays().items() if v.ndim == 3}
         return {
             "kind": torch.tensor([order.index(str(s)) if order else 0 for s in self.source], dtype=torch.long),
-            "image": torch.from_numpy(self.image.astype(np.float32))[:, None],
-            "brain": torch.from_numpy(self.brain.astype(np.float32))[:, None],
-            "lesion": torch.from_numpy(self.lesion.astype(np.float32))[:, None],
+            **{k: torch.from_numpy(v.astype(np.float32))[:, None] for k, v in planes.items()},
             "label": torch.from_numpy(self.lesion.any((1, 2)).astype(np.int64)),
         }
 
@@ -66,6 +71,7 @@ def grid_of_pack(pack: Pack, source: str, size: int = 128) -> GridData:
     data = GridData(
         np.zeros((n, size, size), np.float16), np.zeros((n, size, size), bool), np.zeros((n, size, size), bool),
         pack.patient, np.full(n, source), pack.split, np.arange(n),
+        None if pack.unsure is None else np.zeros((n, size, size), bool),
     )  # fmt: skip
     for _, index, scan in pack.volumes():
         brain, _ = find_brain(scan)
@@ -74,6 +80,8 @@ def grid_of_pack(pack: Pack, source: str, size: int = 128) -> GridData:
         stack = to_slices(scan, brain, size)
         data.image[index], data.brain[index] = stack.images, stack.brain
         data.lesion[index] = mask_to_slices(pack.masks[index].transpose(2, 1, 0), stack.placement, 0.5)
+        if data.unsure is not None and pack.unsure is not None:
+            data.unsure[index] = mask_to_slices(pack.unsure[index].transpose(2, 1, 0), stack.placement, 0.5)
     return data
 
 
@@ -137,11 +145,14 @@ def packs_on_grid(
         return borrow_masks(pack, load_pack(folder / lent[path.name])) if path.name in lent else pack
 
     parts = [grid_of_pack(read(path), path.stem, size) for path in paths]
-    data = GridData(**{k: np.concatenate([vars(p)[k] for p in parts]) for k in vars(parts[0])})
+    if any(p.unsure is not None for p in parts):
+        for p in parts:
+            p.unsure = np.zeros_like(p.lesion) if p.unsure is None else p.unsure
+    data = GridData(**{k: np.concatenate([p.arrays()[k] for p in parts]) for k in parts[0].arrays()})
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
         temporary = kept.with_suffix(f".{os.getpid()}.partial.npz")
-        np.savez_compressed(temporary, **vars(data))
+        np.savez_compressed(temporary, **data.arrays())
         temporary.replace(kept)
     return data
 
@@ -199,13 +210,15 @@ def load_data(spec: dict[str, Any], folder: Path, cache: Path | None = None) -> 
     lesion = np.asarray(data.lesion.any((1, 2)))
     if "select" in spec:
         enough = data.brain.mean((1, 2)) >= MIN_BRAIN_FRACTION
-        keep = {"all": enough, "lesion_free": enough & ~lesion, "lesion": enough & lesion}[spec["select"]]
+        known = True if data.unsure is None else ~data.unsure.any((1, 2))
+        keep = {"all": enough, "lesion_free": enough & ~lesion & known, "lesion": enough & lesion}[spec["select"]]
         data, lesion = data.select(keep), lesion[keep]
     times = np.where(lesion & (data.split == "train"), int(spec.get("lesion_weight", 1)), 1)
     if (times > 1).any():
         data = data.select(np.repeat(np.arange(len(lesion)), times))
     if "crop" in spec:
         rows, columns = centred(size, spec["crop"][0]), centred(size, spec["crop"][1])
-        for name in ("image", "brain", "lesion"):
-            setattr(data, name, getattr(data, name)[:, rows, columns])
+        for name, values in data.arrays().items():
+            if values.ndim == 3:
+                setattr(data, name, values[:, rows, columns])
     return data

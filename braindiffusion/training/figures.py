@@ -81,7 +81,11 @@ def task_figure(
         model = EpsPredictor(network, schedule, prediction=settings.get("prediction", "eps"))
         z = sample(model, tuple(coder.encode(x).shape), schedule, 40, 0, x.device, clip=None)  # type: ignore[operator]
         save_grid([array(coder.decode(z)), array(coder(x)), array(x)], path)  # type: ignore[operator]
-    elif task in {"autoencoder", "vqvae", "denoising_ae"}:
+    elif task == "gan":
+        z = torch.randn((2 * len(x), network.latent), generator=torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+        drawn = array(network.generator(z.to(x.device)))  # type: ignore[operator]
+        save_grid([drawn[: len(x)], drawn[len(x) :], array(x)], path)
+    elif task in {"autoencoder", "vqvae", "denoising_ae", "gan_encoder"}:
         y = network(x)[:, :1]
         save_grid([array(x), array(y), array((x - y).abs() * 4)], path)
     elif task == "brain_mask":
@@ -104,7 +108,9 @@ def _denoiser_rows(
     x, schedule = part["image"], Schedule()
     g = torch.Generator().manual_seed(1)
     condition = condition_of(x, part["lesion"], part["brain"], g, {**settings, "boxes": 0.0})
-    label = part["kind"] if settings.get("kinds") else None
+    label: torch.Tensor | None = part["kind"] if settings.get("kinds") else None
+    if "label_drop" in settings:  # the upper half of the samples healthy, the other with lesions
+        label = (torch.arange(len(x)) >= len(x) // 2).long()
     model = EpsPredictor(
         network, schedule, prediction=settings.get("prediction", "eps"), condition=condition, label=label
     )

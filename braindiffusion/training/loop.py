@@ -214,6 +214,7 @@ def train(
         ) from error
     started = time.monotonic()
     chosen = choose_device(device)
+    task = TASKS[recipe["task"]]
     check_writable(out)
     if threads:
         torch.set_num_threads(threads)
@@ -226,7 +227,7 @@ def train(
     fabric = Fabric(
         accelerator="cuda" if on_cuda else "cpu",
         devices=here or (devices if on_cuda or devices != "auto" else 1),
-        strategy="ddp" if everywhere > 1 else "auto",
+        strategy="auto" if everywhere <= 1 else "ddp_find_unused_parameters_true" if task.in_turns else "ddp",
         precision="bf16-mixed" if half else "32-true",
         num_nodes=everywhere // here if here else 1,
     )
@@ -245,7 +246,6 @@ def train(
     tensors, val = train_data.tensors(kinds), shuffled(val_data.tensors(kinds))
     val = {k: v[:600].to(fabric.device) for k, v in val.items()}
     settings, total, seed = recipe.get("settings", {}), iterations or recipe["iterations"], recipe.get("seed", 0)
-    task = TASKS[recipe["task"]]
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # initial weights: layers can only draw from global state
@@ -254,7 +254,10 @@ def train(
         warm_start(network, recipe["start"])
     ema = deepcopy(network).to(fabric.device).requires_grad_(False)
     spec = recipe["optimiser"]
-    optimiser = torch.optim.AdamW(network.parameters(), lr=spec["lr"], weight_decay=spec.get("weight_decay", 0.01))
+    optimiser = torch.optim.AdamW(
+        network.parameters(), spec["lr"], tuple(spec.get("betas", (0.9, 0.999))),
+        weight_decay=spec.get("weight_decay", 0.01),
+    )  # fmt: skip
     checkpoint = Checkpoint(out / "checkpoint.safetensors")
     facts: dict[str, Any] = {"iteration": 0, "seconds": 0.0, "best": None}
     wrapped, optimiser = fabric.setup(network, optimiser)
@@ -298,8 +301,6 @@ def train(
     while iteration < total:
         rows = batch_indices(len(tensors["image"]), recipe["batch"], iteration, seed, rank, world)
         batch = {k: v[rows] for k, v in tensors.items()}
-        if on_cuda:
-            batch = {k: v.to(fabric.device) if k in {"label", "kind"} else v for k, v in batch.items()}
         g = torch.Generator().manual_seed(seed * 7_919 + iteration * world + rank)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(iteration, spec, total)
@@ -329,7 +330,10 @@ def train(
 
 
 class _OnDevice(nn.Module):
-    """Moves inputs to the device at the call, so that augmentation draws on the CPU whatever the device."""
+    """Moves inputs to the device at the call, and what comes out to where they were.
+
+    Augmentation and loss are then computed on the CPU whatever the device.
+    """
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         super().__init__()
@@ -337,7 +341,7 @@ class _OnDevice(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         out = self.network(*(x.to(self.device, non_blocking=True) for x in inputs))
-        return out.float()
+        return out.float().to(inputs[0].device)
 
 
 def append_row(path: Path, record: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 Keys: one image array (N,H,W) uint8 (``flair``, ``t1`` ... or ``images``); ``mask_bits`` = ``np.packbits(mask,
 axis=-1)`` (optional ``width`` for masks whose width is no multiple of 8; a pack without it has no masks);
+``unsure_bits``, packed likewise (optional: pixels of which nothing is known; training passes them over);
 ``patient`` (N) index into ``patients``, or ``subject`` (N); ``split`` per patient or per slice (optional);
 ``volume`` (N, optional: which of the patient's scans); ``slice`` (N, optional); ``pitch_mm`` (optional; 240/256 for
 256-pixel slices, 240/128 for 128, else 1).
@@ -23,6 +24,7 @@ from braindiffusion.slices import FIELD_OF_VIEW_MM
 
 _NOT_IMAGES = {
     "mask_bits",
+    "unsure_bits",
     "patient",
     "patients",
     "subject",
@@ -50,6 +52,7 @@ class Pack:
         pitch_mm: pixel size.
         has_masks: whether the pack carried masks.
         volume: (N,) int, which of the patient's scans; ``None`` where each has one.
+        unsure: (N,H,W) bool, pixels whose mask is not known; ``None`` where all are.
     """
 
     images: np.ndarray
@@ -61,6 +64,7 @@ class Pack:
     pitch_mm: float
     has_masks: bool
     volume: np.ndarray | None = None
+    unsure: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -70,6 +74,7 @@ class Pack:
         return Pack(
             self.images[keep], self.masks[keep], self.patient[keep], self.position[keep], self.split[keep],
             self.modality, self.pitch_mm, self.has_masks, None if self.volume is None else self.volume[keep],
+            None if self.unsure is None else self.unsure[keep],
         )  # fmt: skip
 
     def of_split(self, split: str) -> Pack:
@@ -141,14 +146,17 @@ def _pack_of(arrays: dict[str, Any], problem: str) -> Pack:
     else:
         patient = arrays.get("subject", np.arange(n)).astype(str)
         split = arrays.get("split")
-    if "mask_bits" in arrays:
-        masks = np.unpackbits(arrays["mask_bits"], axis=-1)[..., : int(arrays.get("width", w))].astype(bool)
-    else:
-        masks = np.zeros(images.shape, bool)
+    width = int(arrays.get("width", w))
+    masks, unsure = (
+        np.unpackbits(arrays[key], axis=-1)[..., :width].astype(bool) if key in arrays else None
+        for key in ("mask_bits", "unsure_bits")
+    )
+    masks = np.zeros(images.shape, bool) if masks is None else masks
     split = np.full(n, "all") if split is None else split.astype(str)
     position = arrays.get("slice", np.arange(n)).astype(int)
     volume = arrays.get("volume", np.zeros(n)).astype(int)
-    if masks.shape != images.shape or not len(patient) == len(split) == len(position) == len(volume) == n:
+    same = masks.shape == images.shape and (unsure is None or unsure.shape == images.shape)
+    if not same or not len(patient) == len(split) == len(position) == len(volume) == n:
         raise PackError(
             problem,
             f"Images {images.shape}, masks {masks.shape}, {len(patient)} patients do not agree.",
@@ -157,4 +165,4 @@ def _pack_of(arrays: dict[str, Any], problem: str) -> Pack:
     pitch = float(arrays.get("pitch_mm", FIELD_OF_VIEW_MM / w if w in (128, 256) else 1.0))
     if not 0 < pitch < 100:
         raise PackError(problem, f"A pixel of {pitch:g} mm is not possible.", "See docs/packs.md.")
-    return Pack(images, masks, patient, position, split, names[0].upper(), pitch, "mask_bits" in arrays, volume)
+    return Pack(images, masks, patient, position, split, names[0].upper(), pitch, "mask_bits" in arrays, volume, unsure)

@@ -259,11 +259,16 @@ def _read_all(
     return out
 
 
-def _check_outputs(out: Path, key: Path | None, settings: PrepareSettings) -> None:
-    """What can be said of the output before the scans are read."""
+def check_pack_path(out: Path) -> None:
+    """Make sure early that a pack can be written there; raises SettingsError, OutputError."""
     if out.suffix != ".npz":
         raise SettingsError(f"The pack cannot be named {out.name}.", "A pack ends in .npz.", "Give --out PACK.npz.")
     check_writable(out.parent)
+
+
+def _check_outputs(out: Path, key: Path | None, settings: PrepareSettings) -> None:
+    """What can be said of the output before the scans are read."""
+    check_pack_path(out)
     if key is not None:
         if not settings.pseudonyms:
             raise SettingsError("--key and --names exclude each other.", "Names need no key.", "Give one of them.")

@@ -9,6 +9,7 @@ from braindiffusion.training.tasks.autoencoder import AUTOENCODER, DENOISING_AE,
 from braindiffusion.training.tasks.base import Batch, Settings, Task
 from braindiffusion.training.tasks.classifier import CLASSIFIER, NOISED_CLASSIFIER, auroc
 from braindiffusion.training.tasks.denoiser import DENOISER, draw_levels
+from braindiffusion.training.tasks.gan import GAN, GAN_ENCODER
 from braindiffusion.training.tasks.segmenter import BRAIN_MASK, LESION_SEGMENTER
 
 __all__ = ["TASKS", "Batch", "Settings", "Task", "auroc", "draw_levels"]
@@ -23,4 +24,6 @@ TASKS: dict[str, Task] = {
     "noised_classifier": NOISED_CLASSIFIER,
     "brain_mask": BRAIN_MASK,
     "lesion_segmenter": LESION_SEGMENTER,
+    "gan": GAN,
+    "gan_encoder": GAN_ENCODER,
 }

@@ -17,11 +17,15 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True)
 class Task:
-    """A loss, further validation numbers, and the number by which the best weights are kept (lower is better)."""
+    """A loss, further validation numbers, and the number by which the best weights are kept (lower is better).
+
+    ``in_turns``: an iteration trains a part of the network only.
+    """
 
     loss: Callable[..., Tensor]
     numbers: Callable[[nn.Module, Batch], dict[str, float]] | None = None
     select: Callable[[dict[str, float]], float] = lambda numbers: numbers["loss"]
+    in_turns: bool = False
 
 
 def augmented(images: list[Tensor], g: torch.Generator, settings: Settings) -> list[Tensor]:

@@ -8,14 +8,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from braindiffusion.diffusion.schedule import Schedule
+from braindiffusion.training.augment import other_grain
 from braindiffusion.training.tasks.base import Batch, Settings, Task, augmented
 
 
 def classifier_loss(
     network: nn.Module, batch: Batch, g: torch.Generator, settings: Settings, training: bool = True
 ) -> Tensor:
-    """Class-weighted cross-entropy, healthy (0) or lesion (1)."""
+    """Class-weighted cross-entropy, healthy (0) or lesion (1); ``grain`` is the share of slices blurred."""
     x = augmented([batch["image"]], g, settings)[0] if training else batch["image"]
+    if training and "grain" in settings:
+        x = other_grain(x, g, settings["grain"])
     weight = torch.tensor(settings.get("class_weight", [1.0, 1.0]), device=x.device)
     smoothing = settings.get("label_smoothing", 0.0) if training else 0.0
     return F.cross_entropy(network(x).float(), batch["label"], weight=weight, label_smoothing=smoothing)

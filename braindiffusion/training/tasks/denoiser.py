@@ -1,4 +1,5 @@
-"""Denoisers: unconditional (healthy), conditional on a lesion mask, on a torn image (Palette), with simplex noise."""
+"""Denoisers: unconditional (healthy), conditional on a lesion mask, on a torn image (Palette), on a label (guidance),
+with simplex noise."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from braindiffusion.diffusion.network import CLASSES
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.masks import boxes
 from braindiffusion.training.tasks.base import Batch, Settings, Task, augmented
@@ -45,12 +47,19 @@ def condition_of(x0: Tensor, lesion: Tensor, brain: Tensor, g: torch.Generator, 
     return torch.where(mask > 0.5, noise, x0)
 
 
+def labels_dropped(label: Tensor, share: float, g: torch.Generator) -> Tensor:
+    """(N,) classes, a share of them replaced by "unlabelled" (Ho & Salimans 2022): both models in one network."""
+    dropped = torch.rand((len(label),), generator=g) < share
+    return torch.where(dropped.to(label.device), CLASSES.index("unlabelled"), label)
+
+
 def denoiser_loss(
     network: nn.Module, batch: Batch, g: torch.Generator, settings: Settings, training: bool = True
 ) -> Tensor:
     """Mean squared error of the noise prediction, or of v (Salimans & Ho 2022), which stays defined at level 999.
 
-    With ``condition`` the network gets further channels, with ``kinds`` also the kind of lesion as a class.
+    With ``condition`` the network gets further channels, with ``kinds`` also the kind of lesion as a class, with
+    ``label_drop`` whether the slice shows a lesion as a class, which is dropped for that share of the slices.
     """
     schedule = Schedule()
     device = batch["image"].device
@@ -71,6 +80,8 @@ def denoiser_loss(
     inputs = [x if condition is None else torch.cat([x, condition.to(device)], dim=1), level]
     if settings.get("kinds"):
         inputs.append(batch["kind"])
+    elif "label_drop" in settings:
+        inputs.append(labels_dropped(batch["label"], settings["label_drop"], g))
     return F.mse_loss(network(*inputs).float(), target)
 
 

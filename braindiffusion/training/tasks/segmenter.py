@@ -48,20 +48,27 @@ def _own_channel(logit: Tensor, kind: Tensor) -> Tensor:
 def lesion_loss(
     network: nn.Module, batch: Batch, g: torch.Generator, settings: Settings, training: bool = True
 ) -> Tensor:
-    """Cross-entropy plus soft Dice; one output channel per kind of lesion, so that annotators are not mixed."""
-    x, y = batch["image"], batch["lesion"]
+    """Cross-entropy plus soft Dice; one output channel per kind of lesion, so that annotators are not mixed.
+
+    Pixels that are ``unsure`` count in neither, nor does a slice that is nothing else.
+    """
+    x, y, *unsure = (batch[k] for k in ("image", "lesion", "unsure") if k in batch)
     if training:
-        x, y = augmented([x, y], g, settings)
+        x, y, *unsure = augmented([x, y, *unsure], g, settings)
         x = x + torch.randn(x.shape, generator=g).to(x) * 0.02
     logit = _own_channel(network(x).float(), batch["kind"])
-    p = torch.sigmoid(logit)
-    return F.binary_cross_entropy_with_logits(logit, y) + soft_dice_loss(p, y).mean()
+    sure = 1 - unsure[0] if unsure else torch.ones_like(y)
+    cost = F.binary_cross_entropy_with_logits(logit, y, weight=sure)
+    return cost + soft_dice_loss(torch.sigmoid(logit) * sure, y * sure).mean()
 
 
 def lesion_numbers(network: nn.Module, batch: Batch) -> dict[str, float]:
-    """Mean Dice over lesion slices, per kind (``dice_0``, ...) and their mean (``dice``)."""
+    """Mean Dice over lesion slices, per kind (``dice_0``, ...) and their mean (``dice``), where masks are known."""
     logits = torch.cat([network(x).float() for x in batch["image"].split(64)])
     p, y = _own_channel(logits, batch["kind"]) > 0, batch["lesion"] > 0.5
+    if "unsure" in batch:
+        p &= batch["unsure"] < 0.5
+        y &= batch["unsure"] < 0.5
     dice = 2 * (p & y).sum((1, 2, 3)) / (p.sum((1, 2, 3)) + y.sum((1, 2, 3))).clamp(min=1)
     kinds = sorted(set(batch["kind"].tolist()))
     each = {f"dice_{k}": float(dice[(batch["kind"] == k) & (batch["label"] == 1)].mean()) for k in kinds}
