@@ -110,6 +110,7 @@ def network_brain(scan: Scan, device: str = "cpu", on_batch: OnBatch | None = No
     """Brain mask by the shipped contrast-agnostic U-Net; ``None`` when that model is not installed."""
     import torch
 
+    from braindiffusion.device import precision_for
     from braindiffusion.models.registry import installed, load_model
 
     if "brain-mask" not in installed():
@@ -123,13 +124,15 @@ def network_brain(scan: Scan, device: str = "cpu", on_batch: OnBatch | None = No
     if on_batch:
         on_batch(0, p.shape[0])
     image = np.clip((p.down(p.to_axial(scan.voxels).astype(np.float32) - zero)) / (axial_top - zero), 0, 1)
-    with torch.no_grad():
+    precision = precision_for("auto", torch.device(device))
+    network, bf16 = model.network_in(precision), precision == "bf16"
+    with torch.no_grad(), torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
         x = torch.from_numpy(image)[:, None].to(device)
         parts = []
         for start in range(0, len(x), NETWORK_BATCH):
             if on_batch:
                 on_batch(start, len(x))
-            parts.append(torch.sigmoid(model.network(x[start : start + NETWORK_BATCH]).float()).cpu())
+            parts.append(torch.sigmoid(network(x[start : start + NETWORK_BATCH]).float()).cpu())
         probability = torch.cat(parts)[:, 0].numpy()
     # thick slices are smoothed little, thin ones more: 3 mm along the slice axis
     probability = ndimage.gaussian_filter(probability, [min(1.5, 1.2 / p.thickness), 0.5, 0.5])

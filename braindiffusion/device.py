@@ -13,6 +13,14 @@ import torch
 from braindiffusion.diffusion.network import bf16_supported
 from braindiffusion.errors import DeviceError, MemoryExhaustedError
 
+HEAL_BYTES = 2_000
+"""Peak memory a pixel of the model grid for a slice in a batch: twice what fp32 takes on a CPU (940)."""
+FIXED_BYTES = 400_000_000
+"""Weights of all networks, and the workspace of the libraries."""
+SHARE = 0.85
+"""Of the free memory that a run may take."""
+CPU_BATCH, GPU_BATCH = 8, 256
+
 
 def choose_device(name: str = "auto") -> torch.device:
     """``auto`` is the CUDA device when there is one, else the CPU.
@@ -54,10 +62,30 @@ def memory_of(device: torch.device) -> tuple[int | None, int | None]:
     return None, None
 
 
+def batch_for(asked: int | None, device: torch.device, pixels: int, free: int | None) -> int:
+    """Slices to compute together.
+
+    Args:
+        asked: taken as it is. ``None``: 8 on a CPU, where more are no faster; on a GPU what its free memory holds, at
+            most 256. Where that is too much after all, :func:`in_batches` halves it.
+        pixels: of a slice.
+        free: bytes of memory, see :func:`memory_of`.
+    """
+    if asked is not None:
+        return max(1, asked)
+    if device.type == "cpu" or free is None:
+        return CPU_BATCH
+    return int(min(GPU_BATCH, max(1, (SHARE * free - FIXED_BYTES) // (HEAL_BYTES * pixels))))
+
+
+def cores() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def devices() -> list[dict[str, Any]]:
     """The devices of this machine as plain data: name, label, memory_total and memory_free in bytes; the CPU first."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    found = [("cpu", f"CPU, {cores} core{'s' if cores > 1 else ''}")]
+    found = [("cpu", f"CPU, {cores()} core{'s' if cores() > 1 else ''}")]
     if torch.cuda.is_available():
         found += [(f"cuda:{i}", torch.cuda.get_device_name(i)) for i in range(torch.cuda.device_count())]
     facts = []

@@ -9,21 +9,21 @@ from typing import Any
 
 import torch
 
-from braindiffusion.device import choose_device, memory_of, precision_for
+from braindiffusion.device import FIXED_BYTES, HEAL_BYTES, SHARE, batch_for, choose_device, memory_of, precision_for
 from braindiffusion.diffusion.network import EpsPredictor
 from braindiffusion.diffusion.schedule import Schedule
+from braindiffusion.healing.models import main_card
+from braindiffusion.healing.registry import HEALTHY, method_named, operating_point
 from braindiffusion.models.registry import installed, load_model, read_card
 from braindiffusion.saliency.acat import STEPS, move_latent
-from braindiffusion.stages import HealSettings, healer_of
+from braindiffusion.stages import HealSettings
 
-HEAL_BYTES, SALIENCY_BYTES = 2_000, 3_600
-"""Peak memory a pixel of the model grid for a slice in a batch: twice what fp32 takes on a CPU (940 and 1760)."""
-FIXED_BYTES = 400_000_000
-"""Weights of all networks, and the workspace of the libraries."""
-SHARE = 0.85
-"""Of the free memory that a run may take."""
+SALIENCY_BYTES = 3_600
+"""As :data:`~braindiffusion.device.HEAL_BYTES`, for saliency: twice 1760."""
 CALL_SECONDS = {"cpu": 0.03, "cuda": 0.002}
-"""Of one denoiser call on one slice, where it was not measured."""
+"""Of one call of the healthy denoiser on one slice, where it was not measured."""
+BESIDE_HEALTHY = {"latent_denoiser": 0.35, "denoising_ae": 0.7}
+"""A call's cost by the network's task, in calls of the healthy denoiser (the recipes' networks on one CPU thread)."""
 SALIENCY_CALLS = {"acat": 2 * STEPS * 1.6, "gradient": 2.0}
 """Cost of a slice's saliency in denoiser calls, where it was not measured."""
 OVERHEAD_SECONDS = 0.3
@@ -57,11 +57,12 @@ def call_seconds(model: str, device: torch.device) -> float:
         return _measured[model, device.type]
     card = read_card(model)
     if device.type == "cpu" and "seconds_a_slice_cpu" in card:
-        return float(card["seconds_a_slice_cpu"]) / healer_of(HealSettings())[1].calls()
-    return CALL_SECONDS[device.type]
+        return float(card["seconds_a_slice_cpu"]) / method_named("dif_fuse").options(HealSettings()).calls()
+    healthy = _measured.get((HEALTHY.recipe, device.type), CALL_SECONDS[device.type])
+    return healthy * BESIDE_HEALTHY.get(str(card.get("task")), 1.0)
 
 
-def calibrate(device: torch.device, model: str = HealSettings.model) -> None:
+def calibrate(device: torch.device, model: str = HEALTHY.recipe) -> None:
     """Time a denoiser call and a step of saliency (about half a second on a CPU; it also warms the networks up)."""
     if model in installed():
         loaded = load_model(model, str(device))
@@ -100,7 +101,8 @@ def estimate(settings: HealSettings, slices: int, *, with_saliency: bool = False
     Raises:
         DeviceError, SettingsError, ModelNotFoundError, ModelFormatError.
     """
-    device, card = choose_device(settings.device), read_card(settings.model)
+    device, card = choose_device(settings.device), main_card(settings)
+    with_saliency = with_saliency and method_named(settings.method).masked
     height, width = _window(card)
 
     def memory(batch: int) -> int:
@@ -108,24 +110,29 @@ def estimate(settings: HealSettings, slices: int, *, with_saliency: bool = False
         looked_at = min(8, batch, slices) * SALIENCY_BYTES if with_saliency else 0
         return FIXED_BYTES + height * width * max(rows * HEAL_BYTES, looked_at)
 
-    batch, (_, free) = max(1, settings.batch), memory_of(device)
+    free = memory_of(device)[1]
+    batch = batch_for(settings.batch, device, height * width, free)
     warning = None
     if device.type != "cpu" and free is not None:
         while batch > 1 and memory(batch) > SHARE * free:
             batch //= 2
         if memory(batch) > SHARE * free:
-            device, batch = torch.device("cpu"), max(1, settings.batch)
-            seconds = _spoken(_seconds(settings, slices, device, with_saliency))
+            device = torch.device("cpu")
+            batch = batch_for(settings.batch, device, height * width, free)
+            spoken = _spoken(_seconds(settings, card, slices, device, with_saliency))
             warning = (
                 f"The GPU has {free / 1e9:.1f} GB free and at least {memory(1) / 1e9:.1f} GB are needed, "
-                f"so the CPU does the work: about {seconds}."
+                f"so the CPU does the work: about {spoken}."
             )
-    return Estimate(memory(batch), str(device), batch, _seconds(settings, slices, device, with_saliency), warning)
+    seconds = _seconds(settings, card, slices, device, with_saliency)
+    return Estimate(memory(batch), str(device), batch, seconds, warning)
 
 
-def _seconds(settings: HealSettings, slices: int, device: torch.device, with_saliency: bool) -> float:
-    options = healer_of(settings)[1]
-    call = call_seconds(settings.model, device)
+def _seconds(
+    settings: HealSettings, card: dict[str, Any], slices: int, device: torch.device, with_saliency: bool
+) -> float:
+    options = method_named(settings.method).options(settings, operating_point(card, settings.method))
+    call = call_seconds(str(card["name"]), device)
     rows = (1 + settings.samples) / 2  # the way up is shared by all samples
     look = _measured.get((settings.saliency, device.type), SALIENCY_CALLS.get(settings.saliency, 1.0) * call)
     return round(OVERHEAD_SECONDS + slices * (options.calls() * rows * call + (look if with_saliency else 0.0)), 1)

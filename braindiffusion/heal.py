@@ -11,8 +11,11 @@ import torch
 
 from braindiffusion.anomaly import anomaly_map, lesion_map
 from braindiffusion.device import choose_device
-from braindiffusion.errors import EmptyMaskError, SettingsError
+from braindiffusion.errors import EmptyMaskError
+from braindiffusion.healing.models import main_model
 from braindiffusion.healing.registry import method_named
+from braindiffusion.healing.run import heal_slices
+from braindiffusion.healing.trajectories import Trajectories
 from braindiffusion.masks import dilate
 from braindiffusion.models.registry import LoadedModel, load_model
 from braindiffusion.prepared import Prepared, prepared_for
@@ -30,7 +33,7 @@ from braindiffusion.stages import (
     check_saliency_modality,
     chosen_slices,
     find_saliency,
-    heal_slices,
+    judge_slices,
     lesion_rule,
     mask_of_saliency,
 )
@@ -96,6 +99,17 @@ def _drawn(mask: np.ndarray, stack: SliceStack, wanted: np.ndarray, margin_mm: f
     return _Mask(region, nothing, "drawn", [])
 
 
+def _whole_brain(stack: SliceStack, wanted: np.ndarray, settings: HealSettings, device: torch.device) -> _Mask:
+    """For methods that find their region themselves: all of the brain; with a gate, on slices that pass it."""
+    nothing = np.zeros_like(stack.images)
+    if settings.gate is None:
+        return _Mask(stack.brain, Saliency(nothing, np.full(len(stack), np.nan), wanted), "whole brain", [])
+    probability, judged = judge_slices(stack, settings, wanted, device)
+    card = load_model(CLASSIFIER, str(device)).card
+    region = stack.brain & judged[:, None, None]
+    return _Mask(region, Saliency(nothing, probability, judged), "whole brain, gated", [card])
+
+
 def _slice_table(wanted: np.ndarray, saliency: Saliency, region: np.ndarray, lesion: np.ndarray, area: float) -> Rows:
     """One row per slice worked on; areas in mm2."""
     return [
@@ -118,6 +132,7 @@ def _glimpse(
     settings: HealSettings,
     device: torch.device,
     tell: OnEvent,
+    memory: Trajectories | None,
 ) -> None:
     """Heal the slice in view for its previews alone, before the saliency of all the others, which takes a while.
 
@@ -130,7 +145,8 @@ def _glimpse(
     quick = replace(settings, saliency="gradient")
     saliency, _ = find_saliency(stack, quick, wanted, device, aside, viewed)
     region = mask_of_saliency(saliency, stack, settings, model.card)
-    heal_slices(stack, region, model, replace(settings, samples=1), device, with_planes(scan, stack, region, aside))
+    shown = with_planes(scan, stack, region, aside)
+    heal_slices(stack, region, model, replace(settings, samples=1), device, shown, memory=memory)
 
 
 def heal_scan(
@@ -153,40 +169,39 @@ def heal_scan(
         prepared: what earlier runs computed of this very ``scan``; it is added to.
 
     Raises:
-        NotABrainError, ModalityError, EmptyMaskError, SliceRangeError, ModelNotFoundError, ModelCorruptError,
-        DeviceError, MemoryExhaustedError, OutsideChangedError.
+        NotABrainError, ModalityError, EmptyMaskError, SliceRangeError, SettingsError, ModelNotFoundError,
+        ModelCorruptError, DeviceError, MemoryExhaustedError, OutsideChangedError.
     """
     settings = settings or HealSettings()
     tell = on_event or (lambda event: None)
     started = time.perf_counter()
     device = choose_device(settings.device)
-    model = load_model(settings.model, str(device))
-    if model.card.get("task", "denoiser") != "denoiser" or model.card.get("condition"):
-        raise SettingsError(
-            f"'{model.name}' cannot heal.",
-            f"It is for {model.card.get('purpose', model.card.get('task'))}.",
-            "Choose another; see: braindiffusion models list.",
-        )
+    method = method_named(settings.method)
+    model = main_model(settings, str(device))
     warnings = check_modality(scan, model, settings.force)
-    if mask is None:
+    if mask is None and (method.masked or settings.gate is not None):
         check_saliency_modality(scan, load_model(CLASSIFIER, str(device)), settings.force)
     rule = lesion_rule(settings, model.card)
 
     kept = prepared_for(scan, prepared)
+    memory = kept.trajectories if prepared or view_slice is not None else None  # else nobody will ask again
     stack, brain_origin = kept.stack(int(model.card["grid"]), brain, device, model.card.get("scaling"), tell)
     wanted = chosen_slices(settings, len(stack), stack.brain)
     viewed = None if view_slice is None else stored_index(view_slice, stack.placement)
     if mask is not None:
         found = _drawn(mask, stack, wanted, settings.margin_mm)
+    elif not method.masked:
+        found = _whole_brain(stack, wanted, settings, device)
     else:
         if viewed is not None and not kept.has_saliency(stack, settings, wanted, device):
-            _glimpse(scan, stack, wanted, viewed, model, settings, device, tell)
+            _glimpse(scan, stack, wanted, viewed, model, settings, device, tell, memory)
         saliency, cards = kept.saliency(stack, settings, wanted, device, tell)
+        warnings += saliency.warnings
         found = _Mask(mask_of_saliency(saliency, stack, settings, model.card), saliency, settings.saliency, cards)
     region = found.region & wanted[:, None, None]
-    if not method_named(settings.method).masked:
+    if not method.masked:
         region = stack.brain & region.any((1, 2))[:, None, None]
-        warnings.append(f"'{settings.method}' uses no mask: the whole brain of each chosen slice is drawn anew.")
+        warnings.append(f"{method.label} uses no mask: it may change the whole brain of each chosen slice.")
     if not wanted.any():
         warnings.append("None of the chosen slices holds enough brain, so nothing was changed.")
     elif not region.any():
@@ -196,10 +211,11 @@ def heal_scan(
         )
     placement, pitch = stack.placement, stack.placement.model_pitch
     shown = with_planes(scan, stack, region, tell)
-    healed, reconstruction, predictor = heal_slices(stack, region, model, settings, device, shown, viewed)
+    healed, reconstruction, ran = heal_slices(stack, region, model, settings, device, shown, viewed, memory)
+    weight = region if ran.score is None else region * ran.score.mean(0)
 
     def anomaly_of(sample: np.ndarray) -> np.ndarray:
-        return anomaly_map(stack.images, sample, rule.variant, reconstruction=reconstruction) * region
+        return anomaly_map(stack.images, sample, rule.variant, reconstruction=reconstruction) * weight
 
     def lesion_of(sample: np.ndarray) -> np.ndarray:
         return lesion_map(anomaly_of(sample), region, rule.threshold, pitch, least_mm2=rule.least_mm2)
@@ -227,16 +243,17 @@ def heal_scan(
     facts = record(
         scan,
         task="heal",
-        settings=settings,
+        settings=replace(settings, model=model.name),
+        method={"name": settings.method, "settings": ran.options},
         mask={"origin": found.origin, "voxels": None if mask is None else int(mask.sum())},
         brain={"origin": brain_origin, "volume_ml": round(float(stack.brain.sum() * pixel_ml), 1)},
-        models=[model_facts(card) for card in (model.card, *found.cards)],
+        models=[model_facts(card) for card in (*ran.cards, *found.cards)],
         device=str(device),
-        precision="bf16" if predictor.bf16 else "fp32",
+        precision="bf16" if ran.bf16 else "fp32",
         grid={"size": placement.size, "pitch_mm": pitch, "intensity": stack.intensity, "placement": placement},
         network_calls={
-            "batched": predictor.calls,
-            "per_slice": predictor.slice_calls,
+            "batched": ran.calls,
+            "per_slice": ran.slice_calls,
             "slices_healed": slices_back,
         },
         check={"outside_identical": True, "edited_voxels": int(back.edited.sum()), "changed_voxels": back.changed},
@@ -271,6 +288,21 @@ def heal_scan(
     return result
 
 
+def prepare_scan(
+    scan: Scan,
+    settings: HealSettings,
+    prepared: Prepared,
+    *,
+    brain: np.ndarray | None = None,
+    on_event: OnEvent | None = None,
+) -> None:
+    """Find the brain and make the slices that a heal with these settings will need; raises as :func:`heal_scan`."""
+    device = choose_device(settings.device)
+    card = main_model(settings, str(device)).card
+    kept = prepared_for(scan, prepared)
+    kept.stack(int(card["grid"]), brain, device, card.get("scaling"), on_event)
+
+
 @dataclass
 class SaliencyResult:
     """Saliency of a scan on its own grid, with the slice table and provenance."""
@@ -298,6 +330,7 @@ def saliency_scan(
     stack, origin = kept.stack(int(classifier.card["grid"]), brain, device, on_event=on_event)
     wanted = chosen_slices(settings, len(stack), stack.brain)
     found, cards = kept.saliency(stack, settings, wanted, device, on_event)
+    warnings += found.warnings
     table = [
         {
             "slice": int(s),

@@ -188,5 +188,5 @@ def outline_floor(images: np.ndarray, brain: np.ndarray, mask: np.ndarray, pitch
 
 def floor_under(images: torch.Tensor, brain: torch.Tensor, mask: torch.Tensor, pitch_mm: float) -> torch.Tensor:
     """:func:`outline_floor` of a batch: (N,1,H,W) each, on the device of the images."""
-    arrays = (v[:, 0].cpu().numpy() for v in (images, brain, mask))
-    return torch.from_numpy(outline_floor(*arrays, pitch_mm))[:, None].to(images.device)
+    x, b, m = (v[:, 0].cpu().numpy() for v in (images, brain, mask))
+    return torch.from_numpy(outline_floor(x, b, m, pitch_mm))[:, None].to(images.device)

@@ -6,23 +6,21 @@ Settings and progress events are defined here; :mod:`braindiffusion.heal` string
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
 from braindiffusion.brain import Origin, check_is_brain, find_brain
-from braindiffusion.device import in_batches, precision_for
-from braindiffusion.diffusion.network import EpsPredictor
-from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.errors import ModalityError, SettingsError, SliceRangeError
-from braindiffusion.healing.dif_fuse import Healed, Step
-from braindiffusion.healing.registry import method_named
-from braindiffusion.masks import KERNEL_SIGMA, Order, Over, dilate, floor_under, grown_mask, percentile_mask
+from braindiffusion.healing.dif_fuse import Step
+from braindiffusion.healing.registry import operating_point
+from braindiffusion.masks import KERNEL_SIGMA, Order, Over, dilate, grown_mask, percentile_mask
 from braindiffusion.models.registry import LoadedModel, load_model
 from braindiffusion.preview import Plane
 from braindiffusion.saliency.registry import SaliencyModels, judged_lesion, lesion_probability, saliency_of
+from braindiffusion.saliency.segmenter import SEGMENTERS
 from braindiffusion.scan import Scan
 from braindiffusion.slices import SliceStack, centred, to_slices
 
@@ -36,7 +34,7 @@ class Event:
     Attributes:
         stage: ``brain`` | ``saliency`` | ``heal`` | ``back``.
         slice_index: the previewed slice of the stack.
-        preview: (H,W) current estimate of the clean slice, or ``None``.
+        preview: (H,W) current estimate of the clean slice, or ``None``; ``coarse``: a whole healing in few steps.
         plane: makes the preview as a plane of the scan itself (takes some milliseconds), or ``None``.
     """
 
@@ -45,12 +43,15 @@ class Event:
     total: int
     slice_index: int | None = None
     preview: np.ndarray | None = None
+    coarse: bool = False
     plane: Callable[[], Plane] | None = None
 
 
 OnEvent = Callable[[Event], None]
 CLASSIFIER = "flair-acat-classifier"
 """The classifier behind saliency and gate."""
+LOOK_BATCH = 8
+"""Slices whose saliency is sought together."""
 PREVIEW_STEPS = 5
 """Network calls from one preview to the next."""
 
@@ -60,16 +61,18 @@ class HealSettings:
     """Everything that decides a healing, besides scan and mask.
 
     ``keep_outline`` holds tissue at the brain's border to be tissue on the way down (see
-    :func:`~braindiffusion.masks.outline_floor`; not in the paper).
-    ``None`` takes the value tuned on validation data and kept in the model's card. ``mask_rule`` is ``percentile``
-    (the paper) or ``grown`` (see :func:`~braindiffusion.masks.grown_mask`; the default where the card has a level).
+    :func:`~braindiffusion.masks.outline_floor`; not in the paper). ``None`` takes the method's own model, noise level
+    and guidance, or what was tuned on validation data and is kept in the model's card. ``mask_rule`` is ``percentile``
+    (the paper) or ``grown`` (see :func:`~braindiffusion.masks.grown_mask`; the default where the card has a level). A
+    method that finds its region itself gets the whole brain of every slice; with a ``gate``, of those that pass it.
     """
 
     method: str = "dif_fuse"
-    model: str = "flair-healthy-128"
+    model: str | None = None
     saliency: str = "acat"
     fusion: str = "cached"
-    noise_level: int = 500
+    noise_level: int | None = None
+    guidance: float | None = None
     steps: int | None = 10
     index_mode: str = "ours"
     keep_outline: bool = True
@@ -87,7 +90,7 @@ class HealSettings:
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
-    batch: int = 8
+    batch: int | None = None
     force: bool = False
 
 
@@ -99,11 +102,13 @@ class Saliency:
         maps: (S,H,W) float32 in [0,1]; zero where the gate closed.
         probability: (S,) lesion probability of each slice (NaN outside the chosen slices).
         judged_lesion: (S,) bool, slices that passed the gate.
+        warnings: sentences for the user.
     """
 
     maps: np.ndarray
     probability: np.ndarray
     judged_lesion: np.ndarray
+    warnings: list[str] = field(default_factory=list)
 
 
 def check_modality(scan: Scan, model: LoadedModel, force: bool) -> list[str]:
@@ -197,6 +202,21 @@ def prepare(
     return to_slices(scan, found, size, scaling or "brain_median"), origin
 
 
+def judge_slices(
+    stack: SliceStack, settings: HealSettings, wanted: np.ndarray, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """The classifier gate: (S,) probability of a lesion, NaN where not ``wanted``, and (S,) bool, who passes."""
+    classifier = load_model(CLASSIFIER, str(device))
+    gate = classifier.card.get("gate", {"high": 0.5, "low": 0.5})
+    high, low = (settings.gate, settings.gate) if settings.gate is not None else (gate["high"], gate["low"])
+    probability = np.full(len(stack), np.nan)
+    if wanted.any():
+        window = window_of(stack.brain, classifier.card.get("crop"))
+        x = torch.from_numpy(stack.images[window][wanted])[:, None].to(device)
+        probability[wanted] = lesion_probability(x, classifier.network)
+    return probability, judged_lesion(probability, high, low)
+
+
 def find_saliency(
     stack: SliceStack,
     settings: HealSettings,
@@ -210,17 +230,15 @@ def find_saliency(
     Args:
         only: look at this one slice of those that pass.
     """
+    if settings.saliency in SEGMENTERS:
+        from braindiffusion.finding import find_by_segmenter  # it stands on what is here
+
+        return find_by_segmenter(stack, settings, wanted, device, on_event, only)
     classifier = load_model(CLASSIFIER, str(device))
     autoencoder = load_model("flair-acat-autoencoder", str(device))
-    gate = classifier.card.get("gate", {"high": 0.5, "low": 0.5})
-    high, low = (settings.gate, settings.gate) if settings.gate is not None else (gate["high"], gate["low"])
     window = window_of(stack.brain, classifier.card.get("crop"))
     x = torch.from_numpy(stack.images[window])[:, None].to(device)
-    probability = np.full(len(stack), np.nan)
-    if wanted.any():
-        probability[wanted] = lesion_probability(x[wanted], classifier.network)
-    judged = judged_lesion(probability, high, low)
-
+    probability, judged = judge_slices(stack, settings, wanted, device)
     if only is not None:
         judged = judged & (np.arange(len(stack)) == only)
     work = 100 * int(judged.sum())  # in hundredths of a slice
@@ -232,7 +250,8 @@ def find_saliency(
     on_share(0.0)
     maps = np.zeros_like(stack.images)
     models = SaliencyModels(autoencoder.network, classifier.network)
-    maps[window] = saliency_of(x, settings.saliency, models, judged, min(settings.batch, 8), on_share=on_share)
+    batch = min(settings.batch or LOOK_BATCH, LOOK_BATCH)
+    maps[window] = saliency_of(x, settings.saliency, models, judged, batch, on_share=on_share)
     on_share(1.0)
     return Saliency(maps * stack.brain, probability, judged), [classifier.card, autoencoder.card]
 
@@ -252,7 +271,11 @@ def mask_of_saliency(saliency: Saliency, stack: SliceStack, settings: HealSettin
     Raises:
         SettingsError: ``grown`` with a model whose card has no grey level to grow at.
     """
-    tuned = card.get("operating_point", {})
+    if settings.saliency in SEGMENTERS and settings.mask_rule is None:
+        from braindiffusion.finding import region_of_segmenter
+
+        return region_of_segmenter(saliency, stack, settings)
+    tuned = operating_point(card, settings.method)
     rule = settings.mask_rule or ("grown" if "grow_level" in tuned else "percentile")
     own = tuned if rule == "grown" else {}  # tuned values belong to the tuned rule
     mask = percentile_mask(
@@ -275,31 +298,21 @@ def mask_of_saliency(saliency: Saliency, stack: SliceStack, settings: HealSettin
 
 @dataclass(frozen=True)
 class LesionRule:
-    """How a difference becomes a lesion: variant of the anomaly map, threshold in model units, least area."""
+    """How a difference becomes a lesion: variant of the anomaly map, threshold in model units or Otsu's, least area."""
 
     variant: str
-    threshold: float
+    threshold: float | str
     least_mm2: float
 
 
 def lesion_rule(settings: HealSettings, card: dict[str, Any]) -> LesionRule:
-    """The settings' own values, else those tuned on validation data and kept in the model's card."""
-    tuned = card.get("operating_point", {})
+    """The settings' own values, else the :func:`~braindiffusion.healing.registry.operating_point`."""
+    tuned = operating_point(card, settings.method)
     return LesionRule(
         settings.anomaly or tuned.get("anomaly", "ours"),
-        settings.threshold if settings.threshold is not None else float(tuned.get("threshold", 0.1)),
+        settings.threshold if settings.threshold is not None else tuned.get("threshold", 0.1),
         float(tuned.get("least_mm2", 0.0)),
     )
-
-
-def healer_of(settings: HealSettings) -> tuple[Callable[..., Healed], Any]:
-    """The healer that the settings name, and its own settings.
-
-    Raises:
-        SettingsError: no such method, or settings it refuses.
-    """
-    method = method_named(settings.method)
-    return method.run, method.options(settings)
 
 
 def step_teller(
@@ -310,6 +323,7 @@ def step_teller(
     shown: int,
     work: tuple[int, int],
     on_event: OnEvent | None,
+    every: int | None = PREVIEW_STEPS,
 ) -> Callable[[Step], None]:
     """A listener to a sampler's steps that tells them as events, with a preview now and then.
 
@@ -317,6 +331,7 @@ def step_teller(
         window: the part of the grid the network works on.
         part: slices of the batch; ``shown``: which of them is previewed.
         work: slice calls made before the batch, and in all.
+        every: calls from one preview to the next; ``None`` shows the last one only, after a coarse look.
     """
     s, (before, total) = int(part[shown]), work
 
@@ -324,72 +339,9 @@ def step_teller(
         if on_event is None:
             return
         preview = None
-        if step.done % PREVIEW_STEPS == 0 or step.done == step.total:
+        if (every and step.done % every == 0) or step.done == step.total:
             preview = stack.images[s].copy()
             preview[window[1:]] = step.clean[shown, 0].float().cpu().numpy()
         on_event(Event(stage, before + step.done * len(part), total, s, preview))
 
     return on_step
-
-
-def heal_slices(
-    stack: SliceStack,
-    mask: np.ndarray,
-    model: LoadedModel,
-    settings: HealSettings,
-    device: torch.device,
-    on_event: OnEvent | None = None,
-    view_slice: int | None = None,
-) -> tuple[np.ndarray, np.ndarray, EpsPredictor]:
-    """Heal the slices whose mask is not empty.
-
-    Args:
-        mask: (S,H,W) bool.
-        view_slice: healed first and alone, so that it is seen at once; the others follow from there outwards. The
-            result does not depend on it: all slices share their noise.
-
-    Returns:
-        (samples,S,H,W) float32 counterfactuals in [0,1], (S,H,W) reconstruction, and the predictor with its counts.
-    """
-    healer, options = healer_of(settings)
-    schedule = Schedule()
-    predictor = EpsPredictor(
-        model.network,
-        schedule,
-        prediction=model.card.get("prediction", "eps"),
-        precision=precision_for(settings.precision, device),
-    )
-    window = window_of(stack.brain, model.card.get("crop"))
-    rows = np.nonzero(mask.any((1, 2)))[0]
-    healed = np.repeat(stack.images[None], settings.samples, axis=0)
-    reconstruction = stack.images.copy()
-    calls_each = options.calls()
-    if view_slice is not None:
-        rows = rows[np.argsort(np.abs(rows - view_slice), kind="stable")]
-    first = 1 if view_slice is not None and view_slice in rows else 0
-
-    holds = settings.keep_outline and method_named(settings.method).takes_floor
-
-    def run(part: np.ndarray, finished: int) -> None:
-        shown = 0 if view_slice is not None else len(part) // 2
-        work = (finished * calls_each, len(rows) * calls_each)
-        on_step = step_teller("heal", stack, window, part, shown, work, on_event)
-        # a fresh generator of the same seed for every batch: slices share their noise whatever the batching
-        generator = torch.Generator().manual_seed(settings.seed)
-        x0 = torch.from_numpy(stack.images[part][window])[:, None].to(device)
-        m = torch.from_numpy(mask[part][window])[:, None].to(device)
-        brain = torch.from_numpy(stack.brain[part][window])[:, None].to(device)
-        floor = {"floor": floor_under(x0, brain, m, stack.placement.model_pitch)} if holds else {}
-        out = healer(x0, m, predictor, options, generator, schedule, on_step, **floor)
-        inside = (
-            torch.where(m[None], out.samples.clamp(0, 1), x0[None])
-            if settings.fusion == "cached"
-            else out.samples.clamp(0, 1)
-        )
-        healed[:, part, window[1], window[2]] = (inside * brain)[:, :, 0].float().cpu().numpy()
-        reconstruction[part, window[1], window[2]] = out.reconstruction[:, 0].float().cpu().numpy()
-
-    batch = max(1, settings.batch // settings.samples)
-    in_batches(rows[:first], 1, run)
-    in_batches(rows[first:], batch, lambda part, finished: run(part, first + finished))
-    return healed, reconstruction, predictor

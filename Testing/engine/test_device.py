@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from braindiffusion import device as device_module
-from braindiffusion.device import choose_device, in_batches, out_of_memory, precision_for
+from braindiffusion.device import (
+    CPU_BATCH,
+    GPU_BATCH,
+    batch_for,
+    choose_device,
+    in_batches,
+    out_of_memory,
+    precision_for,
+)
 from braindiffusion.errors import DeviceError, MemoryExhaustedError
 
 
@@ -138,3 +146,22 @@ def test_precision_follows_the_device(native: bool, precision: str, monkeypatch:
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_a_precision_asked_for_is_taken(precision: str) -> None:
     assert precision_for(precision, torch.device("cpu")) == precision
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_batch_that_was_asked_for_is_taken(device: str) -> None:
+    assert batch_for(3, torch.device(device), 100, 10**12) == 3
+
+
+def test_on_a_cpu_the_batch_does_not_follow_the_memory() -> None:
+    assert batch_for(None, torch.device("cpu"), 112 * 96, 10**12) == CPU_BATCH
+
+
+@pytest.mark.parametrize(("free", "batch"), [(None, CPU_BATCH), (10**8, 1), (80 * 10**9, GPU_BATCH)])
+def test_on_a_gpu_the_batch_follows_the_free_memory(free: int | None, batch: int) -> None:
+    assert batch_for(None, torch.device("cuda"), 112 * 96, free) == batch
+
+
+def test_on_a_gpu_twice_the_pixels_halve_the_batch() -> None:
+    small, large = (batch_for(None, torch.device("cuda"), pixels, 3 * 10**9) for pixels in (10_000, 20_000))
+    assert 1 < large == small // 2

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from gaussian_oracle import Counting, SmoothPrior, pixel_eps
 from torch import Tensor
 
-from braindiffusion.diffusion.schedule import Schedule
+from braindiffusion.diffusion.inversion import invert
+from braindiffusion.diffusion.schedule import CLEAN, Schedule
+from braindiffusion.diffusion.steps import ddim_move, predict_clean
 from braindiffusion.errors import Cancelled, SettingsError
 from braindiffusion.healing.ablations import AblationSettings, without_mask
 from braindiffusion.healing.anoddpm import AnoDDPMSettings, anoddpm
 from braindiffusion.healing.autoddpm import AutoDDPMSettings, autoddpm, misfit, structural_similarity
+from braindiffusion.healing.classifier_free import HEALTHY, UNLABELLED, ClassifierFreeSettings, classifier_free
 from braindiffusion.healing.denoising_ae import DenoisingAESettings, denoising_ae
 from braindiffusion.healing.guided import GuidedSettings, guided, towards_healthy
+from braindiffusion.healing.latent import LatentSettings, latent
 from braindiffusion.healing.registry import METHODS, method_named
 from braindiffusion.healing.repaint import RePaintSettings, repaint
 from braindiffusion.stages import HealSettings
@@ -42,6 +48,28 @@ def no_opinion(x: Tensor, level: Tensor) -> Tensor:
     return torch.zeros(len(x), 2) + 0 * x.sum((1, 2, 3))[:, None]
 
 
+class Labelled(Counting):
+    """A predictor of classes that remembers what it was told; the healthy are darker by ``darker``."""
+
+    def __init__(self, darker: float = 0.0) -> None:
+        super().__init__()
+        self.labels: list[int] = []
+        self.darker = darker
+
+    def __call__(self, x: Tensor, level: int, label: int = -1) -> Tensor:
+        self.labels.append(label)
+        return super().__call__(x + (self.darker if label == HEALTHY else 0.0), level)
+
+
+class SameCoder:
+    """Latents that are the pixels themselves."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        return x
+
+    decode = encode
+
+
 RIVALS = {
     "ddpm": (without_mask, AblationSettings(up="noise", steps=None), {}),
     "ddim_ddpm": (without_mask, AblationSettings(steps=None), {}),
@@ -50,9 +78,11 @@ RIVALS = {
     "anoddpm": (anoddpm, AnoDDPMSettings(), {}),
     "autoddpm": (autoddpm, AutoDDPMSettings(), {}),
     "guided": (guided, GuidedSettings(steps=10), {"classifier": no_opinion}),
+    "latent": (latent, LatentSettings(), {"coder": SameCoder()}),
 }
 CALLS = {
-    "ddpm": 501, "ddim_ddpm": 1001, "mask_at_end": 1001, "repaint": 2410, "anoddpm": 101, "autoddpm": 452, "guided": 21,
+    "ddpm": 501, "ddim_ddpm": 1001, "mask_at_end": 1001, "repaint": 2410, "anoddpm": 101, "autoddpm": 452, "guided": 31,
+    "latent": 506,
 }  # fmt: skip
 
 
@@ -134,8 +164,58 @@ def test_guidance_climbs_towards_healthy() -> None:
     plain = guided(x, left(x), pixel_eps, GuidedSettings(steps=20), g(), classifier=no_opinion).samples
     pushed = guided(x, left(x), pixel_eps, GuidedSettings(steps=20), g(), classifier=bright_is_ill).samples
     assert float(pushed.mean()) < float(plain.mean())
-    with pytest.raises(SettingsError):
-        GuidedSettings(samples=2)
+
+
+def test_classifier_free_guidance_goes_up_without_a_label_and_down_with_both() -> None:
+    x, model, told = image(2, 8), Labelled(), []
+    settings = ClassifierFreeSettings(steps=10)
+    result = classifier_free(x, left(x), model, settings, g(), on_step=told.append)
+    assert len(model.labels) == result.calls == settings.calls() == 42
+    assert model.labels == [UNLABELLED] * 20 + [UNLABELLED, HEALTHY] * 11  # each step up is refined once
+    assert [step.done for step in told] == [*range(1, 21), *range(22, 43, 2)]
+
+
+def test_guidance_costs_what_was_published_at_every_level() -> None:
+    assert GuidedSettings(noise_level=500).calls() == 1001
+    assert ClassifierFreeSettings(noise_level=500).calls() == 1502
+    assert GuidedSettings(noise_level=500, steps=10).calls() == 31
+    assert GuidedSettings(noise_level=500, steps=10, fixed_point=0).calls() == 21
+
+
+def test_refined_steps_bring_the_slice_back(prior: SmoothPrior) -> None:
+    """Without guidance the way up and down is the identity; ten plain steps miss it."""
+
+    def error(fixed_point: int | None) -> float:
+        settings = GuidedSettings(noise_level=500, steps=10, fixed_point=fixed_point, guidance=0.0)
+        out = guided(prior.lesion, prior.mask, prior.eps, settings, g(), classifier=no_opinion).samples[0]
+        return float((out - prior.lesion).abs().mean())
+
+    assert error(None) == error(1) < 0.8 * error(0)
+
+
+def test_guidance_of_strength_one_is_the_healthy_class_alone() -> None:
+    """The convention: eps_0 + s (eps_h - eps_0). At s = 1 down is plain DDIM with the label, at 0 without it."""
+    x, darker = image(2, 8), Labelled(0.3)
+
+    def healed(guidance: float) -> Tensor:
+        return classifier_free(x, left(x), darker, ClassifierFreeSettings(steps=20, guidance=guidance), g()).samples
+
+    plain = guided(x, left(x), pixel_eps, GuidedSettings(steps=20), g(), classifier=no_opinion).samples
+    assert torch.equal(healed(0.0), plain)
+    ground = [float(healed(s).mean()) for s in (0.0, 1.0, 3.0)]
+    assert ground[0] > ground[1] > ground[2]
+    levels = GuidedSettings(steps=20).levels()
+    state = invert(x, pixel_eps, levels, Schedule(), fixed_point=1)[-1]
+    for level, target in pairwise([*reversed(levels), CLEAN]):
+        clean, eps = predict_clean(state, darker(state, level, HEALTHY), level, Schedule())
+        state = ddim_move(clean, eps, target, Schedule())
+    torch.testing.assert_close(healed(1.0)[0], state, atol=1e-4, rtol=0)
+
+
+def test_a_guided_method_draws_nothing() -> None:
+    for settings in (GuidedSettings, ClassifierFreeSettings):
+        with pytest.raises(SettingsError, match="draws nothing"):
+            settings(samples=2)
 
 
 def test_simplex_noise_reaches_the_level_it_should() -> None:
@@ -147,7 +227,7 @@ def test_simplex_noise_reaches_the_level_it_should() -> None:
         return torch.zeros_like(x)
 
     x = torch.zeros((1, 1, 64, 64))
-    anoddpm(x, left(x), listen, AnoDDPMSettings(noise_level=400), g())
+    anoddpm(x, left(x), listen, AnoDDPMSettings(noise_level=400, steps=1), g())
     assert float(seen[0].std()) == pytest.approx((1 - Schedule().signal(400)) ** 0.5, rel=1e-3)
 
 
@@ -161,15 +241,26 @@ def test_the_denoising_autoencoder_is_one_call() -> None:
 @pytest.mark.parametrize("name", list(METHODS))
 def test_a_registered_method_takes_what_it_shares_and_keeps_what_is_its_own(name: str) -> None:
     method = METHODS[name]
-    options = method.options(HealSettings(noise_level=40, steps=4, samples=2))
-    assert options.samples == 2
-    assert {k: getattr(options, k) for k in method.fixed} == method.fixed
-    x = image(1, 16)
-    small = {"repaint": RePaintSettings(levels=20, samples=2), "autoddpm": AutoDDPMSettings(20, 5, 2, samples=2)}
-    result = method.run(x, left(x), pixel_eps, small.get(name, options), g())
-    assert result.samples.shape == (2, *x.shape)
-    if "noise_level" not in method.fixed and hasattr(options, "noise_level"):
-        assert options.noise_level == 40
+    own = method.settings(**method.fixed)
+    assert method.options(HealSettings(variance="large", steps=4)).samples == 1
+    if not hasattr(own, "noise_level"):
+        with pytest.raises(SettingsError, match="has no noise_level"):
+            method.options(HealSettings(noise_level=40))
+        return
+    options = method.options(HealSettings(noise_level=40, steps=4))
+    assert options.noise_level == 40
+    assert {k: getattr(options, k) for k in method.fixed} == dict(method.fixed)
+    assert method.options(HealSettings()).noise_level == own.noise_level  # its own, not another method's
+    assert getattr(options, "steps", 4) == 4
+
+
+def test_what_was_tuned_gives_way_to_what_is_asked_for() -> None:
+    method, tuned = METHODS["guided"], {"noise_level": 250, "guidance": 30.0, "threshold": 0.2, "unknown": 1}
+    assert method.options(HealSettings(), tuned).noise_level == 250
+    options = method.options(HealSettings(noise_level=300), tuned)
+    assert (options.noise_level, options.guidance) == (300, 30.0)
+    with pytest.raises(SettingsError, match="has no guidance"):
+        METHODS["dif_fuse"].options(HealSettings(guidance=2.0))
 
 
 def test_an_unknown_method_is_refused_with_those_there_are() -> None:

@@ -26,7 +26,7 @@ from braindiffusion.diffusion.steps import (
     predict_clean,
 )
 from braindiffusion.errors import SettingsError
-from braindiffusion.healing.dif_fuse import Healed, OnStep, Step
+from braindiffusion.healing.dif_fuse import Healed, OnStep, Step, unchanged
 
 Up = Literal["noise", "invert"]
 Down = Literal["ddpm", "ddim"]
@@ -57,10 +57,10 @@ class AblationSettings:
             raise SettingsError(
                 f"There is no ablation '{self.up}-{self.down}'.", "Up is noise or invert, down ddpm or ddim.", "Choose."
             )
-        if not 0 < self.noise_level <= 999:
+        if not 0 <= self.noise_level <= 999:
             raise SettingsError(
                 f"noise_level {self.noise_level} is not possible.",
-                "It lies in 1..999.",
+                "It lies in 0..999.",
                 "Choose a value in that range.",
             )
 
@@ -71,7 +71,7 @@ class AblationSettings:
     def calls(self) -> int:
         """Network calls a batch costs."""
         n = len(self.levels())
-        return n + (n - 1 if self.up == "invert" else 0)
+        return 0 if self.noise_level == 0 else n + (n - 1 if self.up == "invert" else 0)
 
 
 def without_mask(
@@ -87,6 +87,8 @@ def without_mask(
     schedule = schedule or Schedule()
     n, s = len(x0), settings.samples
     levels, total, done = settings.levels(), settings.calls(), 0
+    if settings.noise_level == 0:
+        return unchanged(x0, s)
 
     def tell(level: int, clean: Tensor) -> None:
         nonlocal done

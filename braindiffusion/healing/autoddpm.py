@@ -19,7 +19,7 @@ from braindiffusion.diffusion.resample import network_calls, resample, resamplin
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.spacing import ascending_levels
 from braindiffusion.diffusion.steps import Clip, SharedNoise, Variance, add_noise, ddpm_move, predict_clean
-from braindiffusion.healing.dif_fuse import Healed, OnStep, Step
+from braindiffusion.healing.dif_fuse import Healed, OnStep, Step, unchanged
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class AutoDDPMSettings:
     Attributes:
         noise_level: of the first reconstruction (200).
         stitch_level, resamples: of the second pass (50, 5).
-        threshold: of the score; 0.13 in the paper, chosen for at most 5 % false alarms on healthy pixels.
+        misfit_level: of the score; 0.13 in the paper, chosen for at most 5 % false alarms on healthy pixels.
     """
 
     noise_level: int = 200
     stitch_level: int = 50
     resamples: int = 5
-    threshold: float = 0.13
+    misfit_level: float = 0.13
     variance: Variance = "small"
     samples: int = 1
     clip: Clip = (-1.0, 1.0)
@@ -46,7 +46,7 @@ class AutoDDPMSettings:
 
     def calls(self) -> int:
         """Network calls a batch costs."""
-        return self.noise_level + 1 + network_calls(self.walk())
+        return self.noise_level + 1 + network_calls(self.walk()) if self.noise_level else 0
 
 
 def structural_similarity(x: Tensor, y: Tensor, side: int = 7) -> Tensor:
@@ -81,9 +81,14 @@ def autoddpm(
 
     Args:
         mask: the misfit is looked for inside it (the brain).
+
+    Returns:
+        With the misfit as ``score``: the published anomaly map is the difference times it.
     """
     schedule = schedule or Schedule()
     n, s, total, done = len(x0), settings.samples, settings.calls(), 0
+    if settings.noise_level == 0:
+        return unchanged(x0, s)
 
     def tell(level: int, clean: Tensor) -> None:
         nonlocal done
@@ -104,7 +109,8 @@ def autoddpm(
         tell(level, clean)
         x = ddpm_move(x, clean, draw(first, level, x), level, target, schedule, settings.variance)
     allowed = mask.expand_as(x0).repeat(s, 1, 1, 1)
-    found = (F.max_pool2d((misfit(images, x) > settings.threshold).float(), 3, 1, 1) > 0) & allowed
+    score = misfit(images, x)
+    found = (F.max_pool2d((score > settings.misfit_level).float(), 3, 1, 1) > 0) & allowed
     state = add_noise(x, draw(second, schedule.levels, x), settings.stitch_level, schedule)
     parts = [
         resample(
@@ -114,4 +120,4 @@ def autoddpm(
         )
         for i in range(s)
     ]  # fmt: skip
-    return Healed(torch.stack(parts), x0, total)
+    return Healed(torch.stack(parts), x0, total, score.view(s, *x0.shape))

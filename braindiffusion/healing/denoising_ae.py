@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.healing.dif_fuse import Healed, OnStep, Step
@@ -22,11 +23,21 @@ class DenoisingAESettings:
         return 1
 
 
+def in_one_call(
+    x0: Tensor, model: Callable[[Tensor], Tensor], settings: DenoisingAESettings, on_step: OnStep | None
+) -> Healed:
+    """What a network from slice to slice makes of each, as a healing."""
+    clean = model(x0).float()
+    if on_step:
+        on_step(Step(1, 1, 0, clean))
+    return Healed(clean[None].repeat(settings.samples, 1, 1, 1, 1), x0, 1)
+
+
 @torch.no_grad()
 def denoising_ae(
     x0: Tensor,
     mask: Tensor,
-    model: nn.Module,
+    model: Callable[[Tensor], Tensor],
     settings: DenoisingAESettings,
     generator: torch.Generator,
     schedule: Schedule | None = None,
@@ -37,7 +48,4 @@ def denoising_ae(
     Args:
         model: the autoencoder, (N,1,H,W) -> (N,1,H,W).
     """
-    clean = model(x0).float()
-    if on_step:
-        on_step(Step(1, 1, 0, clean))
-    return Healed(clean[None].repeat(settings.samples, 1, 1, 1, 1), x0, 1)
+    return in_one_call(x0, model, settings, on_step)

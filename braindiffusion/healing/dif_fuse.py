@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, get_args
@@ -15,6 +15,7 @@ from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.spacing import Spacing, ascending_levels
 from braindiffusion.diffusion.steps import Clip, SharedNoise, Variance, above, ddim_move, ddpm_move, predict_clean
 from braindiffusion.errors import SettingsError
+from braindiffusion.healing.trajectories import BatchMemory, Inversion
 
 Fusion = Literal["joint", "independent", "cached"]
 IndexMode = Literal["ours", "reference"]
@@ -103,13 +104,23 @@ class DifFuseSettings:
         up = ascending_levels(self.noise_level, self.steps, self.spacing)
         return up, [*reversed(up), CLEAN]
 
-    def calls(self) -> int:
-        """Network calls a batch of slices costs (each on the batch, or on its samples)."""
+    def calls(self, inverted: bool = False) -> int:
+        """Network calls a batch of slices costs (each on the batch, or on its samples).
+
+        Args:
+            inverted: the batch's inversion is remembered.
+        """
         if self.noise_level == 0:
             return 0
         up, down = self.levels()
         way_up, way_down = (len(up) - 1) * (1 + self.fixed_point), len(down) - 1
-        return way_up + way_down * (2 if self.fusion == "independent" else 1) - (self.fusion == "independent")
+        way_down = 2 * way_down - 1 if self.fusion == "independent" else way_down
+        return way_down - 1 if inverted else way_up + way_down
+
+    def inversion_key(self) -> tuple[Hashable, ...]:
+        """All settings that decide the inversion of a slice, and the call that follows it."""
+        up, down = self.levels()
+        return (*up, down[0], self.fixed_point, self.clip)
 
 
 @dataclass(frozen=True)
@@ -144,6 +155,7 @@ def dif_fuse(
     on_step: OnStep | None = None,
     *,
     floor: Tensor | None = None,
+    memory: BatchMemory | None = None,
 ) -> Healed:
     """Heal a batch of slices inside their masks.
 
@@ -157,6 +169,7 @@ def dif_fuse(
         generator: the only source of randomness; all slices share the draws.
         on_step: called after each network call; raising from it cancels.
         floor: (N,C,H,W) least value of the clean estimate, see :func:`~braindiffusion.diffusion.steps.above`.
+        memory: of these slices' inversion, which is used where it is known, and else added.
     """
     schedule = schedule or Schedule()
     n, s = len(x0), settings.samples
@@ -164,7 +177,8 @@ def dif_fuse(
     if settings.noise_level == 0:
         return unchanged(x0, s)
     up, down = settings.levels()
-    total, done = settings.calls(), 0
+    inversion = memory.recall(x0.device) if memory else None
+    total, done = settings.calls(inverted=inversion is not None), 0
 
     def tell(level: int, clean: Tensor) -> None:
         nonlocal done
@@ -172,12 +186,21 @@ def dif_fuse(
         if on_step:
             on_step(Step(done, total, level, clean[:n]))
 
+    def look(x: Tensor, level: int, answer: Tensor) -> tuple[Tensor, Tensor]:
+        return predict_clean(x, answer, level, schedule, settings.clip)
+
     def denoise(x: Tensor, level: int) -> tuple[Tensor, Tensor]:
-        clean, eps = predict_clean(x, model(x, level), level, schedule, settings.clip)
+        clean, eps = look(x, level, model(x, level))
         tell(level, clean)
         return clean, eps
 
-    trajectory = invert(x0, model, up, schedule, clip=settings.clip, fixed_point=settings.fixed_point, on_level=tell)
+    if inversion is None:
+        states = invert(x0, model, up, schedule, clip=settings.clip, fixed_point=settings.fixed_point, on_level=tell)
+        inversion = Inversion(states, model(states[-1], down[0]))
+        tell(down[0], look(states[-1], down[0], inversion.answer)[0])
+        if memory:
+            memory.keep(inversion)
+    trajectory = inversion.states
     noise = SharedNoise(generator, tuple(x0.shape[1:]), s)  # type: ignore[arg-type]
     m = mask.expand_as(x0).repeat(s, 1, 1, 1)
     fused = trajectory[-1].repeat(s, 1, 1, 1)
@@ -186,7 +209,7 @@ def dif_fuse(
     shared_input = True  # until the first fusion, both branches hold the same state
     for level, target in pairwise(down):
         if shared_input:
-            clean_n, eps_n = denoise(rec, level)
+            clean_n, eps_n = look(rec, level, inversion.answer)
             clean, eps = clean_n.repeat(s, 1, 1, 1), eps_n.repeat(s, 1, 1, 1)
         else:
             clean, eps = denoise(fused, level)

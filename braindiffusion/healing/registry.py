@@ -1,52 +1,168 @@
-"""Healing methods by name. One file and one line per method."""
+"""Healing methods by name. One file and one line per method; with which models it needs.
+
+How a method gets its models: the main one (a denoiser, or what takes its place) is given to
+:func:`~braindiffusion.healing.run.heal_slices`, which loads the further ones itself
+(:func:`~braindiffusion.healing.models.aids_of`) and hands their networks to the method by keyword.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from braindiffusion.anomaly import OTSU
+from braindiffusion.diffusion.network import CLASSES
 from braindiffusion.errors import SettingsError
 from braindiffusion.healing.ablations import AblationSettings, without_mask
+from braindiffusion.healing.anoddpm import AnoDDPMSettings, anoddpm
 from braindiffusion.healing.autoddpm import AutoDDPMSettings, autoddpm
+from braindiffusion.healing.classifier_free import ClassifierFreeSettings, classifier_free
+from braindiffusion.healing.denoising_ae import DenoisingAESettings, denoising_ae
 from braindiffusion.healing.dif_fuse import DifFuseSettings, Healed, dif_fuse
+from braindiffusion.healing.f_anogan import FAnoGANSettings, f_anogan
+from braindiffusion.healing.guided import GuidedSettings, guided
+from braindiffusion.healing.latent import LatentSettings, latent
 from braindiffusion.healing.repaint import RePaintSettings, repaint
+
+OWN_WHERE_NONE = ("noise_level", "guidance")
+"""Settings of a healing that are the method's own where they are ``None``, and refused where it has none."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """A model that a method cannot do without.
+
+    Attributes:
+        recipe: trains it, and names it: the installed model of that name is the one used unless another is asked for.
+        task: of its card.
+        says: what its card says beside that; what is not named here is not in the card.
+        named: field of the main model's card that names it, where the two belong together.
+    """
+
+    recipe: str
+    task: str = "denoiser"
+    says: Mapping[str, Any] = field(default_factory=dict)
+    named: str | None = None
+
+    def fits(self, card: Mapping[str, Any]) -> bool:
+        """Whether a model, by its card, is one of these."""
+        told = ("condition", "kinds", "noise", "classes")
+        return card.get("task", "denoiser") == self.task and all(card.get(k) == self.says.get(k) for k in told)
+
+
+HEALTHY = Need("flair-healthy-128")
+SIMPLEX = Need("flair-simplex-128", says={"noise": "simplex"})
+LABELLED = Need("flair-guided-128", says={"classes": list(CLASSES)})
+LATENT = Need("flair-latent-healthy", "latent_denoiser")
+CODER = Need("flair-vqvae", "vqvae", named="autoencoder")
+NOISED_CLASSIFIER = Need("flair-noised-classifier", "noised_classifier")
+DENOISING_AE = Need("flair-denoising-ae", "denoising_ae")
+ENCODED_GAN = Need("flair-fanogan", "gan_encoder")
 
 
 @dataclass(frozen=True)
 class Method:
-    """A healer ``(x0, mask, model, settings, generator, schedule, on_step) -> Healed``.
+    """A healer ``(x0, mask, model, settings, generator, schedule, on_step, **networks) -> Healed``.
 
     Attributes:
         settings: its settings' type.
-        masked: whether it heals inside a mask; one that does not is given the whole brain.
+        label, about: its name, and one line about it, for menus.
+        model: the main model; ``aids``: further ones, by the keyword under which the method gets the network.
+        masked: whether it heals inside a mask; one that does not is given the whole brain, and needs no saliency.
         takes_floor: whether it can be told how far the brain reaches (``floor``).
-        fixed: settings that make it what it is, or that it does not share with the others (its own defaults).
+        takes_memory: whether it can use an inversion made before (``memory``).
+        fixed: settings that make it what it is.
+        point: its published operating point (threshold, variant of the anomaly map), used until the main model's card
+            has one of its own under ``operating_points``.
     """
 
     run: Callable[..., Healed]
     settings: type[Any]
+    label: str
+    about: str
+    model: Need = HEALTHY
+    aids: Mapping[str, Need] = field(default_factory=dict)
     masked: bool = True
     takes_floor: bool = False
-    fixed: dict[str, Any] = field(default_factory=dict)
+    takes_memory: bool = False
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    point: Mapping[str, Any] = field(default_factory=dict)
 
-    def options(self, common: Any) -> Any:
-        """Its settings: its own, and what it shares with ``common`` (a HealSettings) by name."""
-        shared = {f.name for f in fields(self.settings)} - set(self.fixed)
-        return self.settings(**self.fixed, **{k: getattr(common, k) for k in shared if hasattr(common, k)})
+    def options(self, common: Any, tuned: Mapping[str, Any] | None = None) -> Any:
+        """Its settings: what makes it what it is, what it shares with ``common`` (a HealSettings) by name, the rest
+        as tuned (an operating point) or its own defaults.
+
+        Raises:
+            SettingsError: something was asked for that it does not have.
+        """
+        names = {f.name for f in fields(self.settings)}
+        given = {k: getattr(common, k) for k in names - set(self.fixed) if hasattr(common, k)}
+        given = {k: v for k, v in given.items() if v is not None or k not in OWN_WHERE_NONE}
+        for name in OWN_WHERE_NONE:
+            if getattr(common, name, None) is not None and name not in names:
+                raise SettingsError(f"{self.label} has no {name}.", "That belongs to other methods.", "Leave it out.")
+        kept = {k: v for k, v in (tuned or {}).items() if k in names and k not in given}
+        return self.settings(**{**kept, **given, **self.fixed})
 
 
 METHODS: dict[str, Method] = {
-    "dif_fuse": Method(dif_fuse, DifFuseSettings, takes_floor=True),
-    "repaint": Method(repaint, RePaintSettings),
-    "autoddpm": Method(autoddpm, AutoDDPMSettings, masked=False, fixed={"noise_level": 200, "threshold": 0.13}),
-    "mask_at_end": Method(without_mask, AblationSettings, fixed={"mask_at_end": True}),
-    "ddpm": Method(without_mask, AblationSettings, masked=False, fixed={"up": "noise", "down": "ddpm"}),
-    "ddim_ddpm": Method(without_mask, AblationSettings, masked=False, fixed={"up": "invert", "down": "ddpm"}),
-    "ddpm_ddim": Method(without_mask, AblationSettings, masked=False, fixed={"up": "noise", "down": "ddim"}),
-    "ddim": Method(without_mask, AblationSettings, masked=False, fixed={"up": "invert", "down": "ddim"}),
-}
-"""Those that need nothing but the healthy denoiser."""
+    "dif_fuse": Method(
+        dif_fuse, DifFuseSettings, "Dif-fuse", "Draws what is masked anew, in step with the rest, which stays.",
+        takes_floor=True, takes_memory=True,
+    ),
+    "repaint": Method(
+        repaint, RePaintSettings, "RePaint", "Paints what is masked from pure noise, again and again: 2,410 calls."
+    ),
+    "autoddpm": Method(
+        autoddpm, AutoDDPMSettings, "AutoDDPM", "Masks what a first reconstruction does not fit, and stitches it anew.",
+        masked=False, point={"threshold": 0.1},
+    ),
+    "anoddpm": Method(
+        anoddpm, AnoDDPMSettings, "AnoDDPM", "Partial diffusion with simplex noise, in which large lesions drown.",
+        SIMPLEX, masked=False, point={"threshold": 0.354},  # (x - xhat)^2 > 0.5 in [-1,1]
+    ),
+    "guided": Method(
+        guided, GuidedSettings, "Classifier guidance", "Pushed towards healthy by a classifier of noised slices.",
+        aids={"classifier": NOISED_CLASSIFIER}, masked=False, point={"threshold": OTSU},
+    ),
+    "cfg": Method(
+        classifier_free, ClassifierFreeSettings, "Classifier-free guidance",
+        "One denoiser, told healthy and told nothing; the difference is what is healed.", LABELLED, masked=False,
+    ),
+    "latent": Method(
+        latent, LatentSettings, "Latent diffusion", "Finds and heals what does not fit in a VQ-VAE's latents: quick.",
+        LATENT, {"coder": CODER}, masked=False,
+    ),
+    "denoising_ae": Method(
+        denoising_ae, DenoisingAESettings, "Denoising autoencoder", "Removes lesions as if they were noise: 1 call.",
+        DENOISING_AE, masked=False, point={"anomaly": "median"},
+    ),
+    "f_anogan": Method(
+        f_anogan, FAnoGANSettings, "f-AnoGAN", "The nearest healthy slice that a GAN can draw, everywhere: 1 call.",
+        ENCODED_GAN, masked=False,
+    ),
+    "mask_at_end": Method(
+        without_mask, AblationSettings, "Mask at the end", "Ablation: drawn anew everywhere, the mask applied once.",
+        fixed={"mask_at_end": True},
+    ),
+    "ddpm": Method(
+        without_mask, AblationSettings, "DDPM", "Ablation: noised and denoised, no mask.", masked=False,
+        fixed={"up": "noise", "down": "ddpm"},
+    ),
+    "ddim_ddpm": Method(
+        without_mask, AblationSettings, "DDIM-DDPM", "Ablation: inverted and denoised, no mask.", masked=False,
+        fixed={"up": "invert", "down": "ddpm"},
+    ),
+    "ddpm_ddim": Method(
+        without_mask, AblationSettings, "DDPM-DDIM", "Ablation: noised, brought back without noise, no mask.",
+        masked=False, fixed={"up": "noise", "down": "ddim"},
+    ),
+    "ddim": Method(
+        without_mask, AblationSettings, "DDIM", "Ablation: inverted and brought back: keeps the lesion.",
+        masked=False, fixed={"up": "invert", "down": "ddim"},
+    ),
+}  # fmt: skip
 
 
 def method_named(name: str) -> Method:
@@ -58,3 +174,14 @@ def method_named(name: str) -> Method:
     if name not in METHODS:
         raise SettingsError(f"There is no method '{name}'.", f"Known: {', '.join(METHODS)}.", "Choose one of them.")
     return METHODS[name]
+
+
+def operating_point(card: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """What was tuned on validation data for a method, from the main model's card.
+
+    In this order, the later before the earlier: the method's published point; ``operating_point``, which was tuned for
+    Dif-fuse and serves all methods that heal inside a mask; the method's own entry of ``operating_points``.
+    """
+    known = method_named(method)
+    masked = card.get("operating_point", {}) if known.masked else {}
+    return {**known.point, **masked, **card.get("operating_points", {}).get(method, {})}

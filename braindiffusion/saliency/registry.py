@@ -18,6 +18,7 @@ from braindiffusion.saliency.gradient import gradient
 from braindiffusion.saliency.integrated import STEPS as PATH_STEPS
 from braindiffusion.saliency.integrated import integrated_gradients
 from braindiffusion.saliency.latent_shift import IMAGES, latent_shift
+from braindiffusion.saliency.segmenter import SEGMENTERS
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,9 @@ METHODS: dict[str, Method] = {
 }
 """(N,1,H,W) slices in [0,1], models, on_share -> (N,1,H,W) saliency in [0,1]. One file and one line per method."""
 
+SALIENCIES = (*METHODS, *SEGMENTERS)
+"""All that a mask can come from, for menus: those that ask the classifier, and the segmenters."""
+
 
 def lesion_probability(x: Tensor, classifier: nn.Module, batch: int = 32) -> np.ndarray:
     """(N,) probability that a slice shows a lesion."""
@@ -103,9 +107,8 @@ def saliency_of(
         (N,H,W) float32 in [0,1].
     """
     if method not in METHODS:
-        raise SettingsError(
-            f"There is no saliency method '{method}'.", f"Known: {', '.join(METHODS)}.", "Choose one of them."
-        )
+        known = ", ".join(SALIENCIES)
+        raise SettingsError(f"There is no saliency method '{method}'.", f"Known: {known}.", "Choose one of them.")
     out = np.zeros((len(x), *x.shape[2:]), np.float32)
     rows = np.nonzero(wanted)[0]
 
