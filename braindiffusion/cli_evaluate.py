@@ -8,11 +8,107 @@ from typing import Annotated
 
 import typer
 
-from braindiffusion.cli_options import Device, Out, Progress, ProgressKind, parse_steps, told
+from braindiffusion.cli_options import (
+    Device,
+    Fusion,
+    HealModel,
+    MaskRule,
+    Out,
+    Progress,
+    ProgressKind,
+    SaliencyMethod,
+    Split,
+    parse_steps,
+    told,
+)
 
 
 class HeldOut(str, Enum):
     val, test = "val", "test"
+
+
+def evaluate_healing(
+    data: Annotated[Path, typer.Option(help="PACK.npz with drawn lesions; the format is in docs/packs.md.")],
+    out: Out,
+    split: Annotated[Split, typer.Option(help="Tune on val; look at test once.")] = Split.val,
+    methods: Annotated[
+        str, typer.Option(help="Comma-separated rows, or all (docs/healing_evaluation.md); floors always come along.")
+    ] = "dif_fuse,saliency",
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Only tune the rows on val, anew, and keep their points in OUT/tuned.json.")
+    ] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="With --tune: keep the points of methods without a mask in the cards.")
+    ] = False,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Before: K, percentile and options of Dif-fuse, on val.")
+    ] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="Draws of each row that draws: mean and standard error.")] = 1,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many slices, spread over patients.")] = None,
+    probe: Annotated[
+        int, typer.Option(min=0, help="Lesion-free slices that are healed though the gate holds them back: identity.")
+    ] = 32,
+    costly: Annotated[
+        int, typer.Option(min=0, help="Lesion slices for rows of more than 150 network calls each; 0 leaves them out.")
+    ] = 24,
+    lesion_slices_only: Annotated[
+        bool, typer.Option("--lesion-slices-only", help="Skip lesion-free slices (no false alarms measured).")
+    ] = False,
+    model: HealModel = None,
+    steps: Annotated[str, typer.Option(help="Steps each way, or 'full'.")] = "10",
+    fusion: Annotated[Fusion, typer.Option()] = Fusion.cached,
+    percentile: Annotated[float | None, typer.Option(min=0, max=100)] = None,
+    mask_rule: Annotated[MaskRule | None, typer.Option()] = None,
+    saliency: Annotated[SaliencyMethod, typer.Option()] = SaliencyMethod.acat,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    batch: Annotated[int | None, typer.Option(min=1, help="Slices healed together.  [default: as fits]")] = None,
+    device: Device = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; the timings say how many.")] = None,
+    progress: Progress = ProgressKind.bar,
+) -> None:
+    """Every healing method beside floors and ceilings: overlap, false alarms, what healing does to the images, cost."""
+    with told():
+        step_count = parse_steps(steps)
+        import torch
+
+        from braindiffusion.evaluation.healing import HealingPlan, check, tune_rows
+        from braindiffusion.evaluation.healing import evaluate_healing as measure
+        from braindiffusion.evaluation.healing_tuning import write_points
+        from braindiffusion.progress import reporter
+        from braindiffusion.stages import HealSettings
+        from braindiffusion.training.packs import load_pack
+        from braindiffusion.writing import OutputFolder, check_writable
+
+        settings = HealSettings(
+            model=model, steps=step_count, fusion=fusion.value, percentile=percentile,
+            mask_rule=mask_rule.value if mask_rule else None, saliency=saliency.value, seed=seed, device=device,
+            batch=batch, force=True,
+        )  # fmt: skip
+        plan = HealingPlan(
+            split=split.value, methods=_names(methods), settings=settings, seeds=seeds, limit=limit, probe=probe,
+            costly=costly, lesion_only=lesion_slices_only, sweep=sweep,
+        )  # fmt: skip
+        pack = load_pack(data)
+        check(pack, plan)
+        check_writable(out)
+        if threads:
+            torch.set_num_threads(threads)
+        with reporter(progress.value) as tell:
+            if tune:
+                points, missing = tune_rows(pack, plan, out, on_event=tell)
+                lines = [f"{n}: {p['dice']:.3f} on val, {p['point']}" for n, p in points.items()]
+                if write:
+                    lines.append(f"Kept in the cards: {', '.join(write_points(points, settings)) or 'none'}")
+                typer.echo("\n".join([*lines, *(f"{n}: not run: {why}" for n, why in missing.items())]))
+                return
+            report = measure(pack, plan, out, on_event=tell)
+        with OutputFolder(out) as folder:
+            report.write(folder)
+        typer.echo((out / "table.md").read_text(encoding="utf-8"))
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(n.strip() for n in (text or "").split(",") if n.strip())
 
 
 def evaluate_models(
@@ -69,10 +165,6 @@ def evaluate_models(
 
 class InductionCondition(str, Enum):
     mask, box = "mask", "box"
-
-
-def _names(text: str | None) -> tuple[str, ...]:
-    return tuple(n.strip() for n in (text or "").split(",") if n.strip())
 
 
 def evaluate_induction(
@@ -160,3 +252,34 @@ def evaluate_nnunet(
             folder.json("nnunet", facts)
         kept = ("lesion_dice", "lesion_dice_interval", "lesion_iou", "lesion_iou_interval")
         typer.echo(json.dumps({s: {k: o[k] for k in kept} for s, o in facts["sets"].items()}, indent=2))
+
+
+def evaluate_latent_level(
+    data: Annotated[Path, typer.Option(help="PACK.npz with a val split and drawn lesions.")],
+    out: Out,
+    model: HealModel = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many slices.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Keep the level in the model's card.")] = False,
+    device: Device = "auto",
+    progress: Progress = ProgressKind.bar,
+) -> None:
+    """From which divergence on latent healing heals: a quantile over lesion-free val slices."""
+    with told():
+        import json
+
+        from braindiffusion.evaluation.latent_level import healthy_level, keep_level
+        from braindiffusion.progress import reporter
+        from braindiffusion.stages import HealSettings
+        from braindiffusion.training.packs import load_pack
+        from braindiffusion.writing import OutputFolder, check_writable
+
+        settings = HealSettings(method="latent", model=model, device=device, force=True)
+        pack = load_pack(data)
+        check_writable(out)
+        with reporter(progress.value) as tell:
+            found = healthy_level(pack, settings, limit, tell)
+        with OutputFolder(out) as folder:
+            folder.json("latent_level", found)
+        typer.echo(json.dumps(found, indent=2))
+        if write:
+            typer.echo(f"Kept in the card of {keep_level(settings, found)}")

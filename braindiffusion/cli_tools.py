@@ -11,13 +11,10 @@ import typer
 from braindiffusion import RESEARCH_USE_ONLY
 from braindiffusion.cli_options import (
     Device,
-    Fusion,
-    MaskRule,
     Out,
     Progress,
     ProgressKind,
     SaliencyMethod,
-    Split,
     parse_budget,
     parse_steps,
     told,
@@ -55,55 +52,6 @@ def train(
                 typer.echo(json.dumps(record))
 
 
-@evaluate_app.command("healing")
-def evaluate_healing(
-    data: Annotated[Path, typer.Option(help="PACK.npz; the format is in docs/packs.md.")],
-    split: Annotated[Split, typer.Option()],
-    out: Out,
-    methods: Annotated[str, typer.Option(help="Comma-separated; floors are always included.")] = "dif_fuse,saliency",
-    limit: Annotated[int | None, typer.Option(min=1, help="At most this many slices, spread over patients.")] = None,
-    model: Annotated[str, typer.Option()] = "flair-healthy-128",
-    steps: Annotated[str, typer.Option()] = "10",
-    fusion: Annotated[Fusion, typer.Option()] = Fusion.cached,
-    percentile: Annotated[float | None, typer.Option(min=0, max=100)] = None,
-    mask_rule: Annotated[MaskRule | None, typer.Option()] = None,
-    saliency: Annotated[SaliencyMethod, typer.Option()] = SaliencyMethod.acat,
-    lesion_slices_only: Annotated[
-        bool, typer.Option("--lesion-slices-only", help="Skip lesion-free slices (no false alarms measured).")
-    ] = False,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    device: Device = "auto",
-    progress: Progress = ProgressKind.bar,
-) -> None:
-    """Overlap with drawn lesions beside the floors, false alarms, identity, cost."""
-    with told():
-        step_count = parse_steps(steps)
-        from braindiffusion.evaluation.healing import evaluate
-        from braindiffusion.progress import reporter
-        from braindiffusion.stages import HealSettings
-        from braindiffusion.training.packs import load_pack
-        from braindiffusion.writing import OutputFolder, check_writable
-
-        pack = load_pack(data)
-        check_writable(out)
-        settings = HealSettings(
-            model=model, steps=step_count, fusion=fusion.value, percentile=percentile,
-            mask_rule=mask_rule.value if mask_rule else None, saliency=saliency.value, seed=seed,
-            device=device, force=True,
-        )  # fmt: skip
-        with reporter(progress.value) as tell:
-            report = evaluate(
-                pack, split.value, settings, [m.strip() for m in methods.split(",") if m.strip()],
-                limit=limit, lesion_slices_only=lesion_slices_only, on_event=tell,
-            )  # fmt: skip
-        with OutputFolder(out) as folder:
-            folder.json("report", report.facts)
-            folder.file("table.md").write_text(report.markdown, encoding="utf-8")
-            report.write_slices(folder.file("slices.csv"))
-            report.picture(folder.file("overview.png"))
-        typer.echo(report.markdown)
-
-
 @evaluate_app.command("tune")
 def evaluate_tune(
     data: Annotated[Path, typer.Option(help="PACK.npz with a val split.")],
@@ -116,14 +64,15 @@ def evaluate_tune(
     device: Device = "auto",
     progress: Progress = ProgressKind.bar,
 ) -> None:
-    """Choose mask and threshold on the val split; nothing else is looked at."""
+    """Choose mask and threshold (of a segmenter: threshold and least area) on the val split only."""
     with told():
         step_count = parse_steps(steps)
         import csv
         import json
 
+        from braindiffusion.evaluation.segmenter_tuning import tune_segmenter
         from braindiffusion.evaluation.tuning import tune
-        from braindiffusion.models.registry import update_card
+        from braindiffusion.models.registry import read_card, update_card
         from braindiffusion.progress import reporter
         from braindiffusion.stages import HealSettings
         from braindiffusion.training.packs import load_pack
@@ -133,7 +82,10 @@ def evaluate_tune(
         check_writable(out)
         settings = HealSettings(model=model, steps=step_count, saliency=saliency.value, device=device, force=True)
         with reporter(progress.value) as tell:
-            point, rows = tune(pack, settings, limit, tell)
+            if read_card(model).get("task") == "lesion_segmenter":
+                point, rows = tune_segmenter(pack, model, device, limit, tell)
+            else:
+                point, rows = tune(pack, settings, limit, tell)
         with OutputFolder(out) as folder:
             with folder.file("sweep.csv").open("w", newline="") as handle:
                 writer = csv.DictWriter(handle, list(rows[0]))
@@ -163,6 +115,25 @@ def models_list() -> None:
             )  # fmt: skip
         Console(width=140 if not sys.stdout.isatty() else None).print(table)
         typer.echo(RESEARCH_USE_ONLY)
+
+
+@models_app.command("methods")
+def models_methods() -> None:
+    """Healing methods, the models each needs, and whether they are installed."""
+    with told():
+        from rich.console import Console
+        from rich.table import Table
+
+        from braindiffusion.healing.models import describe_methods
+
+        table = Table("method", "what it does", "mask", "models", "ready")
+        for method in describe_methods():
+            table.add_row(
+                method["name"], f"{method['label']}. {method['about']}", "yes" if method["masked"] else "no",
+                "\n".join(need["recipe"] for need in method["needs"]),
+                "yes" if method["available"] else f"no: {method['why']}",
+            )  # fmt: skip
+        Console(width=140 if not sys.stdout.isatty() else None).print(table)
 
 
 @models_app.command("info")

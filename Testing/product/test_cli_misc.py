@@ -225,28 +225,29 @@ def evaluated(head: Head, tmp_path_factory: pytest.TempPathFactory) -> tuple[str
 @pytest.mark.weights
 def test_evaluate_healing_writes_a_table(evaluated: tuple[str, Path]) -> None:
     printed, out = evaluated
-    assert names(out) == {"report.json", "table.md", "slices.csv", "overview.png"}
+    pictures = {"gallery.png", "lesions.png", "healthy.png", "quality.png", "two_class.png"}
+    assert names(out) == {"report.json", "table.md", "rows.csv", "slices.csv", "tuned.json", "runs", *pictures}
     table = (out / "table.md").read_text(encoding="utf-8")
     assert printed.strip() == table.strip()
-    assert "split **test**: 2 lesion slices of 1 patients, 1 lesion-free slices" in table
-    for name in ("nothing", "bright", "dif_fuse", "saliency"):
+    assert "2 lesion slices of 1 patients, 1 lesion-free slices" in table
+    for name in ("nothing", "bright", "dif_fuse", "saliency_acat"):
         assert f"| {name} |" in table
 
 
 @pytest.mark.weights
 def test_evaluate_healing_reports_beside_the_floors(evaluated: tuple[str, Path]) -> None:
     report = strict_json((evaluated[1] / "report.json").read_text(encoding="utf-8"))
-    assert set(report["results"]) == {"nothing", "bright", "bright_gated", "dif_fuse", "saliency"}
-    for name, numbers in report["results"].items():
+    assert set(report["rows"]) == {"nothing", "bright", "bright_gated", "dif_fuse", "saliency_acat"}
+    for name, numbers in report["rows"].items():
         for key in ("lesion_dice", "lesion_iou", "two_class_dice", "pooled_dice"):
             assert 0 <= numbers[key] <= 1, (name, key)
         assert numbers["false_alarm_mm2"] >= 0
-    nothing = report["results"]["nothing"]
+    nothing = report["rows"]["nothing"]
     assert nothing["lesion_dice"] == nothing["lesion_iou"] == nothing["false_alarm_mm2"] == 0
     assert nothing["two_class_dice"] > 0.4  # the background half
-    assert report["results"]["bright"]["lesion_dice"] > 0.3  # the phantom's lesion is bright
-    assert report["largest_change_outside_mask"] == 0
-    assert report["slices_measured"] == 3
+    assert report["rows"]["bright"]["lesion_dice"] > 0.3  # the phantom's lesion is bright
+    assert report["rows"]["dif_fuse"]["largest_change_outside_region"] == 0
+    assert report["data"]["slices_measured"] == 3
     assert report["definitions"]
 
 
@@ -261,7 +262,8 @@ def test_evaluate_healing_tells_each_slice(evaluated: tuple[str, Path]) -> None:
 
 @pytest.mark.weights
 def test_an_evaluations_picture_carries_the_synthetic_mark(evaluated: tuple[str, Path]) -> None:
-    assert picture_mark(evaluated[1] / "overview.png") == MARK
+    for name in ("gallery", "healthy", "lesions"):
+        assert picture_mark(evaluated[1] / f"{name}.png") == MARK
 
 
 @pytest.mark.weights
@@ -270,20 +272,20 @@ def test_evaluate_healing_without_splits(make_pack: Maker, tmp_path: Path) -> No
     refused(tmp_path, 3, "PackError", *healing(pack, "val"))
     succeed(*healing(pack, "all", "--limit", 3, "--methods", "saliency"), "--out", tmp_path / "out")
     report = strict_json((tmp_path / "out" / "report.json").read_text())
-    assert set(report["results"]) == {"nothing", "bright", "bright_gated", "saliency"}
-    assert report["slices_measured"] == 3
+    assert set(report["rows"]) == {"nothing", "bright", "bright_gated", "saliency_gradient"}
+    assert report["data"]["slices_measured"] == 3
 
 
 @pytest.mark.weights
 def test_evaluate_healing_of_the_floors_alone(make_pack: Maker, tmp_path: Path) -> None:
     succeed(*healing(make_pack(), "all", "--methods", ""), "--out", tmp_path / "out")
-    assert set(strict_json((tmp_path / "out" / "report.json").read_text())["results"]) == {"nothing", "bright"}
+    assert set(strict_json((tmp_path / "out" / "report.json").read_text())["rows"]) == {"nothing", "bright"}
 
 
 @pytest.mark.weights
 def test_evaluate_healing_of_a_single_slice(make_pack: Maker, tmp_path: Path) -> None:
     succeed(*healing(make_pack(), "all", "--limit", 1), "--out", tmp_path / "out")
-    assert strict_json((tmp_path / "out" / "report.json").read_text())["slices_measured"] == 1
+    assert strict_json((tmp_path / "out" / "report.json").read_text())["data"]["slices_measured"] == 1
 
 
 @pytest.mark.weights
@@ -291,7 +293,17 @@ def test_evaluate_healing_with_a_val_split_that_has_no_lesion(make_pack: Maker, 
     split = np.array(["test", "test", "val"] * 3)
     succeed(*healing(make_pack(split=split), "test", "--limit", 2), "--out", tmp_path / "out")
     report = strict_json((tmp_path / "out" / "report.json").read_text())
-    assert report["bright_threshold"] > 0.5  # the card's: 0.45, the lowest candidate, is the median brain
+    assert report["rows"]["bright"]["point"]["threshold"] > 0.5  # the card's: 0.45 is the median brain
+
+
+@pytest.mark.weights
+def test_evaluate_healing_tunes_alone_and_keeps_what_it_found(make_pack: Maker, tmp_path: Path) -> None:
+    printed = succeed(*healing(make_pack(), "test", "--tune"), "--out", tmp_path / "out").out
+    kept = strict_json((tmp_path / "out" / "tuned.json").read_text())
+    assert kept["split"] == "val"
+    assert set(kept["rows"]) == {"bright", "bright_gated", "dif_fuse", "saliency_gradient"}
+    assert all(f"{name}: " in printed for name in kept["rows"])
+    assert names(tmp_path / "out") == {"tuned.json", "runs"}
 
 
 BAD_PACKS: dict[str, dict[str, Any]] = {

@@ -1,219 +1,292 @@
-"""Healing measured on a pack with drawn lesions, beside its floors, on the pack's own pixels."""
+"""Healing measured: every method of the registry beside floors and ceilings, on one split, by one rule, in one run."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from braindiffusion.anomaly import anomaly_map, lesion_map
-from braindiffusion.device import choose_device
-from braindiffusion.errors import PackError, SettingsError
-from braindiffusion.evaluation.overlap import count, summary
-from braindiffusion.evaluation.tables import Report, Tally, facts_of, markdown
-from braindiffusion.masks import smooth
-from braindiffusion.models.registry import LoadedModel, load_model
-from braindiffusion.provenance import plain
-from braindiffusion.slices import SliceStack
-from braindiffusion.stages import (
-    Event,
-    HealSettings,
-    OnEvent,
-    find_saliency,
-    heal_slices,
-    lesion_rule,
-    mask_of_saliency,
-    prepare,
+from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY, __version__
+from braindiffusion.device import choose_device, precision_for
+from braindiffusion.errors import (
+    ModelCorruptError,
+    ModelFormatError,
+    ModelNotFoundError,
+    PackError,
+    SettingsError,
 )
+from braindiffusion.evaluation import healing_figures, healing_plots, two_class
+from braindiffusion.evaluation.distribution import distances
+from braindiffusion.evaluation.healing_data import Measured, cases, collect
+from braindiffusion.evaluation.healing_images import LEAST_REAL_BRAIN, Judges, judges_for
+from braindiffusion.evaluation.healing_report import DEFINITIONS, flat, markdown, slice_rows, write_csv
+from braindiffusion.evaluation.healing_rows import COSTLY_CALLS, Row, calls_of, lacking, rows_named
+from braindiffusion.evaluation.healing_runs import Runner, row_facts
+from braindiffusion.evaluation.healing_scores import Scored, paired, score, strata_of
+from braindiffusion.evaluation.healing_tuning import Tuned, Tuner, read_json, sweep, swept_rows
+from braindiffusion.evaluation.kept import Kept, fingerprint
+from braindiffusion.evaluation.model_data import spread
+from braindiffusion.healing.models import main_card
+from braindiffusion.models.registry import read_card
+from braindiffusion.provenance import plain
+from braindiffusion.stages import CLASSIFIER, Event, HealSettings, OnEvent
 from braindiffusion.training.packs import Pack
+from braindiffusion.training.tasks import auroc
+from braindiffusion.writing import OutputFolder
 
-KNOWN_METHODS = ("dif_fuse", "saliency")
+REFERENCE = "dif_fuse"
+SWEPT_SLICES = 48
+
+
+@dataclass(frozen=True)
+class HealingPlan:
+    """What is measured.
+
+    Attributes:
+        methods: rows of the table; ``all`` for every one.
+        settings: of Dif-fuse and what the methods share with it.
+        seeds: draws of each row that draws; costly rows are run once.
+        limit: at most this many slices (of val, to tune: lesion slices).
+        probe: at most this many lesion-free slices are healed with the gate held open.
+        costly: lesion slices for rows of more than ``COSTLY_CALLS`` network calls; 0 leaves them out.
+        sweep: vary the options of Dif-fuse on val before.
+    """
+
+    split: str = "test"
+    methods: tuple[str, ...] = ("all",)
+    settings: HealSettings = field(default_factory=HealSettings)
+    seeds: int = 1
+    limit: int | None = None
+    probe: int = 32
+    costly: int = 24
+    lesion_only: bool = False
+    sweep: bool = False
 
 
 @dataclass
-class Case:
-    """One patient of a pack on the model grid.
+class HealingReport:
+    """All that was measured."""
 
-    Attributes:
-        stack: slices; ``drawn``: (S,rows,cols) bool on the pack's pixels; ``rows``: indices into the pack.
-        wanted: (S,) bool, slices that are measured.
-    """
+    facts: dict[str, Any]
+    data: Measured
+    scored: dict[str, Scored]
 
-    name: str
-    stack: SliceStack
-    drawn: np.ndarray
-    rows: np.ndarray
-    wanted: np.ndarray
-
-    def native(self, mask: np.ndarray) -> np.ndarray:
-        """(S,H,W) bool on the model grid -> (S,rows,cols) bool on the pack's pixels."""
-        return self.stack.placement.up(mask.astype(np.float32)) > 0.5
-
-
-def measured_rows(pack: Pack, limit: int | None, lesion_only: bool) -> np.ndarray:
-    """(N,) bool: slices to measure. A limit takes evenly spaced ones, lesion and lesion-free in proportion."""
-    lesion = pack.masks.any((1, 2))
-    pools = [np.nonzero(lesion)[0]] + ([] if lesion_only else [np.nonzero(~lesion)[0]])
-    total = sum(len(p) for p in pools)
-    wanted = np.zeros(len(pack), bool)
-    for pool in pools:
-        n = len(pool) if limit is None else min(len(pool), round(limit * len(pool) / max(1, total)))
-        if n:
-            wanted[pool[np.linspace(0, len(pool) - 1, n).round().astype(int)]] = True
-    return wanted
-
-
-def cases(pack: Pack, wanted: np.ndarray, size: int, device: str) -> Iterator[Case]:
-    """The pack's patients that have a slice to measure, one after another."""
-    for name, index, scan in pack.volumes():
-        if wanted[index].any():
-            stack, _ = prepare(scan, size, None, device, check=False)
-            drawn = stack.placement.to_axial(pack.masks[index].transpose(2, 1, 0))
-            # to_axial may reverse the slice axis; the pack's rows follow it
-            rows = stack.placement.to_axial(np.broadcast_to(index, (*scan.voxels.shape[:2], len(index))))[:, 0, 0]
-            yield Case(name, stack, drawn, rows, wanted[rows])
+    def write(self, folder: OutputFolder) -> None:
+        """Report, tables and figures."""
+        rows, data, scored = self.facts["rows"], self.data, self.scored
+        figures = ["gallery", "lesions", "quality"]
+        healing_figures.gallery(data, scored, folder.file("gallery.png"))
+        healing_figures.found_lesions(data, scored, folder.file("lesions.png"))
+        healing_plots.quality(rows, data.split, folder.file("quality.png"))
+        if data.probe.any():
+            healing_figures.healthy(data, scored, folder.file("healthy.png"))
+            figures.append("healthy")
+        if len(healing_figures.seam_slices(data, scored)):
+            healing_figures.seams(data, scored, folder.file("seam.png"))
+            figures.append("seam")
+        if swept := self.facts.get("sweep"):
+            for name, draw in (("sweep_k_percentile", healing_plots.heat_map), ("sweep_k", healing_plots.level_curve)):
+                if draw(swept["points"], swept["slices"], folder.file(f"{name}.png")):
+                    figures.append(name)
+        if self.facts.get("two_class"):
+            two_class.figure(self.facts["two_class"], folder.file("two_class.png"))
+        self.facts["figures"] = figures
+        folder.json("report", self.facts)
+        folder.file("table.md").write_text(markdown(self.facts), encoding="utf-8")
+        write_csv(folder.file("rows.csv"), [{"name": n, **flat(r)} for n, r in rows.items()])
+        write_csv(folder.file("slices.csv"), slice_rows(data, scored))
 
 
-def bright(stack: SliceStack, threshold: float) -> np.ndarray:
-    """The plain rival: brain pixels brighter than a threshold (model units), lightly smoothed."""
-    return (smooth(stack.images) > threshold) & stack.brain
+def _runnable(rows: list[Row], plan: HealingPlan) -> tuple[list[Row], dict[str, str]]:
+    """Rows that can run, and why the others cannot."""
+    run, missing = [], {}
+    for row in rows:
+        why = lacking(row, plan.settings)
+        if not why and not plan.costly and calls_of(row, plan.settings) > COSTLY_CALLS:
+            why = f"{calls_of(row, plan.settings)} network calls a slice, and no slices were granted (--costly)"
+        if why:
+            missing[row.name] = why
+        else:
+            run.append(row)
+    return run, missing
 
 
-def tune_bright(pack: Pack, size: int, device: str) -> float:
-    """Threshold of ``bright`` with the best mean lesion Dice over patients on the val split."""
-    levels = np.round(np.arange(0.45, 0.96, 0.025), 3)
-    part = pack.of_split("val")
-    scores: list[tuple[str, list[float]]] = []
-    for case in cases(part, measured_rows(part, None, True), size, device):
-        keep = np.nonzero(case.wanted)[0]
-        predictions = [case.native(bright(case.stack, t)) for t in levels]
-        scores += [(case.name, [count(p[s], case.drawn[s]).dice for p in predictions]) for s in keep]
-    names = np.array([n for n, _ in scores])
-    table = np.array([v for _, v in scores])
-    mean = np.mean([table[names == n].mean(0) for n in dict.fromkeys(names.tolist())], axis=0)
-    return float(levels[mean.argmax()])
+def _real_ceiling(pack: Pack, data: Measured, judges: Judges, kept: Kept, base: HealSettings) -> dict[str, Any] | None:
+    """Distance of real lesion-free slices of the train split, as many as were healed, from those of this split."""
+    n = int(data.lesion.sum())
+    if data.split == "train" or not (pack.split == "train").any() or len(judges.real) < 2 or n < 2:
+        return None
+    train = pack.of_split("train")
+    names = np.array(list(dict.fromkeys(train.patient.tolist())))
+    names = names[spread(len(names), len(set(data.patient.tolist())))]
+    free = np.nonzero(~train.masks.any((1, 2)) & np.isin(train.patient, names))[0]
+    wanted = np.zeros(len(train), bool)
+    wanted[free[spread(len(free), n)]] = True
+    key = fingerprint([data.digest(np.arange(0), train.images[wanted]), read_card(CLASSIFIER)["sha256"]])
+    found = kept.load("real_train", key)
+    if found is None:
+        size = int(main_card(base)["grid"])
+        images = [
+            c.stack.images[c.wanted & (c.stack.brain.mean((1, 2)) >= LEAST_REAL_BRAIN)]
+            for c in cases(train, wanted, size, str(choose_device(base.device)), kept)
+        ]
+        found = {"features": judges.of(np.concatenate(images))}
+        kept.save("real_train", key, found)
+    return asdict(distances(found["features"], judges.real)) if len(found["features"]) > 1 else None
 
 
-def _heal_case(
-    case: Case, model: LoadedModel, settings: HealSettings, device: torch.device, tally: Tally
-) -> dict[str, np.ndarray]:
-    t0 = time.perf_counter()
-    saliency, _ = find_saliency(case.stack, settings, case.wanted, device)
-    mask = mask_of_saliency(saliency, case.stack, settings, model.card) & case.wanted[:, None, None]
-    t1 = time.perf_counter()
-    healed, reconstruction, predictor = heal_slices(case.stack, mask, model, settings, device)
-    tally.seconds_saliency += t1 - t0
-    tally.seconds_healing += time.perf_counter() - t1
-    tally.calls += predictor.slice_calls
-    tally.healed_slices += int(mask.any((1, 2)).sum())
-    mean = healed.mean(0)
-    rule = lesion_rule(settings, model.card)
-    a = anomaly_map(case.stack.images, mean, rule.variant, reconstruction=reconstruction)
-    lesion = lesion_map(a, mask, rule.threshold, case.stack.placement.model_pitch, least_mm2=rule.least_mm2)
-    outside = np.abs(mean - case.stack.images)[~mask & case.stack.brain]
-    tally.outside = max(tally.outside, float(outside.max()) if outside.size else 0.0)
-    tally.probability += saliency.probability[case.wanted].tolist()
-    # the saliency map alone, at the percentile that suits it best on val: the paper's rule, no growth
-    percentile = model.card.get("operating_point", {}).get("saliency_percentile", settings.percentile)
-    paper = replace(settings, percentile=percentile, mask_rule="percentile")
-    alone = mask_of_saliency(saliency, case.stack, paper, model.card)
-    alone &= case.wanted[:, None, None]
-    open_gate = saliency.judged_lesion[:, None, None] & case.wanted[:, None, None]
-    return {
-        "gate": open_gate,
-        "dif_fuse": lesion,
-        "saliency": alone,
-        "mask": mask,
-        "healed": mean,
-        "map": saliency.maps,
-    }
+@contextlib.contextmanager
+def _told_in(missing: dict[str, str], row: Row) -> Iterator[None]:
+    """What keeps a row from being run is told in the table; the others go on."""
+    try:
+        yield
+    except (PackError, SettingsError, ModelNotFoundError, ModelCorruptError, ModelFormatError) as error:
+        missing[row.name] = f"{error.what} {error.why}".strip()
 
 
-def evaluate(
-    pack: Pack, split: str, settings: HealSettings, methods: list[str], *,
-    limit: int | None = None, lesion_slices_only: bool = False, on_event: OnEvent | None = None,
-) -> Report:  # fmt: skip
-    """Measure healing on a split.
+class _Progress:
+    """Network calls done, of those that all rows will cost."""
 
-    The lesion map's threshold is the model card's (tuned on val); the floor ``bright`` is tuned on this pack's val
-    split, or uses the card's value when the pack has none.
+    def __init__(self, stage: str, total: int, on_event: OnEvent | None) -> None:
+        self.stage, self.total, self.done, self.on_event = stage, max(1, total), 0, on_event
+        self(0)
+
+    def __call__(self, calls: int) -> None:
+        self.done = min(self.total, self.done + calls)
+        if self.on_event:
+            self.on_event(Event(self.stage, self.done, self.total))
+
+
+def _seeds(row: Row, plan: HealingPlan) -> int:
+    return plan.seeds if row.random and calls_of(row, plan.settings) <= COSTLY_CALLS else 1
+
+
+def _work(rows: list[Row], plan: HealingPlan, slices: int, seeds: bool) -> int:
+    """Network calls times slices that the rows will cost at most."""
+    total = 0
+    for row in rows:
+        calls = calls_of(row, plan.settings)
+        n = min(slices, plan.costly) if calls > COSTLY_CALLS else slices
+        total += calls * n * (_seeds(row, plan) if seeds else 1)
+    return total
+
+
+def tuner_for(
+    pack: Pack, plan: HealingPlan, out: Path, rows: list[Row], *, again: bool = False, on_event: OnEvent | None = None
+) -> Tuner:
+    """The tuner of an evaluation: its points lie in ``out``."""
+    lesions = int(pack.masks[pack.split == "val"].any((1, 2)).sum())
+    slices = lesions if plan.limit is None else min(lesions, plan.limit)
+    tuner = Tuner(
+        pack, plan.settings, out, Kept(out / "runs"), limit=plan.limit, costly=plan.costly, again=again,
+        on_event=on_event,
+    )  # fmt: skip
+    todo = [r for r in rows if again or tuner.needs(r)]
+    if todo:
+        tuner.told = _Progress("tune", _work(todo, plan, slices, False), on_event)
+    return tuner
+
+
+def chosen_in(out: Path) -> dict[str, Any] | None:
+    """The options that did best in a sweep kept in ``out``, for the row ``dif_fuse_chosen``."""
+    return read_json(out / "sweep.json").get("chosen")
+
+
+def run_sweep(pack: Pack, plan: HealingPlan, out: Path, on_event: OnEvent | None = None) -> dict[str, Any]:
+    """Vary the options of Dif-fuse on val; see :func:`~braindiffusion.evaluation.healing_tuning.sweep`."""
+    limit = plan.limit or SWEPT_SLICES
+    told = _Progress("tune", _work(swept_rows(), plan, limit, False), on_event)
+    kept = Kept(out / "runs")
+    return sweep(Tuner(pack, plan.settings, out, kept, limit=limit, costly=plan.costly, told=told, on_event=on_event))
+
+
+def check(pack: Pack, plan: HealingPlan) -> None:
+    """Refuse what cannot be measured, before anything is written.
 
     Raises:
-        PackError: no masks, or no such split.
-        SettingsError: unknown method.
+        PackError: no masks, or no such split; SettingsError: unknown row, or a number out of range.
     """
-    unknown = [m for m in methods if m not in KNOWN_METHODS]
-    if unknown:
-        raise SettingsError(
-            f"There is no method {unknown[0]} to evaluate.", f"Known: {', '.join(KNOWN_METHODS)}.", "Choose among them."
-        )
+    rows_named(list(plan.methods), plan.settings.saliency, {"name": ""})
+    if plan.seeds < 1 or plan.probe < 0 or plan.costly < 0:
+        raise SettingsError("A number is out of range.", "--seeds is at least 1, the others at least 0.", "Change it.")
     if not pack.has_masks:
         raise PackError(
             "The pack has no drawn lesions to measure against.", "It lacks mask_bits.", "Give a pack with masks."
         )
-    device = choose_device(settings.device)
-    model = load_model(settings.model, str(device))
-    size, tuned = int(model.card["grid"]), model.card.get("operating_point", {})
-    has_val = bool(pack.masks[pack.split == "val"].any())
-    bright_level = tune_bright(pack, size, str(device)) if has_val else float(tuned.get("bright", 0.7))
-    part = pack.of_split(split)
-    origin = np.arange(len(pack)) if split == "all" else np.nonzero(pack.split == split)[0]
-    wanted = measured_rows(part, limit, lesion_slices_only)
-    tally = Tally()
-    rows: list[dict[str, Any]] = []
-    gallery: list[dict[str, np.ndarray]] = []
-    heal_wanted = "dif_fuse" in methods or "saliency" in methods
-    started, finished = time.perf_counter(), 0
-    for case in cases(part, wanted, size, str(device)):
-        if on_event:
-            on_event(Event("evaluate", finished, int(wanted.sum())))
-        brain = case.stack.brain
-        predicted = {"nothing": np.zeros_like(brain), "bright": bright(case.stack, bright_level)}
-        extra: dict[str, np.ndarray] = {}
-        if heal_wanted:
-            extra = _heal_case(case, model, settings, device, tally)
-            predicted["bright_gated"] = predicted["bright"] & extra["gate"]
-            predicted |= {m: extra[m] for m in methods}
-        native = {name: case.native(p) for name, p in predicted.items()}
-        for s in np.nonzero(case.wanted)[0]:
-            tally.patients.append(case.name)
-            tally.has_lesion.append(bool(case.drawn[s].any()))
-            row: dict[str, Any] = {
-                "patient": case.name,
-                "row": int(origin[case.rows[s]]),
-                "drawn_px": int(case.drawn[s].sum()),
-            }
-            for name, p in native.items():
-                c = count(p[s], case.drawn[s])
-                tally.counts.setdefault(name, []).append(c)
-                row |= {f"{name}_{k}": v for k, v in asdict(c).items() if k != "tn"}
-            if extra and not case.drawn[s].any() and brain[s].any():
-                error = float(np.abs(extra["healed"][s] - case.stack.images[s])[brain[s]].mean())
-                tally.identity.append(error)
-            rows.append(row)
-        if extra and len(gallery) < 12:
-            area = case.drawn.sum((1, 2)) * case.wanted
-            best = int(area.argmax())
-            on_grid = case.stack.placement.down(case.drawn[best : best + 1])[0] > 0.5
-            shown = {"lesion": "dif_fuse", "mask": "mask", "saliency": "map", "healed": "healed"}
-            gallery.append(
-                {"image": case.stack.images[best], "drawn": on_grid} | {k: extra[v][best] for k, v in shown.items()}
-            )
-        finished += int(case.wanted.sum())
-    patients = np.array(tally.patients)
-    results = {name: summary(counts, patients, part.pitch_mm**2) for name, counts in tally.counts.items()}
-    facts = facts_of(results, tally) | plain(
-        {
-            "modality": pack.modality,
-            "split": split,
-            "settings": replace(settings, threshold=lesion_rule(settings, model.card).threshold),
-            "model": {k: model.card.get(k) for k in ("name", "sha256", "operating_point")},
-            "bright_threshold": bright_level,
-            "seconds": time.perf_counter() - started,
-        }
-    )
-    return Report(facts, markdown(facts), rows, gallery)
+    pack.of_split(plan.split)
+
+
+def tune_rows(
+    pack: Pack, plan: HealingPlan, out: Path, *, on_event: OnEvent | None = None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Tune all rows anew on val; their points, and why rows could not be run.
+
+    Raises:
+        PackError: no val slice has a lesion.
+    """
+    rows, missing = _runnable(rows_named(list(plan.methods), plan.settings.saliency, chosen_in(out)), plan)
+    tuner = tuner_for(pack, plan, out, rows, again=True, on_event=on_event)
+    _ = tuner.runner
+    return {r.name: asdict(tuner.tuned(r)) for r in rows if r.find != "nothing"}, missing
+
+
+def evaluate_healing(pack: Pack, plan: HealingPlan, out: Path, *, on_event: OnEvent | None = None) -> HealingReport:
+    """Measure healing on a split; what was made lies in ``out/runs``, and a stopped run goes on from there.
+
+    Raises:
+        PackError, SettingsError, ModelNotFoundError, ModelCorruptError, DeviceError, MemoryExhaustedError.
+    """
+    check(pack, plan)
+    started = time.perf_counter()
+    device, base, kept = choose_device(plan.settings.device), plan.settings, Kept(out / "runs")
+    swept = run_sweep(pack, plan, out, on_event) if plan.sweep else read_json(out / "sweep.json")
+    rows, missing = _runnable(rows_named(list(plan.methods), base.saliency, swept.get("chosen")), plan)
+    tuner = tuner_for(pack, plan, out, rows, on_event=on_event)
+    points: dict[str, Tuned] = {}
+    for row in rows:
+        with _told_in(missing, row):
+            points[row.name] = tuner.tuned(row)
+    rows = [r for r in rows if r.name in points]
+    data = collect(
+        pack, plan.split, base, limit=plan.limit, lesion_only=plan.lesion_only, probe=plan.probe, kept=kept,
+        on_event=on_event,
+    )  # fmt: skip
+    progress = _Progress("evaluate", _work(rows, plan, int(data.worked.sum()), True), on_event)
+    runner = Runner(data, base, kept, plan.costly, progress)
+    judges = judges_for(data, device)
+    scored: dict[str, Scored] = {}
+    models: dict[str, str] = {}
+    for row in rows:
+        with _told_in(missing, row):
+            runs = [runner.run(row, seed) for seed in range(_seeds(row, plan))]
+            models |= row_facts(row, base, device)["models"]
+            scored[row.name] = score(row, runs, points[row.name].point, data, judges)
+            scored[row.name].facts["val_lesion_dice"] = points[row.name].dice
+    for name, s in scored.items():
+        if REFERENCE in scored and name != REFERENCE:
+            s.facts["against_dif_fuse"] = paired(s, scored[REFERENCE], data)
+    facts = {name: s.facts for name, s in scored.items()}
+    known = np.isfinite(data.probability)
+    on_all = {n: f for n, f in facts.items() if f["lesion_slices"] == facts["nothing"]["lesion_slices"]}
+    read = two_class.compare(on_all)
+    report = plain({
+        "use": RESEARCH_USE_ONLY, "synthetic": True, "notice": NOT_FOR_DIAGNOSIS, "version": __version__,
+        "modality": pack.modality, "data": data.facts(), "strata_mm2": strata_of(data)[1],
+        "gate_auroc": auroc(data.probability[known], data.lesion[known]), "definitions": DEFINITIONS,
+        "settings": {k: v for k, v in vars(base).items() if k not in ("slices", "force")}, "seeds": plan.seeds,
+        "limit": plan.limit, "costly": plan.costly, "device": str(device), "threads": torch.get_num_threads(),
+        "precision": precision_for(base.precision, device),
+        "steps": "every level" if base.steps is None else f"{base.steps} steps each way",
+        "models": models, "rows": facts, "missing": missing,
+        "judge": {"name": judges.judge.name if judges.judge else None, "why": judges.why},
+        "real_ceiling": _real_ceiling(pack, data, judges, kept, base), "sweep": swept or None,
+        "two_class": {**read, "text": two_class.paragraph(read, plan.split)}, "figures": [],
+        "parts_made": runner.kept.made, "parts_found": runner.kept.found, "seconds": time.perf_counter() - started,
+    })  # fmt: skip
+    return HealingReport(report, data, scored)

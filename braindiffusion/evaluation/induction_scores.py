@@ -14,7 +14,7 @@ from braindiffusion.evaluation.distribution import distances
 from braindiffusion.evaluation.features import Features
 from braindiffusion.evaluation.induction_pairs import STRATA, Pairs
 from braindiffusion.evaluation.model_data import in_parts
-from braindiffusion.evaluation.overlap import bootstrap_interval, count, patient_means, summary
+from braindiffusion.evaluation.overlap import count, interval_of, summary
 from braindiffusion.lesions.effects import change_by_distance, deep_fluid
 from braindiffusion.masks import boxes
 from braindiffusion.models.registry import load_model
@@ -58,16 +58,6 @@ def segmenter_for(
     return Segmenter(name, channel[0], device), ""
 
 
-def interval_of(values: np.ndarray, patients: np.ndarray) -> dict[str, Any]:
-    """Mean over patients of their means, with its 95 % bootstrap interval."""
-    means = patient_means(values, patients)
-    return {
-        "mean": float(means.mean()) if len(means) else float("nan"),
-        "interval": list(bootstrap_interval(means)),
-        "slices": int(np.isfinite(values).sum()), "patients": len(means),
-    }  # fmt: skip
-
-
 def overlap(
     found: np.ndarray, asked: np.ndarray, patients: np.ndarray, stratum: np.ndarray, pitch_mm: float
 ) -> dict[str, Any]:
@@ -77,7 +67,6 @@ def overlap(
     return {
         **summary(counts, patients, pitch_mm**2),
         "lesion_iou_interval": interval_of(iou, patients)["interval"],
-        "lesion_iou_slice_mean": float(np.nanmean(iou)),
         "missed_share": float((dice == 0).mean()),
         "by_stratum": {s: interval_of(dice[stratum == s], patients[stratum == s]) for s in STRATA},
         "dice_of_slices": dice.tolist(),

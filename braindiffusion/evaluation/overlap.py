@@ -7,6 +7,7 @@ nothing scores 0 there. On lesion-free slices overlap is undefined and false ala
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -40,10 +41,17 @@ class Counts:
     @property
     def two_class_dice(self) -> float:
         """Mean of lesion and background Dice (the reading under which the published table makes sense)."""
-        if not self.tp + self.fp + self.fn:
-            return float("nan")
-        background = 2 * self.tn / (2 * self.tn + self.fp + self.fn) if self.tn + self.fp + self.fn else float("nan")
-        return float(np.nanmean([self.dice, background]))
+        both = 2 * self.tn + self.fp + self.fn
+        return self._over_classes(self.dice, 2 * self.tn / both if both else float("nan"))
+
+    @property
+    def two_class_iou(self) -> float:
+        """Mean of lesion and background intersection over union."""
+        union = self.tn + self.fp + self.fn
+        return self._over_classes(self.iou, self.tn / union if union else float("nan"))
+
+    def _over_classes(self, lesion: float, background: float) -> float:
+        return float(np.nanmean([lesion, background])) if self.tp + self.fp + self.fn else float("nan")
 
 
 def count(predicted: np.ndarray, drawn: np.ndarray) -> Counts:
@@ -87,6 +95,16 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def interval_of(values: np.ndarray, patients: np.ndarray) -> dict[str, Any]:
+    """Mean over patients of their means, with its 95 % bootstrap interval; NaN slices are left out."""
+    means = patient_means(values, patients)
+    return {
+        "mean": float(means.mean()) if len(means) else float("nan"),
+        "interval": list(bootstrap_interval(means)),
+        "slices": int(np.isfinite(values).sum()), "patients": len(means),
+    }  # fmt: skip
+
+
 def summary(counts: list[Counts], patients: np.ndarray, pixel_mm2: float) -> dict[str, float | list[float]]:
     """All overlap numbers of one method, each under its own name."""
     lesion = np.array([c.has_lesion for c in counts])
@@ -103,7 +121,9 @@ def summary(counts: list[Counts], patients: np.ndarray, pixel_mm2: float) -> dic
         "lesion_dice_interval": list(bootstrap_interval(per_patient)),
         "lesion_iou": float(patient_means(iou, patients[lesion]).mean()) if of else float("nan"),
         "lesion_dice_slice_mean": float(dice.mean()) if of else float("nan"),
+        "lesion_iou_slice_mean": float(iou.mean()) if of else float("nan"),
         "two_class_dice": float(np.mean([c.two_class_dice for c in of])) if of else float("nan"),
+        "two_class_iou": float(np.mean([c.two_class_iou for c in of])) if of else float("nan"),
         "pooled_dice": pooled_dice(of),
         "pooled_dice_all_slices": pooled_dice(counts),
         "false_alarm_mm2": float(alarms.mean()) if free else float("nan"),

@@ -16,10 +16,12 @@ import numpy as np
 from braindiffusion.anomaly import anomaly_map, lesion_map
 from braindiffusion.device import choose_device
 from braindiffusion.errors import PackError
-from braindiffusion.evaluation.healing import Case, cases, measured_rows, tune_bright
-from braindiffusion.evaluation.overlap import count
-from braindiffusion.models.registry import load_model
-from braindiffusion.stages import Event, HealSettings, OnEvent, Saliency, find_saliency, heal_slices, mask_of_saliency
+from braindiffusion.evaluation.floors import BRIGHT_LEVELS, bright
+from braindiffusion.evaluation.healing_data import Case, cases, measured_rows
+from braindiffusion.evaluation.overlap import count, patient_means
+from braindiffusion.healing.models import main_card, main_model
+from braindiffusion.healing.run import heal_slices
+from braindiffusion.stages import Event, HealSettings, OnEvent, Saliency, find_saliency, mask_of_saliency
 from braindiffusion.training.packs import Pack
 
 MASKS: tuple[dict[str, float], ...] = tuple(
@@ -33,8 +35,18 @@ ANOMALIES = ("ours", "bright")
 
 def patient_mean(dice: list[float], names: np.ndarray) -> float:
     """Mean over slices per patient, then over patients."""
-    values = np.array(dice)
-    return float(np.mean([values[names == n].mean() for n in dict.fromkeys(names.tolist())]))
+    return float(patient_means(np.array(dice), names).mean())
+
+
+def tune_bright(pack: Pack, size: int, device: str) -> float:
+    """Level of :func:`~braindiffusion.evaluation.floors.bright` with the best mean lesion Dice over val patients."""
+    part = pack.of_split("val")
+    scores: list[tuple[str, list[float]]] = []
+    for case in cases(part, measured_rows(part, None, True), size, device):
+        found = [case.native(bright(case.stack.images, case.stack.brain, t)) for t in BRIGHT_LEVELS]
+        scores += [(case.name, [count(p[s], case.drawn[s]).dice for p in found]) for s in np.nonzero(case.wanted)[0]]
+    names, table = np.array([n for n, _ in scores]), np.array([v for _, v in scores])
+    return float(max(zip(BRIGHT_LEVELS, table.T, strict=True), key=lambda c: patient_means(c[1], names).mean())[0])
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,7 @@ class _Looked:
 def look(pack: Pack, settings: HealSettings, limit: int | None, on_event: OnEvent | None = None) -> list[_Looked]:
     """Saliency of the val split's lesion slices, the gate held open."""
     device = choose_device(settings.device)
-    grid = int(load_model(settings.model, str(device)).card["grid"])
+    grid = int(main_card(settings)["grid"])
     part = pack.of_split("val")
     if not part.masks.any():
         raise PackError(
@@ -80,7 +92,7 @@ def sweep(
 ) -> Iterator[dict[str, Any]]:
     """One row per (mask, anomaly, threshold, least area) with its lesion Dice."""
     device = choose_device(settings.device)
-    model = load_model(settings.model, str(device))
+    model = main_model(settings, str(device))
     names = _names(looked)
     for done, point in enumerate(masks):
         if on_event:
@@ -128,7 +140,7 @@ def tune(
     rows = list(sweep(looked, settings, on_event=on_event))
     best = max(rows, key=lambda r: r["lesion_dice"])
     percentile, alone = tune_saliency(looked, settings)
-    grid = int(load_model(settings.model).card["grid"])
+    grid = int(main_card(settings)["grid"])
     point = {k: best[k] for k in (*MASKS[0], "anomaly", "threshold", "least_mm2")} | {
         "saliency_percentile": percentile,
         "bright": tune_bright(pack, grid, "cpu"),
