@@ -105,6 +105,30 @@ def lesion_icon() -> QtGui.QImage:
     return image
 
 
+def study_icon() -> QtGui.QImage:
+    """Half a brain in the light of a scan, half in the other's: which is which is asked."""
+    image = QtGui.QImage(SIZE, SIZE, QtGui.QImage.Format.Format_ARGB32)
+    image.fill(0)
+    painter = QtGui.QPainter(image)
+    painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
+    outline = brain_outline()
+    for left, color in ((True, "#aab6c2"), (False, "#e0a94a")):
+        painter.save()
+        painter.setClipRect(QtCore.QRectF(0 if left else 64, 0, 64, SIZE))
+        painter.fillPath(outline, QtGui.QColor(color))
+        painter.restore()
+    painter.setPen(QtGui.QPen(QtGui.QColor("#2d353d"), 4))
+    painter.drawPath(outline)
+    painter.setFont(QtGui.QFont("DejaVu Sans", 52, QtGui.QFont.Weight.Bold))
+    painter.drawText(QtCore.QRectF(0, 4, SIZE, 110), QtCore.Qt.AlignmentFlag.AlignCenter, "?")
+    painter.setPen(QtGui.QPen(QtGui.QColor("#ffffff"), 2))
+    for n in range(5):  # grades 0 to 4
+        painter.setBrush(QtGui.QColor("#1f9fb5" if n == 3 else "#48535f"))
+        painter.drawEllipse(QtCore.QPointF(20 + 22 * n, 116), 8, 8)
+    painter.end()
+    return image
+
+
 def thumbnail() -> QtGui.QImage:
     """The slice of the sample with the largest lesion, 260 x 280."""
     import numpy as np
@@ -150,6 +174,7 @@ def main() -> None:
     lesion = ROOT / "BrainLesionSim" / "Resources" / "Icons"
     lesion.mkdir(parents=True, exist_ok=True)
     lesion_icon().save(str(lesion / "BrainLesionSim.png"))
+    study_icon().save(str(ROOT / "BrainReaderStudy" / "Resources" / "Icons" / "BrainReaderStudy.png"))
     thumbnail().save(str(ICONS / "BrainCounterfactualSample.png"))
     app.quit()
 

@@ -11,6 +11,8 @@ for folder in (
     ROOT,
     ROOT / "BrainCounterfactual",
     ROOT / "BrainLesionSim",
+    ROOT / "BrainReaderStudy",
+    ROOT / "Testing",
     ROOT / "Testing" / "logic",
     Path(__file__).parent,
 ):
@@ -25,6 +27,8 @@ OURS = (
     "BrainCounterfactualCommon",
     "BrainLesionSim",
     "BrainLesionSimLib",
+    "BrainReaderStudy",
+    "BrainReaderStudyLib",
 )
 
 

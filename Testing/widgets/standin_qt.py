@@ -7,6 +7,7 @@ import ctypes
 import os
 import re
 import types
+import typing
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
@@ -62,6 +63,28 @@ class Timer:
             self.slot()
 
 
+class Shortcut:
+    """QShortcut that is pressed when the test says so; ``made`` holds the latest of each key."""
+
+    made: typing.ClassVar[dict] = {}
+
+    def __init__(self, parent):
+        self.enabled = True
+
+    def setKey(self, key):
+        Shortcut.made[key] = self
+
+    def setEnabled(self, enabled):
+        self.enabled = enabled
+
+    def connect(self, _signal, slot):
+        self.slot = slot
+
+    def press(self):
+        if self.enabled:
+            self.slot()
+
+
 def moduleQt():
     """The module ``qt``."""
     module = types.ModuleType("qt")
@@ -72,6 +95,7 @@ def moduleQt():
     module.QTableWidgetItem = QtWidgets.QTableWidgetItem
     module.QIcon, module.QPixmap = QtGui.QIcon, QtGui.QPixmap
     module.QTimer = Timer
+    module.QShortcut, module.QKeySequence = Shortcut, str
     module.QFileDialog = types.SimpleNamespace(
         getOpenFileName=lambda *arguments: "", getExistingDirectory=lambda *arguments: ""
     )

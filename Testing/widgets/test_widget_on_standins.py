@@ -182,6 +182,46 @@ def test_standin_settings_reach_the_worker(widget, scan):
     assert sent.arrays["mask"].sum() == 18
 
 
+def test_standin_methods_that_cannot_run_are_barred_and_say_why(widget, scan):
+    from logic_fake_client import methodsTold
+
+    combo = widget.ui.methodComboBox
+    assert [combo.itemText(n) for n in range(combo.count)] == ["Dif-fuse"]  # the worker has not told yet
+    widget.logic.client.info = {"methods": methodsTold()}
+    widget.onParameters()
+    assert combo.currentText == "Dif-fuse"
+    assert [bool(combo.model().item(n).isEnabled()) for n in range(combo.count)] == [True, True, True, False]
+    assert "About DDPM." in combo.itemData(1, 3)
+    assert "flair-latent-healthy is not installed" in combo.itemData(3, 3)
+
+
+def test_standin_a_method_that_finds_its_region_needs_no_mask(widget, scan):
+    from logic_fake_client import methodsTold
+
+    widget.logic.client.info = {"methods": methodsTold()}
+    widget.onParameters()
+    assert not widget.ui.applyButton.enabled  # nothing is marked
+    widget.ui.methodComboBox.setCurrentIndex(2)
+    assert widget._parameterNode.method == "swift"
+    assert widget.ui.modelComboBox.currentText == "brain-mask"  # its own
+    assert widget.ui.applyButton.enabled
+    widget.ui.applyButton.click()
+    sent = widget.logic.client.last
+    assert sent.payload["settings"]["method"] == "swift"
+    assert "mask" not in sent.arrays
+
+
+def test_standin_the_noise_level_is_the_methods_own_until_it_is_set(widget, scan):
+    mark(widget, scan)
+    widget.ui.applyButton.click()
+    assert widget.logic.client.last.payload["settings"]["noise_level"] is None
+    widget.logic.client.finish()
+    widget.ui.noiseLevelSpinBox.setValue(8)
+    widget.ui.applyButton.click()
+    sent = widget.logic.client.last.payload["settings"]
+    assert (sent["noise_level"], sent["steps"]) == (8, 8)
+
+
 def test_standin_heal_this_slice_takes_the_view(widget, scan, views):
     from BrainCounterfactualCommon import scene
 
