@@ -36,7 +36,7 @@ def modality_of_dicom(header: Dataset, name: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class _Frame:
+class Frame:
     """One image of a series.
 
     Attributes:
@@ -81,7 +81,7 @@ def _dicom_header(file: Path) -> Dataset | None:
     return None
 
 
-def _frames(file: Path, header: Dataset) -> list[_Frame]:
+def frames_of(file: Path, header: Dataset) -> list[Frame]:
     """The images in one file; an enhanced multi-frame file tells their planes in functional groups."""
     kind = header.get("PhotometricInterpretation")
     if header.get("SamplesPerPixel", 1) != 1 or kind != "MONOCHROME2":
@@ -111,14 +111,14 @@ def _frames(file: Path, header: Dataset) -> list[_Frame]:
         values = [[np.array(fact(g, *key), dtype=float) for key in planes] for g in groups]
         size = [float(header.Rows), float(header.Columns)]
         return [
-            _Frame(file, i, p.reshape(3), np.concatenate([o.reshape(6), s.reshape(2), size]))
+            Frame(file, i, p.reshape(3), np.concatenate([o.reshape(6), s.reshape(2), size]))
             for i, (p, o, s) in enumerate(values)
         ]
     except (TypeError, ValueError) as error:
         raise lost_geometry(file, "Its header lacks the position, the orientation or the pixel spacing.") from error
 
 
-def _stack(frames: list[_Frame], normal: np.ndarray, path: Path) -> tuple[list[_Frame], float]:
+def _stack(frames: list[Frame], normal: np.ndarray, path: Path) -> tuple[list[Frame], float]:
     """Two frames or more in order along the normal, and the mm between them.
 
     Raises:
@@ -152,7 +152,7 @@ def _stack(frames: list[_Frame], normal: np.ndarray, path: Path) -> tuple[list[_
     return frames, float(along[-1] - along[0]) / (len(frames) - 1)
 
 
-def _headers(files: list[Path], path: Path) -> dict[Path, Dataset]:
+def headers_of(files: list[Path], path: Path) -> dict[Path, Dataset]:
     """The headers of the images among the files, if they are one series."""
     headers = {file: header for file in files if (header := _dicom_header(file)) is not None}
     if not headers:
@@ -183,13 +183,13 @@ def load_dicom(files: list[Path], path: Path) -> Loaded:
 
     damage = (AttributeError, NotImplementedError, TypeError, ValueError, BytesLengthException)
     try:
-        return _assemble(_headers(files, path), path)
+        return _assemble(headers_of(files, path), path)
     except damage as error:  # pydicom decodes a header only where it is asked
         raise errors.ScanUnreadableError(f"A DICOM header in {path} is damaged.", str(error), COPY_AGAIN) from error
 
 
 def _assemble(headers: dict[Path, Dataset], path: Path) -> Loaded:
-    frames = [frame for file, header in headers.items() for frame in _frames(file, header)]
+    frames = [frame for file, header in headers.items() for frame in frames_of(file, header)]
     first, layout = next(iter(headers.values())), frames[0].layout
     odd = next((f for f in frames if not np.allclose(f.layout, layout, rtol=0, atol=1e-3)), None)
     if odd is not None:

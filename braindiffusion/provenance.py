@@ -45,6 +45,11 @@ def scan_facts(scan: Scan) -> dict[str, Any]:
     }
 
 
+def unnamed(facts: dict[str, Any]) -> dict[str, Any]:
+    """A record without the scan's file name, which may hold the patient's: for what is given away."""
+    return facts | {"scan": (facts.get("scan") or {}) | {"file": None}}
+
+
 def model_facts(card: dict[str, Any]) -> dict[str, Any]:
     """What identifies a model."""
     return {k: card.get(k) for k in ("name", "sha256", "licence", "modality", "prediction")}

@@ -34,12 +34,13 @@ COPY_AGAIN = "Copy or download it again."
 Loaded = tuple[np.ndarray, np.ndarray, "str | None", dict[str, Any]]
 
 
-def read_scan(path: str | Path) -> Scan:
+def read_scan(path: str | Path, files: list[Path] | None = None) -> Scan:
     """Read one 3-D scan.
 
     Args:
         path: a NIfTI, NRRD or MetaImage file, a folder with one DICOM series, or one DICOM file (a single slice, or
             all frames of an enhanced multi-frame file).
+        files: those of one DICOM series, where the folder ``path`` holds others too.
 
     Returns:
         Scan: voxels (I,J,K) as stored, with the file's own rescale slope and intercept applied; affine IJK -> RAS
@@ -51,7 +52,7 @@ def read_scan(path: str | Path) -> Scan:
         ScanGeometryError, DicomSeriesError: see :mod:`braindiffusion.errors`.
         MemoryExhaustedError: the volume does not fit in this machine's memory.
     """
-    voxels, affine, modality, facts = _load(Path(path).expanduser(), finite=True)
+    voxels, affine, modality, facts = _load(Path(path).expanduser(), finite=True, files=files)
     low, high = voxels.min(), voxels.max()  # NaN and infinity come through
     if not (np.isfinite(low) and np.isfinite(high)):
         raise _not_finite(path, int((~np.isfinite(voxels)).sum()))
@@ -80,26 +81,37 @@ def read_mask(path: str | Path, scan: Scan) -> np.ndarray:
         InputError: as for :func:`read_scan`.
     """
     voxels, affine, _, _ = _load(Path(path).expanduser())
-    turn = np.linalg.inv(scan.affine) @ affine  # mask indices -> scan indices
-    signs = np.rint(turn[:3, :3])
-    order, flip = np.abs(signs).argmax(1), signs.sum(1) < 0
-    same = sorted(order) == [0, 1, 2] and np.abs(signs).sum() == 3
-    if same:
-        size = np.array(voxels.shape)[order]
-        corners = np.array([(*c, 1) for c in product(*((0, n - 1) for n in voxels.shape))], dtype=float).T
-        expected = np.where(flip[:, None], size[:, None] - 1 - corners[order], corners[order])
-        off = float(np.abs((turn @ corners)[:3] - expected).max())
-        same = tuple(size) == scan.voxels.shape and off <= 0.01
-    if not same:
+    turned = on_grid_of(scan, voxels, affine)
+    if turned is None:
         raise errors.MaskGeometryError(
             "The mask lies on another grid than the scan.",
             f"Mask: {_geometry(voxels.shape, affine)}. Scan: {_geometry(scan.voxels.shape, scan.affine)}.",
             "Draw the mask on this scan, or resample it to the scan's grid (nearest neighbour).",
         )
-    mask = np.nan_to_num(voxels) != 0
+    mask = np.nan_to_num(turned) != 0
     if not mask.any():
         raise errors.EmptyMaskError(f"{path} selects nothing.", "Every voxel is 0.", "Draw the lesion, save again.")
-    return mask.transpose(order)[tuple(slice(None, None, -1 if f else 1) for f in flip)].copy()
+    return mask.copy()
+
+
+def on_grid_of(scan: Scan, voxels: np.ndarray, affine: np.ndarray) -> np.ndarray | None:
+    """Voxels stored with their axes in another order or direction, turned to the scan's; a view.
+
+    Returns:
+        ``None`` where they do not cover the same voxels (a corner is off by more than 0.01 voxel).
+    """
+    turn = np.linalg.inv(scan.affine) @ affine  # their indices -> scan indices
+    signs = np.rint(turn[:3, :3])
+    order, flip = np.abs(signs).argmax(1), signs.sum(1) < 0
+    if sorted(order) != [0, 1, 2] or np.abs(signs).sum() != 3:
+        return None
+    size = np.array(voxels.shape)[order]
+    corners = np.array([(*c, 1) for c in product(*((0, n - 1) for n in voxels.shape))], dtype=float).T
+    expected = np.where(flip[:, None], size[:, None] - 1 - corners[order], corners[order])
+    off = float(np.abs((turn @ corners)[:3] - expected).max())
+    if tuple(size) != scan.voxels.shape or off > 0.01:
+        return None
+    return voxels.transpose(order)[tuple(slice(None, None, -1 if f else 1) for f in flip)]
 
 
 def parse_box(text: str, scan: Scan) -> np.ndarray:
@@ -231,7 +243,7 @@ def _not_finite(path: str | Path, count: int) -> errors.ScanContentError:
     return errors.ScanContentError(f"{path} holds voxels that are not numbers.", why, action)
 
 
-def _load(path: Path, finite: bool = False) -> Loaded:
+def _load(path: Path, finite: bool = False, files: list[Path] | None = None) -> Loaded:
     """Voxels (I,J,K), affine, modality and facts of whatever lies at ``path``."""
     try:
         if not path.exists():
@@ -239,7 +251,7 @@ def _load(path: Path, finite: bool = False) -> Loaded:
         from braindiffusion.dicom import is_dicom, load_dicom
 
         if path.is_dir():
-            return load_dicom(sorted(f for f in path.iterdir() if f.is_file()), path)
+            return load_dicom(files or sorted(f for f in path.iterdir() if f.is_file()), path)
         if is_dicom(path):
             return load_dicom([path], path)
         for form, suffixes in FORMATS.items():

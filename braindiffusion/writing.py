@@ -158,6 +158,7 @@ class OutputFolder:
         where: Scan | np.ndarray,
         file_format: str = "nifti",
         description: str = NOT_FOR_DIAGNOSIS,
+        notice: str = NOT_FOR_DIAGNOSIS,
     ) -> None:
         """Write one volume as ``name.nii.gz`` or ``name.nrrd``, compressed, and read it back to be sure.
 
@@ -166,15 +167,16 @@ class OutputFolder:
             where: the scan whose grid it shares, or an affine (4,4) IJK -> RAS in mm, without shear.
             file_format: ``nifti`` (affine as sform and qform) or ``nrrd``.
             description: goes into NIfTI's descrip (79 characters) or NRRD's ``description`` key; where it does not
-                begin with "SYNTHETIC - NOT FOR DIAGNOSIS", that is put before it.
+                begin with ``notice``, that is put before it.
+            notice: another one for what is not synthetic, or may not say so.
 
         Raises:
             OutputError: the file could not be written completely.
         """
         path = self.file(_with_suffix(name, FORMATS[file_format]))
         text = " ".join(description.split())
-        if not text.startswith(NOT_FOR_DIAGNOSIS):
-            text = f"{NOT_FOR_DIAGNOSIS}: {text}"
+        if not text.startswith(notice):
+            text = f"{notice}: {text}"
         sitk = quiet_sitk()
         try:
             image = _itk_image(voxels, where.affine if isinstance(where, Scan) else np.asarray(where, dtype=float))

@@ -1,0 +1,108 @@
+"""Results as DICOM and as teaching files: the worker writes them, for the engine knows how.
+
+Nothing that may name the patient is written. The names in the scene go along only so that they can be looked for in
+what was written.
+"""
+
+import os
+
+import slicer
+
+from BrainCounterfactualCommon import scene
+from BrainCounterfactualCommon.host import Problem
+from BrainCounterfactualCommon.host import tr as _
+from BrainCounterfactualLib import saving
+from BrainCounterfactualLib.results import isSynthetic
+
+SKIPPED = ("difference",)
+"""Of a healing: the worker makes it from the others."""
+
+
+class Exporting:
+    """The part of a module's logic that exports; see :class:`BrainCounterfactualLib.logic.BrainCounterfactualLogic`."""
+
+    def saveDicom(self, result, folder, callbacks=None, burnIn=False):
+        """Write a result as DICOM into ``folder``, a study of its own; ``onDone`` gets the paths written.
+
+        Args:
+            callbacks: see :class:`BrainCounterfactualLib.jobs.Callbacks`.
+            burnIn: draw the synthetic mark into a corner of every image.
+
+        Returns:
+            The worker's job.
+
+        Raises:
+            Problem: the state does not allow it.
+        """
+        self._checkReady(result.volumeNode)
+        task, arrays = self._exported(result)
+        return self._export("export", result, folder, callbacks, task, arrays, {"burn_in": bool(burnIn)})
+
+    def saveTeachingFile(self, result, folder, texts, callbacks=None, face="remove"):
+        """Write a teaching file into ``folder``, which must be new or empty; ``onDone`` gets the paths written.
+
+        Args:
+            texts: ``title``, and of ``history, findings, diagnosis, discussion, question, choices, answer, unknown``
+                what there is (see braindiffusion/export/teaching/case.py).
+            callbacks: see :class:`BrainCounterfactualLib.jobs.Callbacks`; a doubt about the patient's identity comes as
+                an error of class ``QuarantineError``, and nothing is written then.
+            face: what lies more than 12 mm from the brain: ``remove``, ``blur`` or ``keep`` it.
+
+        Returns:
+            The worker's job.
+
+        Raises:
+            Problem: the state does not allow it, or there is no title.
+        """
+        if not str(texts.get("title", "")).strip():
+            raise Problem(
+                "SettingsError", _("The teaching file has no title."), _("A list of cases shows it."), _("Give one.")
+            )
+        self._checkReady(result.volumeNode)
+        task, arrays = self._exported(result)
+        kept = {role: arrays[role] for role in ("counterfactual", "diseased", "lesion") if role in arrays}
+        names, paths = identifyingWords(result.volumeNode)
+        payload = {"texts": dict(texts), "face": face, "names": names, "paths": paths}
+        return self._export("teach", result, folder, callbacks, task, kept, payload)
+
+    def _exported(self, result):
+        """The task, and the result's (k,j,i) arrays by the names the engine gives them."""
+        return "heal", {role: array for role, array in saving.arraysOf(result) if role not in SKIPPED}
+
+    def _export(self, request, result, folder, callbacks, task, arrays, payload):
+        target = os.path.abspath(os.path.expanduser(str(folder)))
+
+        def paths(_volumeNode, _arrays, data):
+            return [os.path.join(target, *name.split("/")) for name in data["files"]]
+
+        told = dict(
+            payload, task=task, target=target, provenance=result.provenance, source=sourceFiles(result.volumeNode)
+        )
+        sent = {role: array.transpose() for role, array in arrays.items()}
+        extra = {"synthetic": isSynthetic(result.volumeNode)}
+        return self._start(request, result.volumeNode, {}, callbacks, paths, told, sent, extra)
+
+
+def sourceFiles(volumeNode):
+    """The DICOM files a volume was loaded from, as far as Slicer or the viewer knows them; may be empty."""
+    known = volumeNode.GetAttribute("DICOM.instanceUIDs") or ""
+    database = getattr(slicer, "dicomDatabase", None)
+    files = [database.fileForInstance(uid) for uid in known.split()] if database is not None else []
+    path = volumeNode.GetAttribute("BrainViewer.Path")
+    return [str(f) for f in files if f] or ([path] if path and not path.endswith((".nii", ".nii.gz", ".nrrd")) else [])
+
+
+def identifyingWords(volumeNode):
+    """``(names, paths)`` in the scene that may tell who the patient is: of the volume, its files, its patient."""
+    names, paths = [], [volumeNode.GetName() or "", volumeNode.GetAttribute("BrainViewer.Path") or ""]
+    storage = volumeNode.GetStorageNode()
+    if storage is not None:
+        paths.append(storage.GetFileName() or "")
+    hierarchy = scene.hierarchy()
+    item = scene.itemOf(volumeNode)
+    while item and item != hierarchy.GetSceneItemID():
+        for attribute in ("DICOM.PatientName", "DICOM.PatientID", "DICOM.PatientBirthDate", "DICOM.StudyDate"):
+            names.append(hierarchy.GetItemAttribute(item, attribute))
+        paths.append(hierarchy.GetItemName(item))
+        item = hierarchy.GetItemParent(item)
+    return [name for name in names if name], [path for path in paths if path]

@@ -1,0 +1,74 @@
+"""The files of a result: volumes on the scan's grid, a picture, and how it was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from braindiffusion import NOT_FOR_DIAGNOSIS
+from braindiffusion.export.pictures import overview
+from braindiffusion.provenance import unnamed
+from braindiffusion.scan import Scan
+from braindiffusion.writing import OutputFolder
+
+if TYPE_CHECKING:
+    from braindiffusion.heal import HealResult
+
+
+def write_volumes(
+    out: OutputFolder, scan: Scan, arrays: dict[str, np.ndarray | None], provenance: dict[str, Any],
+    file_format: str = "nifti", burn_in: bool = False,
+) -> None:  # fmt: skip
+    """Write the arrays (I,J,K) of a result, by name; those that are ``None`` are left out.
+
+    Args:
+        file_format: ``nifti``, ``nrrd`` or ``dicom``.
+        burn_in: DICOM: draw the synthetic mark into the images.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    if file_format == "dicom":
+        from braindiffusion.export.dicom_result import write_dicom
+        from braindiffusion.export.dicom_source import source_of
+
+        write_dicom(out, scan, arrays, provenance, source=source_of(scan), burn_in=burn_in)
+        return
+    for name, voxels in arrays.items():
+        if voxels is not None:
+            out.volume(name, voxels, scan, file_format=file_format, description=f"{NOT_FOR_DIAGNOSIS}: {name}")
+
+
+def provenance_of(facts: dict[str, Any], file_format: str) -> dict[str, Any]:
+    """The record to be written: beside DICOM, which names nobody, it does not name the scan's file or folder either."""
+    return unnamed(facts) if file_format == "dicom" else facts
+
+
+def write_result(
+    folder: Path, scan: Scan, result: HealResult, file_format: str = "nifti", burn_in: bool = False
+) -> None:
+    """Write all files of a healing, together or not at all.
+
+    Args:
+        file_format, burn_in: as for :func:`write_volumes`.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    maps: dict[str, np.ndarray | None] = {
+        "counterfactual": result.counterfactual,
+        "anomaly": result.anomaly.astype(np.float32),
+        "lesion": result.lesion.astype(np.uint8),
+        "mask": result.mask.astype(np.uint8),
+        "saliency": result.saliency.astype(np.float32),
+        "deviation": result.deviation,
+        "agreement": result.agreement,
+    }
+    method, models = result.provenance["method"], result.provenance["models"]
+    title = ", ".join(filter(None, (method["name"], method["settings"].get("fusion"), models[0]["name"])))
+    with OutputFolder(folder) as out:
+        write_volumes(out, scan, maps, result.provenance, file_format, burn_in)
+        overview(scan, result, out.file("overview.png"), title)
+        out.json("provenance", provenance_of(result.provenance, file_format))
