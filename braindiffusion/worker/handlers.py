@@ -19,6 +19,7 @@ from braindiffusion.errors import BrainDiffusionError, OutputError
 from braindiffusion.provenance import plain
 from braindiffusion.scan import Scan
 from braindiffusion.worker import PROTOCOL
+from braindiffusion.worker.exports import export, teach
 from braindiffusion.worker.protocol import (
     Request,
     folder_of,
@@ -56,19 +57,20 @@ class Bench:
         self._key: tuple[Any, ...] | None = None
         self._prepared: Any = None
         self.jobs: dict[str, Handler] = {
-            "saliency": self.saliency, "heal": self.heal, "shape": self.shape, "induce": self.induce,
-            "release": self.release,
+            "prepare": self.prepare, "saliency": self.saliency, "heal": self.heal, "shape": self.shape,
+            "induce": self.induce, "release": self.release, "export": export, "teach": teach,
         }  # fmt: skip
         self.answers: dict[str, Handler] = {"hello": self.hello, "estimate": self.estimate}
 
     # --- answered at once ------------------------------------------------------------------------------------
 
     def hello(self, job: Job) -> dict[str, Any]:
-        """Versions, devices and installed models."""
+        """Versions, devices, installed models, and the methods with what they need."""
         engine()
         import torch
 
         from braindiffusion.device import devices
+        from braindiffusion.healing.models import describe_methods
         from braindiffusion.models.registry import installed, read_card
 
         cards = []
@@ -80,6 +82,7 @@ class Bench:
         return {
             "protocol": PROTOCOL, "version": __version__, "python": platform.python_version(),
             "torch": torch.__version__, "process": os.getpid(), "devices": devices(), "models": cards,
+            "methods": describe_methods(),
         }  # fmt: skip
 
     def estimate(self, job: Job) -> dict[str, Any]:
@@ -94,6 +97,18 @@ class Bench:
         return asdict(estimate(settings, 1 if slices is None else slices, with_saliency=with_saliency))
 
     # --- jobs ------------------------------------------------------------------------------------------------
+
+    def prepare(self, job: Job) -> dict[str, Any]:
+        """The brain and the slices of a scan, before anybody asks for a result of them."""
+        heal = engine()
+        from braindiffusion.stages import HealSettings
+
+        settings = read_settings(HealSettings, job.request.fields.get("settings"))
+        scan = self._scan(job)
+        brain = _optional_mask(job.request, "brain", scan)
+        settings, _ = _planned(settings, scan, with_saliency=False)
+        heal.prepare_scan(scan, settings, self._prepared, brain=brain, on_event=_listener(job, None))
+        return {}
 
     def saliency(self, job: Job) -> dict[str, Any]:
         """Saliency and lesion probabilities of a scan."""
@@ -270,15 +285,15 @@ def _listener(job: Job, folder: Path | None) -> Any:
         job.progress(event.stage, event.done, event.total)
         if folder is None:
             return
-        waiting = event.plane or waiting
-        if waiting is None or not job.preview_due():
+        waiting = event if event.plane else waiting
+        if waiting is None or not (waiting.coarse or job.preview_due()):
             return
-        plane, waiting = waiting(), None
+        (plane, coarse), waiting = (waiting.plane(), waiting.coarse), None
         try:
             path = save_array(folder, f"preview-{count}", plane.values)
         except OutputError:
             return  # a full disk shows when the result is written
         count += 1
-        job.preview(plane.axis, plane.index, path)
+        job.preview(plane.axis, plane.index, path, coarse)
 
     return listen

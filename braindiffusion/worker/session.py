@@ -73,10 +73,10 @@ class Job:
         """Whether the last preview is long enough ago."""
         return time.monotonic() - self._shown >= PREVIEW_SECONDS
 
-    def preview(self, axis: int, index: int, path: str) -> None:
+    def preview(self, axis: int, index: int, path: str, coarse: bool = False) -> None:
         """Tell of a plane that was written."""
         self._shown = time.monotonic()
-        self._write("preview", self.request.id, axis=axis, index=index, array=path)
+        self._write("preview", self.request.id, axis=axis, index=index, array=path, coarse=coarse)
 
 
 Handler = Callable[[Job], dict[str, Any]]

@@ -1,0 +1,105 @@
+"""The bench as Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY
+
+
+def _number(value: float | None, form: str = ".3f") -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _mb(value: int | None) -> str:
+    return "-" if value is None else f"{value / 1e6:.0f}"
+
+
+def _table(head: str, rows: list[list[str]]) -> list[str]:
+    columns = head.split(" | ")
+    return [f"| {head} |", "|---" * len(columns) + "|", *(f"| {' | '.join(row)} |" for row in rows), ""]
+
+
+def machine_line(facts: dict[str, Any]) -> str:
+    """The machine in one sentence."""
+    memory = f", {facts['memory_bytes'] / 2**30:.0f} GiB" if facts.get("memory_bytes") else ""
+    gpu = f"; {facts['gpu']}, {facts['gpu_memory_bytes'] / 2**30:.0f} GiB" if facts.get("gpu") else ""
+    return (
+        f"{facts['processor']}, {facts['cores']} cores, {facts['threads']} threads{memory}{gpu}; {facts['system']}, "
+        f"Python {facts['python']}, torch {facts['torch']}; device {facts['device']}, native {facts['precision']}"
+    )
+
+
+def _ladder(rows: list[dict[str, Any]]) -> list[str]:
+    head = (
+        "mode | slices | s a slice | CPU s a slice | network calls a slice | peak MB | lesion Dice | "
+        "against the first row, on its slices | largest change outside the mask | faster than the row before | "
+        "faster than the first | in CPU s"
+    )
+    return _table(
+        head,
+        [
+            [
+                row["name"], str(row["slices"]), _number(row["seconds_per_slice"]),
+                _number(row["cpu_seconds_per_slice"]), _number(row["calls_per_slice"], ".0f"), _mb(row["peak_bytes"]),
+                _number(row["lesion_dice"]), f"{_number(row['dice_minus_first'], '+.3f')} ({row['shared_slices']})",
+                _number(row["outside"], ".2g"), f"{row['times_step']:.2f} x", f"{row['times_faster']:.0f} x",
+                f"{row['times_less_cpu']:.0f} x",
+            ]
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+def _sweeps(rows: list[dict[str, Any]], linearity: dict[str, float]) -> list[str]:
+    head = "sweep | value | masked slices | pixels | network calls | s | s a call | peak MB | share of matrix rate"
+    lines = _table(
+        head,
+        [
+            [
+                row["sweep"], f"{row['value']:g}", str(row["masked_slices"]), str(row["pixels"]), str(row["calls"]),
+                _number(row["seconds"]), _number(row["seconds"] / max(1, row["calls"]), ".4f"), _mb(row["peak_bytes"]),
+                f"{100 * row['share_of_matmul_rate']:.0f} %",
+            ]
+            for row in rows
+        ],
+    )  # fmt: skip
+    said = ", ".join(f"{name} {100 * worst:.0f} %" for name, worst in linearity.items())
+    return [*lines, f"Largest deviation of the seconds from a straight line in the network calls: {said}.", ""]
+
+
+def _mededit(rows: list[dict[str, Any]]) -> list[str]:
+    head = (
+        "lesion | steps | lesions | network calls a slice | s a slice | Dice by the segmenter | against the first | "
+        "FID | against the first | fewer calls"
+    )
+    return _table(
+        head,
+        [
+            [
+                row["kind"], str(row["steps"] or "every"), str(row["lesions"]), _number(row["calls_per_slice"], ".0f"),
+                _number(row["seconds_per_slice"]), _number(row["lesion_dice"]),
+                _number(row["lesion_dice_minus_first"], "+.3f"), _number(row["fid"], ".2f"),
+                _number(row["fid_minus_first"], "+.2f"), f"{row['times_fewer_calls']:.0f} x",
+            ]
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+def markdown(facts: dict[str, Any]) -> str:
+    """All that was measured."""
+    lines = ["# Bench", "", f"{machine_line(facts['machine'])}. Command: `{facts['command']}`.", ""]
+    if "ladder" in facts:
+        lines += ["## Ladder of healing", "", f"{facts['slices']}. Each row keeps what the ones before it brought.", ""]
+        lines += _ladder(facts["ladder"])
+    if "steps" in facts:
+        lines += ["## Steps against quality", "", f"{facts['slices']}.", "", *_ladder(facts["steps"])]
+    if "sweeps" in facts:
+        lines += ["## Cost against work", "", *_sweeps(facts["sweeps"], facts["linearity"])]
+    if "latency" in facts:
+        rows = [[row["what"], _number(row["seconds"], ".2f"), row["note"]] for row in facts["latency"]]
+        lines += ["## What a user waits for", "", *_table("what | s | |", rows)]
+    if "mededit" in facts:
+        lines += ["## MedEdit with fewer calls", "", *_mededit(facts["mededit"])]
+    return "\n".join([*lines, f"{NOT_FOR_DIAGNOSIS}. {RESEARCH_USE_ONLY}", ""])
