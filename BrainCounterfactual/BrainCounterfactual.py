@@ -7,7 +7,7 @@ import BrainCounterfactualLib  # noqa: F401 - first: it finds the shared package
 import qt
 import slicer
 import vtk
-from BrainCounterfactualLib import texts
+from BrainCounterfactualLib import models, texts
 from BrainCounterfactualLib.choicepanel import ChoicePanel
 from BrainCounterfactualLib.editorpanel import EditorPanel
 from BrainCounterfactualLib.enginepanel import EnginePanel
@@ -227,12 +227,17 @@ class BrainCounterfactualWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         if not self.hasObserver(seg, slicer.vtkSegmentation.SourceRepresentationModified, self.updateButtons):
             self.addObserver(seg, slicer.vtkSegmentation.SourceRepresentationModified, self.updateButtons)
 
+    def _methodTakesMask(self):
+        """Whether the chosen method heals inside a mask; others find their region themselves."""
+        method = models.methodNamed(self.logic.methods(), self._parameterNode.method)
+        return method is None or method["masked"]
+
     def updateButtons(self, caller=None, event=None):
         """Enabled where it can be done; the tooltip says what is missing."""
         busy = self.logic.busy
         p, volumeNode = self._parameterNode, self.volumeNode
         hasImage = volumeNode is not None and volumeNode.GetImageData() is not None
-        wantsMask = p is not None and p.useMask
+        wantsMask = p is not None and p.useMask and self._methodTakesMask()
         empty = hasImage and wantsMask and self.logic.maskIsEmpty(volumeNode)
         reason = texts.missing(volumeNode, busy, wantsMask, empty)
         for button, text, tip in (
@@ -270,7 +275,9 @@ class BrainCounterfactualWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         ready = self.estimates and not self.logic.busy and self.volumeNode is not None and dependencies.satisfied()
         if not ready or self.volumeNode.GetImageData() is None:
             return
-        wanted = (self.volumeNode.GetID(), p.steps, p.noiseLevel, p.samples, p.device, p.modelName, p.useMask)
+        wanted = (
+            self.volumeNode.GetID(), p.method, p.steps, p.noiseLevel, p.samples, p.device, p.modelName, p.useMask
+        )  # fmt: skip
         if wanted == self._estimated:
             return
         self._estimated = wanted
@@ -314,7 +321,7 @@ class BrainCounterfactualWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
                     _("Its slice lies outside."),
                     _("Scroll into the scan, or heal the volume."),
                 )
-            mask = p.maskSegmentation if p.useMask else None
+            mask = p.maskSegmentation if p.useMask and self._methodTakesMask() else None
             chosen = index if oneSlice else None
             self.logic.heal(self.volumeNode, settings, callbacks, maskNode=mask, sliceIndex=chosen, viewSlice=index)
             if p.preview:

@@ -17,10 +17,19 @@ ORIGINAL, COUNTERFACTUAL, DIFFERENCE, UNCERTAINTY = (
 COMPARE_TAGS = (ORIGINAL, COUNTERFACTUAL, DIFFERENCE)
 PRIOR, LESION, DISEASED = "BrainPrior", "BrainLesion", "BrainDiseased"
 LESION_TAGS = (PRIOR, LESION, DISEASED)
+CASE, CASE_PRIOR, CASE_LEFT, CASE_RIGHT = "StudyCase", "StudyPrior", "StudyLeft", "StudyRight"
 VIEW_GROUP = 741
 """Views of one group that are linked move and zoom together, and leave the others alone."""
 COMPARE_LAYOUT, UNCERTAINTY_LAYOUT, LESION_LAYOUT = 74101, 74102, 74103
-LAYOUTS = {COMPARE_LAYOUT: COMPARE_TAGS, UNCERTAINTY_LAYOUT: (*COMPARE_TAGS, UNCERTAINTY), LESION_LAYOUT: LESION_TAGS}
+CASE_LAYOUT, CASE_PRIOR_LAYOUT, CASE_PAIR_LAYOUT = 74104, 74105, 74106
+LAYOUTS = {
+    COMPARE_LAYOUT: COMPARE_TAGS,
+    UNCERTAINTY_LAYOUT: (*COMPARE_TAGS, UNCERTAINTY),
+    LESION_LAYOUT: LESION_TAGS,
+    CASE_LAYOUT: (CASE,),
+    CASE_PRIOR_LAYOUT: (CASE_PRIOR, CASE),
+    CASE_PAIR_LAYOUT: (CASE_LEFT, CASE_RIGHT),
+}
 
 _COLORS = {
     ORIGINAL: "#6F8FAF",
@@ -31,6 +40,7 @@ _COLORS = {
     LESION: "#B04A5A",
     DISEASED: "#E0A030",
 }
+_GRAY = "#7D8A99"
 
 
 def viewTitles():
@@ -43,6 +53,10 @@ def viewTitles():
         PRIOR: _("Prior"),
         LESION: _("Lesion"),
         DISEASED: _("Diseased"),
+        CASE: _("Case"),
+        CASE_PRIOR: _("Prior"),
+        CASE_LEFT: _("Left"),
+        CASE_RIGHT: _("Right"),
     }
 
 
@@ -62,7 +76,7 @@ def _viewXml(tag):
     properties = {
         "orientation": "Axial",
         "viewlabel": viewTitles()[tag][0],
-        "viewcolor": _COLORS[tag],
+        "viewcolor": _COLORS.get(tag, _GRAY),
         "viewgroup": VIEW_GROUP,
     }
     inner = "".join('<property name="{}" action="default">{}</property>'.format(*item) for item in properties.items())

@@ -8,26 +8,43 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY, __version__
-from braindiffusion.cli_evaluate import evaluate_induction, evaluate_models, evaluate_nnunet
+from braindiffusion.cli_bench import bench
+from braindiffusion.cli_cohort import cohort_app
+from braindiffusion.cli_evaluate import (
+    evaluate_healing,
+    evaluate_induction,
+    evaluate_latent_level,
+    evaluate_models,
+    evaluate_nnunet,
+)
+from braindiffusion.cli_export import deidentify, teach_app
 from braindiffusion.cli_induce import induce
 from braindiffusion.cli_options import (
     BrainFile,
+    BurnIn,
     Device,
     FileFormat,
+    Format,
     Fusion,
+    HealMethod,
+    HealModel,
     MaskRule,
     Out,
     Progress,
     ProgressKind,
+    ResultFormat,
     SaliencyMethod,
     ScanPath,
     SliceRange,
+    check_format,
     keep_inputs,
     parse_slices,
     parse_steps,
     told,
 )
-from braindiffusion.cli_prepare import prepare
+from braindiffusion.cli_prepare import prepare, pseudo_label
+from braindiffusion.cli_read import read
+from braindiffusion.cli_study import study_app
 from braindiffusion.cli_tools import evaluate_app, models_app, train
 from braindiffusion.cli_view import view
 from braindiffusion.errors import SettingsError
@@ -49,46 +66,30 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(cohort_app, name="cohort")
+app.add_typer(study_app, name="study")
+app.add_typer(teach_app, name="teach")
 app.command()(train)
 app.command()(induce)
 app.command()(prepare)
+app.command("pseudo-label")(pseudo_label)
+evaluate_app.command("healing")(evaluate_healing)
 evaluate_app.command("models")(evaluate_models)
 evaluate_app.command("induction")(evaluate_induction)
 evaluate_app.command("nnunet")(evaluate_nnunet)
+evaluate_app.command("latent-level")(evaluate_latent_level)
+app.command()(deidentify)
 app.command()(view)
-
-
-def write_result(folder: Path, scan: Scan, result: HealResult, file_format: FileFormat, title: str) -> None:
-    """All files of a healing, together or not at all."""
-    import numpy as np
-
-    from braindiffusion.export.pictures import overview
-    from braindiffusion.writing import OutputFolder
-
-    maps: dict[str, np.ndarray | None] = {
-        "counterfactual": result.counterfactual,
-        "anomaly": result.anomaly.astype(np.float32),
-        "lesion": result.lesion.astype(np.uint8),
-        "mask": result.mask.astype(np.uint8),
-        "saliency": result.saliency.astype(np.float32),
-        "deviation": result.deviation,
-        "agreement": result.agreement,
-    }
-    with OutputFolder(folder) as out:
-        for name, voxels in maps.items():
-            if voxels is not None:
-                out.volume(
-                    name, voxels, scan, file_format=file_format.value, description=f"{NOT_FOR_DIAGNOSIS}: {name}"
-                )
-        overview(scan, result, out.file("overview.png"), title)
-        out.json("provenance", result.provenance)
+app.command()(read)
+app.command()(bench)
 
 
 def heal_and_write(
     scan: Scan, settings: HealSettings, mask: np.ndarray | None, brain: np.ndarray | None,
-    out: Path, file_format: FileFormat, progress: ProgressKind,
+    out: Path, file_format: ResultFormat, progress: ProgressKind, burn_in: bool = False,
 ) -> HealResult:  # fmt: skip
     """Check that the output can be written, heal, write, and say what came out."""
+    from braindiffusion.export.results import write_result
     from braindiffusion.heal import heal_scan
     from braindiffusion.progress import reporter
     from braindiffusion.writing import check_writable, free_space_check
@@ -98,7 +99,7 @@ def heal_and_write(
     with reporter(progress.value) as tell:
         result = heal_scan(scan, settings, mask=mask, brain=brain, on_event=tell)
     facts = result.provenance
-    write_result(out, scan, result, file_format, f"{settings.method}, {settings.fusion}, {facts['models'][0]['name']}")
+    write_result(out, scan, result, file_format.value, burn_in)
     for warning in result.warnings:
         typer.echo(f"Warning: {warning}", err=True)
     calls, healed = facts["network_calls"], facts["network_calls"]["slices_healed"]
@@ -124,7 +125,7 @@ def demo(
         from braindiffusion.stages import HealSettings
 
         scan = read_scan(resource("Samples", "SYNTHETIC_FLAIR_lesion.nii.gz"))
-        heal_and_write(scan, HealSettings(device=device), None, None, out, FileFormat.nifti, progress)
+        heal_and_write(scan, HealSettings(device=device), None, None, out, ResultFormat.nifti, progress)
 
 
 @app.command()
@@ -136,13 +137,18 @@ def heal(
         str | None, typer.Option(help="Heal inside i0,j0,k0,i1,j1,k1 (voxels as stored, ends included).")
     ] = None,
     saliency: Annotated[SaliencyMethod | None, typer.Option(help="Where the mask comes from.  [default: acat]")] = None,
-    method: Annotated[str, typer.Option(help="Healing method.")] = "dif_fuse",
+    method: HealMethod = "dif_fuse",
     fusion: Annotated[
         Fusion, typer.Option(help="joint: the paper; independent: the published code; cached: outside exact.")
     ] = Fusion.cached,
-    model: Annotated[str, typer.Option(help="Healthy model; see: braindiffusion models list.")] = "flair-healthy-128",
+    model: HealModel = None,
     steps: Annotated[str, typer.Option(help="Steps each way, or 'full'.")] = "10",
-    noise_level: Annotated[int, typer.Option(min=0, max=998, help="K, how far the scan is noised.")] = 500,
+    noise_level: Annotated[
+        int | None, typer.Option(min=0, max=998, help="K, how far the scan is noised.  [default: the method's]")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(min=0, help="Strength of guided and cfg.  [default: the method's]")
+    ] = None,
     percentile: Annotated[
         float | None,
         typer.Option(
@@ -170,7 +176,8 @@ def heal(
     brain: BrainFile = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Device = "auto",
-    file_format: Annotated[FileFormat, typer.Option("--format")] = FileFormat.nifti,
+    file_format: Format = ResultFormat.nifti,
+    burn_in: BurnIn = False,
     progress: Progress = ProgressKind.bar,
     force: Annotated[bool, typer.Option("--force", help="Run even when the modality is not the model's.")] = False,
 ) -> None:
@@ -186,23 +193,23 @@ def heal(
                 "Give one of them.",
             )
         step_count, slice_range = parse_steps(steps), parse_slices(slices)
-        from braindiffusion.models.registry import read_card
+        check_format(out, file_format, burn_in)
+        from braindiffusion.healing.models import main_card
         from braindiffusion.reading import parse_box, read_mask, read_scan
-
-        read_card(model)
-        volume = read_scan(scan)
-        drawn = read_mask(mask, volume) if mask else parse_box(box, volume) if box else None
-        own_brain = read_mask(brain, volume) if brain else None
         from braindiffusion.stages import HealSettings
 
         settings = HealSettings(
             method=method, model=model, saliency=saliency.value if saliency else "acat", fusion=fusion.value,
-            noise_level=noise_level, steps=step_count, percentile=percentile,
+            noise_level=noise_level, guidance=guidance, steps=step_count, percentile=percentile,
             mask_rule=mask_rule.value if mask_rule else None, margin_mm=margin_mm, gate=gate, samples=samples,
             keep_outline=keep_outline, slices=slice_range, seed=seed, device=device, force=force,
         )  # fmt: skip
+        main_card(settings)
+        volume = read_scan(scan)
+        drawn = read_mask(mask, volume) if mask else parse_box(box, volume) if box else None
+        own_brain = read_mask(brain, volume) if brain else None
         keep_inputs(out, RESULTS, scan, mask, brain)
-        heal_and_write(volume, settings, drawn, own_brain, out, file_format, progress)
+        heal_and_write(volume, settings, drawn, own_brain, out, file_format, progress, burn_in)
 
 
 @app.command("saliency")

@@ -20,6 +20,7 @@ class Fusion(str, Enum):
 class SaliencyMethod(str, Enum):
     acat, latent_shift, gradient = "acat", "latent_shift", "gradient"
     integrated, gradcam = "integrated", "gradcam"
+    segmenter, supervised = "segmenter", "supervised"
 
 
 class MaskRule(str, Enum):
@@ -34,6 +35,10 @@ class FileFormat(str, Enum):
     nifti, nrrd = "nifti", "nrrd"
 
 
+class ResultFormat(str, Enum):
+    nifti, nrrd, dicom = "nifti", "nrrd", "dicom"
+
+
 class ProgressKind(str, Enum):
     bar, json, none = "bar", "json", "none"
 
@@ -45,6 +50,12 @@ Progress = Annotated[ProgressKind, typer.Option(help="How progress is told (on s
 SliceRange = Annotated[
     str | None, typer.Option("--slices", help="a:b, counted from the bottom of the head; b is not included.")
 ]
+HealMethod = Annotated[str, typer.Option(help="Healing method; see: braindiffusion models methods.")]
+HealModel = Annotated[
+    str | None, typer.Option(help="Main model; see: braindiffusion models list.  [default: the method's]")
+]
+Format = Annotated[ResultFormat, typer.Option("--format", help="dicom: a study of its own; see docs/dicom.md.")]
+BurnIn = Annotated[bool, typer.Option("--burn-in", help="DICOM: draw the synthetic mark into every image's corner.")]
 BrainFile = Annotated[Path | None, typer.Option("--brain", help="Your own brain mask, on the scan's grid.")]
 
 
@@ -87,6 +98,21 @@ def keep_inputs(out: Path, results: set[str], *inputs: Path | None) -> None:
                 "It was given as input.",
                 "Choose another --out folder, or move the file.",
             )
+
+
+def check_format(out: Path, file_format: ResultFormat, burn_in: bool) -> None:
+    """Refuse what cannot be written, before any work.
+
+    Raises:
+        SettingsError: a mark is to be drawn into something else than DICOM.
+        OutputError: OUT holds DICOM series of an earlier run.
+    """
+    if file_format is ResultFormat.dicom:
+        from braindiffusion.export.dicom_result import check_unused
+
+        check_unused(out)
+    elif burn_in:
+        raise SettingsError("--burn-in is for DICOM.", f"The format is {file_format.value}.", "Add --format dicom.")
 
 
 def parse_steps(text: str) -> int | None:

@@ -10,6 +10,8 @@ import typer
 from braindiffusion.cli_options import told
 from braindiffusion.errors import DependencyMissingError
 
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")]
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Only print the address.")]
 INSTALL = 'pip install "slicer-brain-counterfactual[viewer]"'
 
 
@@ -33,8 +35,8 @@ def view(
         Path | None,
         typer.Argument(help="NIfTI, NRRD, a DICOM folder, one DICOM file or a .mrb scene.", show_default=False),
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    port: Port = 0,
+    no_browser: NoBrowser = False,
 ) -> None:
     """Open the viewer in a window: find, mask, heal, compare. It serves this machine only."""
     with told():

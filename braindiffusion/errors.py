@@ -102,6 +102,30 @@ class CohortError(InputError):
     """Scans that do not make a cohort: two files for one scan, the same scan twice, a mask that is missing."""
 
 
+class QuarantineError(InputError):
+    """A case that cannot be shown to be free of what identifies the patient; nothing of it was written."""
+
+
+class StudyError(InputError):
+    """Scans that make no reader study: an empty folder, one scan twice, grids that tell the methods apart."""
+
+
+class StudyKeyError(InputError):
+    """A study's key that is missing, of another study, or changed; or a study changed since it was sealed."""
+
+
+class AnswersError(InputError):
+    """Readers' answers that were changed, damaged, or given to another study."""
+
+
+class UnfinishedStudyError(InputError):
+    """A study that some reader has not finished: unblinding now would end it."""
+
+
+class TeachingFileError(InputError):
+    """A folder of results, or a collection, that no teaching file or list can be made of."""
+
+
 class SettingsError(BrainDiffusionError):
     """A setting outside its range, or two that exclude each other."""
 
@@ -110,6 +134,10 @@ class SettingsError(BrainDiffusionError):
 
 class RecipeError(SettingsError):
     """A training recipe that is unknown or malformed."""
+
+
+class StudyProtocolError(SettingsError):
+    """A study protocol that is unknown or malformed."""
 
 
 class EnvironmentProblemError(BrainDiffusionError):
@@ -144,6 +172,10 @@ class OutputError(EnvironmentProblemError):
 
 class DependencyMissingError(EnvironmentProblemError):
     """An optional package is needed for this command."""
+
+
+class ClusterError(EnvironmentProblemError):
+    """Worker processes that cannot be reached, died, or run another version."""
 
 
 class OutsideChangedError(BrainDiffusionError):

@@ -1,4 +1,4 @@
-"""What was computed of one scan and serves again: its slices, and its saliency by method and settings."""
+"""What was computed of one scan and serves again: its slices, their saliency and inversions by method and settings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from braindiffusion.brain import Origin
+from braindiffusion.healing.trajectories import Trajectories
 from braindiffusion.scan import Scan
 from braindiffusion.slices import SliceStack, to_slices
 from braindiffusion.stages import HealSettings, OnEvent, Saliency, brain_of, find_saliency
@@ -21,10 +22,14 @@ class Prepared:
 
     Args:
         scan: it must not be changed afterwards.
+
+    Attributes:
+        trajectories: inversions of the slices of its stacks.
     """
 
     def __init__(self, scan: Scan) -> None:
         self.scan = scan
+        self.trajectories = Trajectories()
         self._brains: dict[tuple[Any, ...], tuple[np.ndarray, Origin]] = {}
         self._stacks: dict[tuple[Any, ...], tuple[SliceStack, Origin]] = {}
         self._saliency: dict[tuple[Any, ...], tuple[Saliency, list[dict[str, Any]]]] = {}
@@ -59,6 +64,7 @@ class Prepared:
             if len(self._stacks) >= MOST_STACKS:
                 self._stacks.clear()
                 self._saliency.clear()
+                self.trajectories.clear()
             self._stacks[key] = to_slices(self.scan, found, size, key[1]), origin
         return self._stacks[key]
 

@@ -18,7 +18,11 @@ STAGES = {
     "heal": "Healing",
     "induce": "Inducing",
     "back": "Back to the scan",
+    "label": "Labelling",
+    "tune": "Tuning on val",
     "evaluate": "Evaluating",
+    "cohort": "Scans",
+    "study": "Cases",
 }
 
 

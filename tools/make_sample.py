@@ -23,11 +23,12 @@ from braindiffusion.diffusion.network import EpsPredictor
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.spacing import ascending_levels
 from braindiffusion.diffusion.steps import SharedNoise, add_noise, ddpm_move, predict_clean
+from braindiffusion.healing.run import heal_slices
 from braindiffusion.masks import dilate, grown_mask, percentile_mask
 from braindiffusion.models.registry import load_model
 from braindiffusion.saliency.registry import lesion_probability
 from braindiffusion.slices import BRAIN_LEVEL, FIELD_OF_VIEW_MM, Intensity, Placement, SliceStack
-from braindiffusion.stages import HealSettings, find_saliency, heal_slices
+from braindiffusion.stages import HealSettings, find_saliency
 from braindiffusion.writing import OutputFolder
 
 THICKNESS_MM = 5.0

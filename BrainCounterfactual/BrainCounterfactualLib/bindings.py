@@ -1,5 +1,9 @@
 """Combo boxes bound to parameters, for lists that change (models, devices, results). Needs no Qt of its own."""
 
+# Qt's numbers: a panel's part needs no Qt of its own
+TOOLTIP_ROLE, FLAGS_ROLE = 3, 255  # Qt.ToolTipRole; Qt.UserRole - 1, where a combo box keeps whether it can be chosen
+BARRED, OPEN = 0, 33  # Qt.NoItemFlags; Qt.ItemIsSelectable | Qt.ItemIsEnabled
+
 
 class ChoiceBinding:
     """A combo box over ``(value, text)`` pairs.
@@ -19,8 +23,13 @@ class ChoiceBinding:
     def values(self):
         return [value for value, _text in self._choices]
 
-    def fill(self, choices, value):
-        """Offer these choices, and show one of them; nobody is told."""
+    def fill(self, choices, value, tips=None, barred=()):
+        """Offer these choices, and show one of them; nobody is told.
+
+        Args:
+            tips: value -> tool tip.
+            barred: values that are shown but cannot be chosen.
+        """
         choices = list(choices)
         wasBlocked = self._combo.blockSignals(True)
         if choices != self._choices:
@@ -28,6 +37,9 @@ class ChoiceBinding:
             self._combo.clear()
             for _value, text in choices:
                 self._combo.addItem(text)
+        for index, entry in enumerate(self.values):
+            self._combo.setItemData(index, (tips or {}).get(entry, ""), TOOLTIP_ROLE)
+            self._combo.setItemData(index, BARRED if entry in barred else OPEN, FLAGS_ROLE)
         self._combo.setCurrentIndex(self.values.index(value) if value in self.values else -1)
         self._combo.blockSignals(wasBlocked)
 

@@ -5,6 +5,7 @@ from BrainCounterfactualLib import models, texts
 from BrainCounterfactualLib.bindings import ChoiceBinding
 
 BOUND = (
+    ("method", "method"),
     ("model", "modelName"),
     ("saliency", "saliencyMethod"),
     ("fusion", "fusion"),
@@ -45,16 +46,22 @@ class ChoicePanel:
         if p is None:
             return
         self.devices = (self._logic.client.info or {}).get("devices", self.devices)
-        cards = self._logic.modelsFor(p.inputVolume)
+        methods = self._logic.methods()
+        cards = self._logic.modelsFor(p.inputVolume, p.method)
+        if cards and p.modelName not in [card["name"] for card in cards]:
+            p.modelName = cards[0]["name"]  # that of another method
         lists = {
+            "method": texts.methodChoices(methods, p.method),
             "model": texts.modelChoices(cards),
             "saliency": texts.saliencyChoices(),
             "fusion": texts.fusionChoices(),
             "maskRule": texts.maskRuleChoices(),
             "device": texts.deviceChoices(self.devices),
         }
+        tips = {"method": texts.methodTips(methods)}
+        barred = {"method": [method["name"] for method in methods if not method["available"]]}
         for name, field in BOUND:
-            self._bindings[name].fill(lists[name], getattr(p, field))
+            self._bindings[name].fill(lists[name], getattr(p, field), tips.get(name), barred.get(name, ()))
         card = next((card for card in cards if card["name"] == p.modelName), None)
         self._ui.licenceLabel.setText(texts.licence(card))
         self._ui.licenceLabel.setToolTip(texts.knownFailures(card))

@@ -17,6 +17,7 @@ from BrainCounterfactualCommon.host import LogicBase, Problem, packageRoot
 from BrainCounterfactualCommon.host import tr as _
 from BrainCounterfactualCommon.workerclient import WorkerClient
 from BrainCounterfactualLib import masks, models, results
+from BrainCounterfactualLib.exporting import Exporting
 from BrainCounterfactualLib.jobs import Run
 from BrainCounterfactualLib.saving import saveResult
 from BrainCounterfactualLib.settings import checkedSettings
@@ -29,7 +30,7 @@ def enginePython():
     return os.environ.get("BRAINDIFFUSION_PYTHON") or shutil.which("PythonSlicer")
 
 
-class BrainCounterfactualLogic(LogicBase):
+class BrainCounterfactualLogic(Exporting, LogicBase):
     """Heal scans of the scene.
 
     Args:
@@ -110,13 +111,16 @@ class BrainCounterfactualLogic(LogicBase):
         cards = (info or {}).get("models") or self._shippedCards
         return [card for card in cards if task is None or card.get("task") == task]
 
-    def modelsFor(self, volumeNode):
-        """Cards of the models that heal, those for the scan's modality first; ``card["fits"]`` says which do."""
+    def methods(self):
+        """Healing methods (dicts; see ``hello`` in docs/worker.md); Dif-fuse alone until the worker has told."""
+        return models.methodsOf(self._client.info if self._client is not None else None)
+
+    def modelsFor(self, volumeNode, method="dif_fuse"):
+        """Cards of a method's models, those for the scan's modality first; ``card["fits"]`` says which are."""
         modality = self.modality(volumeNode) if volumeNode is not None else None
-        cards = [
-            dict(card, fits=models.fits(card, modality)) for card in self.models("denoiser") if not card.get("kinds")
-        ]
-        return sorted(cards, key=lambda card: (not card["fits"], card["name"]))
+        found = models.serving(self.models(), models.methodNamed(self.methods(), method))
+        cards = [dict(card, fits=models.fits(card, modality)) for card in found]
+        return sorted(cards, key=lambda card: not card["fits"])
 
     def modality(self, volumeNode):
         """``FLAIR``, ``T1``, ``T1GD``, ``T2``, ``DWI``, ``CT`` or ``None``: as the user said, or guessed from names."""
@@ -304,8 +308,9 @@ class BrainCounterfactualLogic(LogicBase):
         """Settings, after everything that can be known to be wrong without asking the worker."""
         self._checkReady(volumeNode)
         checked = checkedSettings(settings)
-        name = checked["model"] if task == "denoiser" else SALIENCY_CLASSIFIER
-        card = next((card for card in self.models(task) if card["name"] == name), None)
+        healing = task == "denoiser"
+        name = models.mainModel(self.models(), self.methods(), checked) if healing else SALIENCY_CLASSIFIER
+        card = next((card for card in self.models() if card["name"] == name), None)
         modality = self.modality(volumeNode)
         if card and modality and not models.fits(card, modality) and not checked["force"]:
             raise Problem(
@@ -318,7 +323,7 @@ class BrainCounterfactualLogic(LogicBase):
             )
         return checked
 
-    def _start(self, request, volumeNode, checked, callbacks, makeResult, payload=None, arrays=None):
+    def _start(self, request, volumeNode, checked, callbacks, makeResult, payload=None, arrays=None, facts=None):
         self._observeScene()
         voxels = scene.engineVoxels(volumeNode)
         affine = scene.ijkToRas(volumeNode)
@@ -333,7 +338,7 @@ class BrainCounterfactualLogic(LogicBase):
         self._run = run
         run.job = self.client.submit(
             request,
-            dict(payload or {}, scan=scan, settings=checked),
+            dict(payload or {}, scan=dict(scan, **(facts or {})), settings=checked),
             dict(arrays or {}, voxels=voxels),
             onProgress=run.onProgress,
             onPreview=run.onPreview,

@@ -1,14 +1,26 @@
-"""Model cards, and which scan a model is for. Cards are read from disk: no engine, no torch."""
+"""Model cards, which scan a model is for, and which method it serves. No engine, no torch: cards are read from disk,
+and the worker tells the methods."""
 
 import json
 import os
 import re
 from pathlib import Path
 
-from BrainCounterfactualCommon.host import logger, resourceFolder
+from BrainCounterfactualCommon.host import Problem, logger, resourceFolder
+from BrainCounterfactualCommon.host import tr as _
 
 MODALITIES = ("FLAIR", "T1", "T1GD", "T2", "DWI", "CT")
 MODALITY_ATTRIBUTE = "BrainCounterfactual.Modality"
+DIF_FUSE = {
+    "name": "dif_fuse",
+    "label": "Dif-fuse",
+    "about": "",
+    "masked": True,
+    "needs": [],
+    "available": True,
+    "why": "",
+}
+"""What is known of the methods before the worker has told."""
 
 # The first line that matches wins. T1-FLAIR is a T1; T2* and SWI are none of ours.
 _TELLTALES = (
@@ -71,3 +83,42 @@ def setModality(volumeNode, name):
 def fits(card, modality):
     """Whether a model is for a modality; an unknown modality fits none but those for any."""
     return "ANY" in card.get("modality", []) or modality in card.get("modality", [])
+
+
+def methodsOf(info):
+    """The healing methods as the worker told them (``hello`` in docs/worker.md); Dif-fuse alone until it has."""
+    return (info or {}).get("methods") or [DIF_FUSE]
+
+
+def methodNamed(methods, name):
+    """One of the methods, or ``None``."""
+    return next((method for method in methods if method["name"] == name), None)
+
+
+def serving(cards, method):
+    """Those of the cards whose models can be a method's main one, its own first; none for an unknown method."""
+    if method is None:
+        return []
+    if not method["needs"]:  # the worker has not told: a healthy denoiser is one that is told nothing
+        told = ("kinds", "condition", "noise", "classes")
+        return [card for card in cards if card.get("task") == "denoiser" and not any(card.get(key) for key in told)]
+    byName = {card.get("name"): card for card in cards}
+    return [byName[name] for name in method["needs"][0]["models"] if name in byName]
+
+
+def mainModel(cards, methods, settings):
+    """The name of the model a healing will use; ``None`` where that is not known yet.
+
+    Raises:
+        Problem: a model that the method needs is not installed.
+    """
+    method = methodNamed(methods, settings["method"])
+    if method is not None and not method["available"]:
+        raise Problem(
+            "ModelNotFoundError",
+            _("{method} cannot heal.").format(method=method["label"]),
+            method["why"][:1].upper() + method["why"][1:] + ".",
+            _("Choose another method in Advanced, or install the model."),
+        )
+    found = serving(cards, method)
+    return settings["model"] or (found[0]["name"] if found else None)

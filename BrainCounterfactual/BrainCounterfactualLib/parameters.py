@@ -13,12 +13,14 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 class BrainCounterfactualParameterNode:
     """What the panel shows.
 
-    ``-1`` in ``percentile`` and ``marginMm``, and an empty ``maskRule``, mean: as the model was tuned.
+    ``-1`` in ``percentile`` and ``marginMm``, and an empty ``maskRule``, mean: as the model was tuned; ``0`` in
+    ``noiseLevel`` means the method's own.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
     maskSegmentation: vtkMRMLSegmentationNode
     boxRoi: vtkMRMLMarkupsROINode
+    method: str = "dif_fuse"
     modelName: str = "flair-healthy-128"
     saliencyMethod: str = "acat"
     saliencyVisible: bool = True
@@ -26,7 +28,7 @@ class BrainCounterfactualParameterNode:
     saliencyThreshold: Annotated[float, WithinRange(0.0, 1.0)] = 0.3
     useMask: bool = True
     preview: bool = True
-    noiseLevel: Annotated[int, WithinRange(1, 999)] = 500
+    noiseLevel: Annotated[int, WithinRange(0, 999)] = 0
     steps: Annotated[int, WithinRange(1, 999)] = 10
     percentile: Annotated[float, WithinRange(-1.0, 100.0)] = -1.0
     maskRule: str = ""

@@ -18,12 +18,13 @@ from BrainCounterfactualCommon.host import tr as _
 EXTENSIONS = {"nifti": ".nii.gz", "nrrd": ".nrrd"}
 
 
-def saveResult(result, folder, fileFormat="nifti", arrays=None, facts=None):
+def saveResult(result, folder, fileFormat="nifti", arrays=None, facts=None, kind=""):
     """Write volumes, table and provenance of a result into ``folder`` (made when missing); the paths written.
 
     Args:
         arrays: ``(role, (k,j,i) array)`` of what is to be written; all a healing holds by default.
         facts: name -> anything that JSON can hold, written beside the provenance.
+        kind: put before the number in the names, so that results of two kinds do not replace each other.
 
     Raises:
         Problem: unknown format, no room, no permission.
@@ -40,12 +41,12 @@ def saveResult(result, folder, fileFormat="nifti", arrays=None, facts=None):
     stem = re.sub(r"[^\w.-]+", "_", scan.GetName() if scan is not None else "scan").strip("_") or "scan"
     if not stem.startswith("SYNTHETIC_"):
         stem = "SYNTHETIC_" + stem
-    stem = "{}_{}".format(stem, max(result.order, 1))
+    stem = "_".join(part for part in (stem, kind, str(max(result.order, 1))) if part)
     staging = None
     try:
         os.makedirs(folder, exist_ok=True)
         staging = tempfile.mkdtemp(prefix=".SYNTHETIC-", dir=folder)
-        for role, array in _arrays(result) if arrays is None else arrays:
+        for role, array in arraysOf(result) if arrays is None else arrays:
             path = os.path.join(staging, "{}_{}{}".format(stem, role, EXTENSIONS[fileFormat]))
             _write(array, scan if scan is not None else result.node, path)
         _writeRows(result.slices, os.path.join(staging, stem + "_slices.csv"))
@@ -71,7 +72,7 @@ def saveResult(result, folder, fileFormat="nifti", arrays=None, facts=None):
     return [os.path.join(folder, name) for name in names]
 
 
-def _arrays(result):
+def arraysOf(result):
     """``(role, (k,j,i) array)`` of everything a result holds."""
     from BrainCounterfactualLib.masks import arrayOf
 

@@ -8,10 +8,11 @@ from BrainCounterfactualCommon.host import tr as _
 
 DEFAULTS = {
     "method": "dif_fuse",
-    "model": "flair-healthy-128",
+    "model": None,
     "saliency": "acat",
     "fusion": "cached",
-    "noise_level": 500,
+    "noise_level": None,
+    "guidance": None,
     "steps": 10,
     "index_mode": "ours",
     "keep_outline": True,
@@ -29,7 +30,7 @@ DEFAULTS = {
     "seed": 0,
     "device": "auto",
     "precision": "auto",
-    "batch": 8,
+    "batch": None,
     "force": False,
 }
 
@@ -41,6 +42,7 @@ CHOICES = {
 
 RANGES = {
     "noise_level": (1, 999),
+    "guidance": (0.0, 1000.0),
     "steps": (1, 1000),
     "percentile": (0.0, 100.0),
     "margin_mm": (-20.0, 50.0),
@@ -53,12 +55,14 @@ RANGES = {
 
 def settingsOf(parameters):
     """Settings from the module's parameter node."""
+    level = parameters.noiseLevel if parameters.noiseLevel > 0 else None
     return {
-        "model": parameters.modelName,
+        "method": parameters.method,
+        "model": parameters.modelName or None,
         "saliency": parameters.saliencyMethod,
         "fusion": parameters.fusion,
-        "noise_level": parameters.noiseLevel,
-        "steps": min(parameters.steps, parameters.noiseLevel),
+        "noise_level": level,
+        "steps": min(parameters.steps, level or parameters.steps),
         "percentile": None if parameters.percentile < 0 else parameters.percentile,
         "mask_rule": parameters.maskRule or None,
         "margin_mm": None if parameters.marginMm < 0 else parameters.marginMm,
@@ -76,7 +80,7 @@ def checkedSettings(settings=None):
         Problem: a name that is unknown, a value out of range.
     """
     out = checked(settings, DEFAULTS, CHOICES, RANGES)
-    if out["steps"] is not None and out["steps"] > out["noise_level"]:
+    if None not in (out["steps"], out["noise_level"]) and out["steps"] > out["noise_level"]:
         raise refused(
             _("{steps} steps do not fit into noise level {level}.").format(
                 steps=out["steps"], level=out["noise_level"]

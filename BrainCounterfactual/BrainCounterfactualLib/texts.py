@@ -17,6 +17,22 @@ def saliencyChoices():
     ]
 
 
+def methodChoices(methods, chosen):
+    """The healing methods; one that was chosen elsewhere and is not known here is kept."""
+    known = [(method["name"], method["label"]) for method in methods]
+    return known if chosen in dict(known) else [*known, (chosen, chosen)]
+
+
+def methodTips(methods):
+    """What each method does, and why it cannot be chosen."""
+    return {
+        method["name"]: method["about"]
+        if method["available"]
+        else _("{about}\nNot available: {why}.").format(about=method["about"], why=method["why"])
+        for method in methods
+    }
+
+
 def fusionChoices():
     return [
         ("cached", _("Cached (outside exact)")),

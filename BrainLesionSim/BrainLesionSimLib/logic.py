@@ -263,6 +263,9 @@ class BrainLesionSimLogic(BrainCounterfactualLogic):
             facts["round_trip"] = result.roundTrip
         return saveResult(result, folder, fileFormat, result.arrays(), facts, kind="induced")
 
+    def _exported(self, result):
+        return "induce", dict(result.arrays())
+
     def thumbnail(self, result, path):
         """Write a small picture (PNG) of an induction; returns the path."""
         return thumbnails.write(result, path)

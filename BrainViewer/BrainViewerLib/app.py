@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import shutil
-import signal
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import slicer
 from BrainCounterfactualLib.logic import BrainCounterfactualLogic
-from trame.app import TrameApp
-from trame_slicer import module as trame_slicer_module
-from trame_slicer.rca_view import register_rca_factories
+from BrainLesionSimLib.logic import BrainLesionSimLogic
 
-from braindiffusion.errors import BrainDiffusionError
 from BrainViewerLib import keys, loading, theme, ui, view_ui, web
 from BrainViewerLib.display import Display
-from BrainViewerLib.host import SlicerHost
+from BrainViewerLib.history import History
+from BrainViewerLib.inducing import WATCHED, Inducing
+from BrainViewerLib.inductiondesk import InductionDesk
 from BrainViewerLib.jobs import DEFAULTS, Jobs
 from BrainViewerLib.maskdesk import MaskDesk
+from BrainViewerLib.page import LocalPage
 from BrainViewerLib.resultdesk import ResultDesk
+from BrainViewerLib.saving import Saving
 from BrainViewerLib.scans import Scans
-from BrainViewerLib.security import Guard
 from BrainViewerLib.start import start_state
 from BrainViewerLib.views import Board
 
-logger = logging.getLogger("BrainViewer")
 
-FRAMES_PER_SECOND = 24.0
-STILL_QUALITY, MOVING_QUALITY = 95, 70
-ShowWindow = Callable[["BrainViewer", str], Awaitable[None]]
-
-
-class BrainViewer(TrameApp):
+class BrainViewer(LocalPage):
     """One server, one scene, one user.
 
     Args:
@@ -47,30 +35,28 @@ class BrainViewer(TrameApp):
     """
 
     def __init__(self, scan: Path | None = None, token: str | None = None) -> None:
-        os.environ["TRAME_ARGS"] = "--server"  # trame reads no command line of its own
-        os.environ["WSLINK_READY_MSG"] = ""
-        super().__init__(None, client_type="vue3")
-        self.guard = Guard(token)
+        super().__init__(theme.CLIENT_MODULE, token)
         self.started = 0.0
         self._temporary = tempfile.TemporaryDirectory(prefix="brainviewer-")
         self.workspace = Path(self._temporary.name)
-        self._tasks: list[asyncio.Task[Any]] = []
-        self.server.enable_module(trame_slicer_module)
-        self.server.enable_module(theme.CLIENT_MODULE)
         self.state.update(start_state())
 
-        self.host = SlicerHost()
         self.logic = BrainCounterfactualLogic()
+        self.simulator = BrainLesionSimLogic(self.logic.client)  # one worker for both tabs
         self.scans = Scans(self)
         self.display = Display(self)
         self._make_views()
-        self.jobs = Jobs(self)
-        self.results = ResultDesk(self)
+        self.jobs, self.inducing = Jobs(self), Inducing(self)
+        self.results, self.inductions = ResultDesk(self), InductionDesk(self)
+        self.history, self.saving = History(self), Saving(self)
         self.masks = MaskDesk(self)
         self._watch_scene()
         self._bind_keys()
         asked = ("saliency_method", "model", "heal_mask", "running", "busy", "flagged", "worker_state", *DEFAULTS)
         self.state.change(*asked)(lambda **_: self.jobs.refresh())
+        self.state.change("running", "busy", "set_device", *WATCHED)(lambda **_: self.inducing.refresh())
+        self.state.change("method")(lambda **_: self.scans.refresh())  # each has models of its own
+        self.state.change("mode")(lambda **_: self._on_mode())
         self.state.cards = [card_for_page(card) for card in self.logic.models()]
         ui.build(self)
         self.scans.refresh()
@@ -78,20 +64,8 @@ class BrainViewer(TrameApp):
             self._open_first(scan)
 
     def _make_views(self) -> None:
-        manager = self.host.core.view_manager
-        register_rca_factories(
-            manager,
-            self.server,
-            slice_view_ui_f=lambda _server, tag, _view: view_ui.overlay(self, tag),
-            target_fps=FRAMES_PER_SECOND,
-            blur_fps=FRAMES_PER_SECOND,
-            interactive_quality=MOVING_QUALITY,
-        )
-        self.board = Board(self.host.core, lambda tag: self.display.moved(tag))
-        for factory in manager._factories:
-            for made in getattr(factory, "_views", {}).values():
-                with suppress(AttributeError):
-                    made.view_adapter._scheduler.update_quality(MOVING_QUALITY, STILL_QUALITY)
+        self.draw_views(lambda tag: view_ui.overlay(self, tag))
+        self.board = Board(self.host.core, lambda tag: self.display.moved(tag), self.tune_views)
 
     def _open_first(self, path: Path) -> None:
         """A scan named on the command line: what is wrong with it is said there."""
@@ -102,6 +76,49 @@ class BrainViewer(TrameApp):
                 self.scans.show(found[0])
             return
         self.scans._open_scan(path)
+
+    # -- the two tabs
+
+    @property
+    def work(self) -> Jobs | Inducing:
+        """The jobs of the open tab."""
+        return self.inducing if self.state.mode == "induce" else self.jobs
+
+    @property
+    def desk(self) -> ResultDesk | InductionDesk:
+        """The results of the open tab."""
+        return self.inductions if self.state.mode == "induce" else self.results
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job of either tab is under way."""
+        return self.logic.busy or self.simulator.busy
+
+    def cancel(self) -> None:
+        """Stop the job under way."""
+        for work in (self.jobs, self.inducing):
+            work.cancel()
+
+    def refresh_jobs(self) -> None:
+        """What can be done now, in both tabs."""
+        for work in (self.jobs, self.inducing):
+            work.refresh()
+
+    def refresh_results(self) -> None:
+        """What there is, in both tabs."""
+        for desk in (self.results, self.inductions):
+            desk.refresh()
+
+    def _on_mode(self) -> None:
+        """The other tab was opened: the same scan, what it draws and what it made."""
+        state = self.state
+        state.tool, state.flicker_auto = "none", False
+        state.previewing = self.work.preview is not None
+        self.masks.show_tab()
+        self.refresh_results()
+        self.refresh_jobs()
+        self.display.show_layout(state.layout)
+        self.display.refresh()
 
     # -- what others change
 
@@ -139,108 +156,23 @@ class BrainViewer(TrameApp):
             self.state.busy, self.state.busy_text = False, ""
             self.notice("The file could not be sent.", text, "Try again, or open it by its path.", "error")
 
-    # -- telling
-
-    def say(self, text: str) -> None:
-        """The line at the foot of the panel."""
-        self.state.message = text
-
-    def notice(self, title: str, cause: str, action: str, kind: str = "error") -> None:
-        """A card that stays until it is dismissed."""
-        self.state.notice = {"title": title, "cause": cause, "action": action, "kind": kind}
-
-    def dismiss(self) -> None:
-        """Take the card away."""
-        self.state.notice = {"title": "", "cause": "", "action": "", "kind": ""}
-
-    def tell_error(self, error: Any) -> None:
-        """An error of the engine, the module, the worker or our own, as a card."""
-        what = getattr(error, "what", None)
-        if isinstance(error, OSError) and what is None:
-            free = shutil.disk_usage(tempfile.gettempdir()).free / 1e6
-            self.notice(
-                "A file could not be written or read.",
-                f"{error.strerror or error} ({error.filename or 'temporary files'}; {free:.0f} MB free).",
-                "Free some space, or set TMPDIR to a roomier disk, and try again.",
-            )
-            return
-        if what is None:
-            logger.exception("unexpected", exc_info=error)
-            self.notice(
-                "Something went wrong.", f"{type(error).__name__}: {error}", "Please report it; the scan is untouched."
-            )
-            return
-        cause = getattr(error, "cause", None) or getattr(error, "why", "") or ""
-        self.notice(what, cause, getattr(error, "action", "") or "")
-        self.say(what)
-
-    @contextmanager
-    def told(self) -> Iterator[None]:
-        """Turn an error into a card."""
-        try:
-            yield
-        except Exception as error:
-            self.tell_error(error)
-
     def browser_go(self, address: str) -> None:
         """Let the page fetch an address of ours."""
         self._go.exec(address)
 
     # -- running
 
-    def serve(self, port: int = 0, show_window: ShowWindow | None = None) -> None:
-        """Serve on 127.0.0.1 until closed."""
-        controller = self.server.controller
+    def on_bind(self, web_server: Any) -> None:
+        web.add_routes(self, web_server)
 
-        @controller.add("on_server_bind")
-        def bind(web_server: Any) -> None:
-            self.server.protocol.updateSecret(self.guard.token)
-            self.guard.install(web_server)
-            web.add_routes(self, web_server)
+    def on_ready(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._tasks.append(loop.create_task(self.jobs.keep_polling()))
+        self.jobs.start_worker()
 
-        @controller.add("on_server_ready")
-        def ready(**_: Any) -> None:
-            self.guard.port = self.server.port
-            loop = asyncio.get_running_loop()
-            print(f"BrainViewer: {self.guard.address}", flush=True)
-            print("Research use only. Close the window or press Ctrl-C to end.", flush=True)
-            self._tasks.append(loop.create_task(self.jobs.keep_polling()))
-            self.jobs.start_worker()
-            if show_window is not None:
-                self._tasks.append(loop.create_task(show_window(self, self.guard.address)))
-            with suppress(NotImplementedError, ValueError):
-                for name in (signal.SIGINT, signal.SIGTERM):
-                    loop.add_signal_handler(name, lambda: loop.create_task(self.close()))
-
-        try:
-            self.server.start(
-                port=port, host="127.0.0.1", timeout=0, open_browser=False, show_connection_info=False, thread=True
-            )
-        except OSError as error:
-            raise PortTakenError(port) from error
-        finally:
-            self.logic.close()
-            self._temporary.cleanup()
-
-    async def close(self) -> None:
-        """End the server, the worker and our tasks."""
-        for task in self._tasks:
-            if task is not asyncio.current_task():
-                task.cancel()
-        self.logic.close()
-        with suppress(Exception):
-            await self.server.stop()
-
-
-class PortTakenError(BrainDiffusionError):
-    """The port asked for is in use."""
-
-    exit_code = 4
-
-    def __init__(self, port: int) -> None:
-        super().__init__(
-            f"Port {port} cannot be used.", "Another program uses it.", "Leave --port out, or choose another."
-        )
+    def end(self) -> None:
+        for logic in (self.simulator, self.logic):
+            logic.close()
+        self._temporary.cleanup()
 
 
 def card_for_page(card: dict[str, Any]) -> dict[str, Any]:

@@ -15,13 +15,14 @@ KEYS = (
     ("↑ ↓  or  W S", "slice up, down (view under the pointer)"),
     ("Page ↑ ↓", "five slices"),
     ("1  2  3", "edit, compare, fade and flicker"),
+    ("T", "the other tab: heal, induce"),
     ("V", "show saliency"),
-    ("H", "heal the volume"),
-    ("I", "heal this slice"),
+    ("H  I", "heal the volume, this slice"),
+    ("G  X  K", "induce; re-roll; keep"),
     ("Esc", "cancel; close a card; put the tool down"),
-    ("F", "flicker original and counterfactual"),
-    (",  .", "fade to the original, to the counterfactual"),
-    ("L  M", "contour of the lesion, of the edited region"),
+    ("F", "flicker scan and result"),
+    (",  .", "fade to the scan, to the result"),
+    ("L  M", "outline of the lesion; of the edited region, of the margin"),
     ("O", "overlay on and off"),
     ("P  E  D  N", "paint, erase, draw, look"),
     ("[  ]", "smaller, larger brush"),
@@ -66,8 +67,9 @@ def models_card() -> None:
     ):
         _head("Models, licences, limits")
         html.Div(
-            "Every counterfactual is synthetic: one plausible picture out of many, never evidence. Two-dimensional, on "
-            "a 1.9 mm grid, FLAIR only; lesions that are not bright, and diseases the models never saw, are missed. "
+            "Every counterfactual and every painted lesion is synthetic: one plausible picture out of many, never "
+            "evidence. Two-dimensional, on a 1.9 mm grid; each model knows the contrasts named on its card. Lesions "
+            "that are not bright, and diseases the models never saw, are missed. "
             "The program is Apache-2.0; weights carry the licence of what they learned from.",
             style="color: var(--muted)",
         )

@@ -3,65 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from BrainCounterfactualLib.jobs import Callbacks
+from BrainCounterfactualLib import models, texts
 
 from BrainCounterfactualCommon import scene
 from braindiffusion.errors import SettingsError
+from BrainViewerLib.words import counted, duration, steps_of, typed
+from BrainViewerLib.work import Work
 
 if TYPE_CHECKING:
     from BrainViewerLib.app import BrainViewer
 
 POLL_BUSY, POLL_IDLE = 0.03, 0.2
-STAGES = {
-    "load": "Loading the models",
-    "brain": "Finding the brain",
-    "saliency": "Looking for lesions",
-    "heal": "Healing",
-    "back": "Carrying back to the scan's grid",
-}
 DEFAULTS: dict[str, Any] = {
-    "set_steps": "10", "set_samples": "1", "set_noise": "500", "set_margin": "", "set_percentile": "", "set_gate": "",
+    "set_steps": "10", "set_samples": "1", "set_noise": "", "set_margin": "", "set_percentile": "", "set_gate": "",
     "set_seed": "0", "set_fusion": "cached", "set_rule": "", "set_device": "auto", "set_force": False,
 }  # fmt: skip
+SENT = ("method", "model", "saliency_method", "heal_mask", *DEFAULTS)
+"""What a click on Find or Heal takes along."""
 FIELDS = {
     "set_samples": ("samples", int), "set_noise": ("noise_level", int), "set_margin": ("margin_mm", float),
     "set_percentile": ("percentile", float), "set_gate": ("gate", float), "set_seed": ("seed", int),
 }  # fmt: skip
 
 
-def left(seconds: float | None) -> str:
-    """A time that is left, in words."""
-    if seconds is None:
-        return ""
-    if seconds < 1.5:
-        return "almost done"
-    return f"{seconds:.0f} s left" if seconds < 90 else f"{seconds / 60:.0f} min left"
-
-
-def duration(seconds: float | None) -> str:
-    """A time that something will take, in words."""
-    if seconds is None:
-        return "some time"
-    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-
-
-def counted(slices: int) -> str:
-    """``1 slice``, ``2 slices``."""
-    return f"{slices} slice{'' if slices == 1 else 's'}"
-
-
-class Jobs:
-    """One job at a time."""
+class Jobs(Work):
+    """Saliency and healing."""
 
     def __init__(self, viewer: BrainViewer) -> None:
-        self.viewer = viewer
-        self._slice_only = False
+        super().__init__(viewer, viewer.logic, "heal")
         self._estimated: Any = None
-        self.volume: Any = None  # the scan that is worked on
 
     async def keep_polling(self) -> None:
         """Hand over what the worker tells, for as long as the server runs."""
@@ -72,7 +45,7 @@ class Jobs:
             except Exception as error:
                 with self.viewer.state:
                     self.viewer.tell_error(error)
-            await asyncio.sleep(POLL_BUSY if self.viewer.logic.busy else POLL_IDLE)
+            await asyncio.sleep(POLL_BUSY if self.viewer.busy else POLL_IDLE)
 
     def start_worker(self) -> None:
         """Start the worker early, so that the first job finds its models loaded."""
@@ -84,7 +57,7 @@ class Jobs:
             self.viewer.state.worker_state = "ready"
             self.viewer.scans.refresh()
 
-        self.viewer.logic.hello(told, self._on_error)
+        self.logic.hello(told, self._on_error)
 
     # -- settings
 
@@ -96,27 +69,15 @@ class Jobs:
         """
         state = self.viewer.state
         out: dict[str, Any] = {
-            "model": state.model, "saliency": state.saliency_method, "fusion": state.set_fusion,
+            "method": state.method, "model": state.model, "saliency": state.saliency_method, "fusion": state.set_fusion,
             "mask_rule": state.set_rule or None, "device": state.set_device, "force": bool(state.set_force),
         }  # fmt: skip
         for field, (name, kind) in FIELDS.items():
             text = str(state[field]).strip()
             if text:
-                out[name] = self._number(text, kind, name)
-        steps = str(state.set_steps).strip().lower()
-        out["steps"] = None if steps == "full" else self._number(steps or "10", int, "steps")
+                out[name] = typed(text, kind, name)
+        out["steps"] = steps_of(str(state.set_steps), DEFAULTS["set_steps"])
         return out
-
-    @staticmethod
-    def _number(text: str, kind: type, name: str) -> Any:
-        try:
-            return kind(text.replace(",", "."))
-        except ValueError as error:
-            raise SettingsError(
-                f"'{text}' is not possible for {name.replace('_', ' ')}.",
-                f"A {'whole ' if kind is int else ''}number is needed.",
-                "Correct it under Advanced settings.",
-            ) from error
 
     def default_settings(self) -> None:
         """All fields back to the defaults."""
@@ -127,11 +88,11 @@ class Jobs:
     def find(self) -> None:
         """Compute the saliency of the scan."""
         volume = self.viewer.scans.volume
-        if volume is None or self.viewer.logic.busy:
+        if volume is None or self.viewer.busy:
             return
         with self.viewer.told():
-            self.viewer.logic.computeSaliency(volume, self.settings(), self._callbacks(self._on_saliency))
-            self._begin("saliency", "Looking for lesions")
+            self.logic.computeSaliency(volume, self.settings(), self.callbacks(self._on_saliency))
+            self.begin("saliency", "Looking for lesions", covers=False)
 
     def heal_volume(self) -> None:
         """Heal every slice that is called for."""
@@ -144,81 +105,23 @@ class Jobs:
     def _heal(self, index: int | None) -> None:
         viewer = self.viewer
         volume = viewer.scans.volume
-        if volume is None or viewer.logic.busy:
+        if volume is None or viewer.busy:
             return
-        drawn = viewer.state.heal_mask == "drawn"
+        drawn = viewer.state.heal_mask == "drawn" and viewer.state.method_masked
         with viewer.told():
-            viewer.logic.heal(
+            self.logic.heal(
                 volume,
                 self.settings(),
-                self._callbacks(self._on_healed),
-                maskNode=viewer.masks.segmentation if drawn else None,
+                self.callbacks(self._on_healed),
+                maskNode=viewer.masks.mask.node() if drawn else None,
                 sliceIndex=index,
                 viewSlice=max(0, viewer.display.slice_index()),
             )
-            self._slice_only = index is not None
-            self._begin("heal", "Healing" if index is None else f"Healing slice {scene.stackIndex(volume, index) + 1}")
-
-    def cancel(self) -> None:
-        """Stop the job under way."""
-        if self.viewer.logic.busy:
-            self.viewer.say("Stopping …")
-            self.viewer.logic.cancel()
-
-    def _begin(self, kind: str, text: str) -> None:
-        state = self.viewer.state
-        self.volume = self.viewer.scans.volume
-        state.update({"running": kind, "progress": 0, "time_left": "", "saved_text": "", "worker_state": "ready"})
-        self.viewer.dismiss()
-        self.viewer.say(text)
-        self.viewer.started = time.monotonic()
-        self.viewer.masks.outline_only(kind == "heal")
-        self.refresh()
-
-    def _elsewhere(self, result: Any, what: str) -> bool:
-        """Whether a result belongs to another scan than the one shown; then it is only told."""
-        owner = result.volumeNode
-        if owner is self.viewer.scans.volume:
-            return False
-        name = owner.GetName() if owner is not None else "The other scan"
-        self.viewer.say(f"{name}: {what}. Choose it in step 1 to see it.")
-        self._soon()
-        return True
-
-    def _end(self) -> None:
-        self.viewer.state.update({"running": "", "previewing": False, "time_left": "", "progress": 0})
-        self.viewer.masks.outline_only(False)
-        self.refresh()
-
-    # -- what comes back (the run is closed only after its callback: layers are brought up to date a moment later)
-
-    def _callbacks(self, on_done: Any) -> Callbacks:
-        return Callbacks(self._on_progress, self._on_preview, on_done, self._on_error, self._on_cancelled)
-
-    def _on_progress(self, stage: str, done: int, total: int, seconds_left: float | None) -> None:
-        self.viewer.state.update(
-            {"progress": round(100 * done / total) if total else 0, "time_left": left(seconds_left)}
-        )
-        self.viewer.say(STAGES.get(stage, stage))
-
-    @property
-    def preview(self) -> Any:
-        """The volume that shows the healing of the scan shown, or ``None``."""
-        return self.viewer.logic.previewNode if self.volume is self.viewer.scans.volume else None
-
-    def _on_preview(self) -> None:
-        state = self.viewer.state
-        if self.preview is None:
-            return
-        if not state.previewing:
-            state.previewing = True
-            state.first_preview_s = round(time.monotonic() - self.viewer.started, 3)
-            self.viewer.display.refresh()
-        self.viewer.board.render()
+            self.begin("heal", "Healing" if index is None else f"Healing slice {scene.stackIndex(volume, index) + 1}")
 
     def _on_saliency(self, result: Any) -> None:
-        self._end()
-        if self._elsewhere(result, "the saliency is ready"):
+        self.end()
+        if self.elsewhere(result.volumeNode, "the saliency is ready"):
             return
         flagged = sum(bool(row.get("judged_lesion")) for row in result.slices)
         self.viewer.state.saliency_on = True
@@ -232,11 +135,11 @@ class Jobs:
             if flagged
             else "No slice was judged to show a lesion. Draw a mask to heal there."
         )
-        self._warn(result)
+        self.warn(result)
 
     def _on_healed(self, result: Any) -> None:
-        self._end()
-        if self._elsewhere(result, "it was healed"):
+        self.end()
+        if self.elsewhere(result.volumeNode, "it was healed"):
             return
         state = self.viewer.state
         summary = result.summary
@@ -252,40 +155,27 @@ class Jobs:
             if healed
             else "Nothing was healed: no slice was judged to show a lesion. Draw a mask, or lower the gate."
         )
-        self._warn(result)
-
-    def _warn(self, result: Any) -> None:
-        if result.warnings:
-            self.viewer.notice("Please note", result.warnings[0], " ".join(result.warnings[1:3]), "warning")
-
-    def _on_error(self, error: Any) -> None:
-        self._end()
-        if getattr(error, "className", "") in ("WorkerDiedError", "WorkerVersionError", "WorkerStartError"):
-            self.viewer.state.worker_state = "down"
-        self.viewer.tell_error(error)
-        self._soon()
-
-    def _on_cancelled(self) -> None:
-        self._end()
-        self.viewer.state.cancelled_s = round(time.monotonic() - self.viewer.started, 3)
-        self.viewer.say("Cancelled. Nothing was changed.")
-        self._soon()
-
-    def _soon(self) -> None:
-        """After the run has put its preview away, show the scan again."""
-
-        async def refresh() -> None:
-            await asyncio.sleep(0)
-            with self.viewer.state:
-                self.viewer.display.refresh()
-
-        asyncio.get_running_loop().create_task(refresh())
+        self.warn(result)
 
     # -- what can be done
+
+    def refresh_methods(self) -> None:
+        """The methods, as the worker told them; those that lack a model can be seen, not chosen."""
+        state, methods = self.viewer.state, self.logic.methods()
+        tips = texts.methodTips(methods)
+        barred = {method["name"] for method in methods if not method["available"]}
+        state.methods = [
+            {"value": name, "title": label, "tip": tips.get(name, ""), "barred": name in barred}
+            for name, label in texts.methodChoices(methods, state.method)
+        ]
+        chosen = models.methodNamed(methods, state.method)
+        state.method_masked = chosen is None or bool(chosen["masked"])
+        state.method_about = chosen["about"] if chosen is not None else ""
 
     def refresh(self) -> None:
         """Whether Heal can be pressed, and why not."""
         state, volume = self.viewer.state, self.viewer.scans.volume
+        self.refresh_methods()
         if volume is None:
             hint = "Open a scan first."
         elif not state.models:
@@ -296,15 +186,16 @@ class Jobs:
             hint = ""
         state.heal_hint = hint
         state.can_heal = not hint and not state.running and not state.busy
-
-        self._estimate()
+        if state.mode == self.mode:
+            self._estimate()
 
     def _estimate(self) -> None:
         """Ask the worker, when it is free, what a healing will take; once for each question."""
-        state, volume, logic = self.viewer.state, self.viewer.scans.volume, self.viewer.logic
-        if volume is None or not state.can_heal or state.worker_state != "ready" or logic.busy:
+        state, volume = self.viewer.state, self.viewer.scans.volume
+        if volume is None or not state.can_heal or state.worker_state != "ready" or self.viewer.busy:
             return
-        slices = state.mask_slices if state.heal_mask == "drawn" else state.flagged or scene.sliceCount(volume)
+        drawn = state.heal_mask == "drawn" and state.method_masked
+        slices = state.mask_slices if drawn else state.flagged or scene.sliceCount(volume)
         try:
             settings = self.settings()
         except SettingsError:
@@ -321,8 +212,8 @@ class Jobs:
                 state.estimate_warning = answer.get("warning") or ""
 
         with suppress(Exception):  # it is a courtesy: what is wrong will be said when Heal is pressed
-            logic.estimate(volume, settings, told, slices=slices)
+            self.logic.estimate(volume, settings, told, slices=slices)
 
     def _fits(self) -> bool:
-        cards = self.viewer.logic.modelsFor(self.viewer.scans.volume)
+        cards = self.logic.modelsFor(self.viewer.scans.volume, self.viewer.state.method)
         return any(card["fits"] for card in cards if card["name"] == self.viewer.state.model)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from BrainViewerLib.start import CHANGE_OPACITY
+
 if TYPE_CHECKING:
     from BrainViewerLib.app import BrainViewer
 
@@ -27,7 +29,7 @@ def bindings(viewer: BrainViewer) -> dict[str, Callable[[], Any]]:
 
     def layout(name: str) -> Callable[[], None]:
         def show() -> None:
-            if viewer.scans.volume is not None and (name == "edit" or state.result_id):
+            if viewer.scans.volume is not None and (name == "edit" or state.shown_id):
                 state.layout = name
 
         return show
@@ -40,7 +42,7 @@ def bindings(viewer: BrainViewer) -> dict[str, Callable[[], Any]]:
 
     def blend(by: float) -> Callable[[], None]:
         def change() -> None:
-            if state.result_id:
+            if state.shown_id:
                 state.layout = "blend"
                 state.blend = round(min(1.0, max(0.0, float(state.blend) + by)), 2)
 
@@ -54,16 +56,27 @@ def bindings(viewer: BrainViewer) -> dict[str, Callable[[], Any]]:
         return take
 
     def overlay() -> None:
-        if state.layout == "edit":
+        if state.mode == "induce":
+            state.change_opacity = 0.0 if float(state.change_opacity) > 0 else CHANGE_OPACITY
+        elif state.layout == "edit":
             state.saliency_on = not state.saliency_on
         else:
             state.overlay_opacity = 0.0 if float(state.overlay_opacity) > 0 else 0.85
+
+    def in_tab(name: str, act: Callable[[], Any]) -> Callable[[], None]:
+        """Something that only one tab does."""
+
+        def do() -> None:
+            if state.mode == name:
+                act()
+
+        return do
 
     def escape() -> None:
         if state.dialog:
             state.dialog = ""
         elif state.running:
-            viewer.jobs.cancel()
+            viewer.cancel()
         elif state.tool != "none":
             state.tool = "none"
         else:
@@ -79,13 +92,17 @@ def bindings(viewer: BrainViewer) -> dict[str, Callable[[], Any]]:
         "layout2": layout("compare"),
         "layout3": layout("blend"),
         "flicker": viewer.display.flicker,
-        "undo": viewer.results.undo,
-        "redo": viewer.results.redo,
-        "heal": lambda: state.can_heal and viewer.jobs.heal_volume(),
-        "heal-slice": lambda: state.can_heal and viewer.jobs.heal_slice(),
-        "saliency": viewer.jobs.find,
+        "undo": viewer.history.undo,
+        "redo": viewer.history.redo,
+        "heal": in_tab("heal", lambda: state.can_heal and viewer.jobs.heal_volume()),
+        "heal-slice": in_tab("heal", lambda: state.can_heal and viewer.jobs.heal_slice()),
+        "saliency": in_tab("heal", viewer.jobs.find),
+        "induce": in_tab("induce", lambda: state.can_induce and viewer.inducing.induce()),
+        "reroll": in_tab("induce", lambda: state.can_induce and viewer.inducing.reroll()),
+        "keep": in_tab("induce", viewer.inductions.keep),
+        "tab": lambda: put("mode", "heal" if state.mode == "induce" else "induce")(),
         "escape": escape,
-        "mask": toggle("show_mask"),
+        "mask": lambda: toggle("show_margin" if state.mode == "induce" else "show_mask")(),
         "lesion": toggle("show_lesion"),
         "overlay": overlay,
         "paint": tool("paint"),

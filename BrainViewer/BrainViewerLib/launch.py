@@ -10,14 +10,17 @@ import sys
 import tempfile
 import time
 import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from braindiffusion.errors import ScanNotFoundError
+from BrainCounterfactualCommon.host import Problem
+from braindiffusion import errors
 from BrainViewerLib.glcheck import DEBIAN_PACKAGES, GraphicsMissingError, require_graphics
 
 if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
+    from BrainViewerLib.page import LocalPage
 
 QUICK_SECONDS = 5.0
 """A browser that ends with an error within this time never showed its window."""
@@ -64,7 +67,7 @@ def window_command(browser: str, address: str, profile: str) -> list[str]:
     return command
 
 
-async def show_window(viewer: BrainViewer, address: str) -> None:
+async def show_window(viewer: LocalPage, address: str) -> None:
     """Open a window; when it is one of ours and is closed, the viewer ends."""
     browser = find_browser()
     has_screen = sys.platform in ("win32", "darwin") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
@@ -84,18 +87,16 @@ async def show_window(viewer: BrainViewer, address: str) -> None:
     await viewer.close()
 
 
-def run(scan: Path | None, port: int, window: bool) -> None:
-    """Serve until the window is closed, or Ctrl-C.
+@contextmanager
+def graphics() -> Iterator[None]:
+    """Import what draws in here.
 
     Raises:
         GraphicsMissingError: nothing to draw with.
-        InputError: ``scan`` cannot be read.
     """
     require_graphics()
-    if scan is not None and not scan.expanduser().exists():
-        raise ScanNotFoundError(f"{scan} is not there.", "No such file or folder.", "Check the path.")
     try:
-        from BrainViewerLib.app import BrainViewer
+        yield
     except ImportError as error:
         if ".so" not in str(error):
             raise
@@ -104,5 +105,35 @@ def run(scan: Path | None, port: int, window: bool) -> None:
             str(error).splitlines()[0],
             f"On Debian or Ubuntu: sudo apt-get install {DEBIAN_PACKAGES}",
         ) from error
+
+
+def run(scan: Path | None, port: int, window: bool) -> None:
+    """Serve until the window is closed, or Ctrl-C.
+
+    Raises:
+        GraphicsMissingError: nothing to draw with.
+        InputError: ``scan`` cannot be read.
+    """
+    if scan is not None and not scan.expanduser().exists():
+        raise errors.ScanNotFoundError(f"{scan} is not there.", "No such file or folder.", "Check the path.")
+    with graphics():
+        from BrainViewerLib.app import BrainViewer
     viewer = BrainViewer(scan.expanduser() if scan is not None else None)
     viewer.serve(port, show_window if window else None)
+
+
+def run_study(study: Path, reader: str, answers: Path | None, port: int, window: bool) -> None:
+    """Let one reader read a study until the window is closed, or Ctrl-C.
+
+    Raises:
+        GraphicsMissingError: nothing to draw with.
+        StudyError, StudyKeyError, AnswersError, OutputError: no study, no such reader, answers that were changed.
+    """
+    with graphics():
+        from BrainViewerLib.kiosk import Kiosk
+    try:
+        kiosk = Kiosk(study.expanduser(), reader, answers.expanduser() if answers is not None else None)
+    except Problem as problem:
+        kind = getattr(errors, problem.className, errors.StudyError)
+        raise kind(problem.what, problem.cause, problem.action) from problem
+    kiosk.serve(port, show_window if window else None)

@@ -1,16 +1,15 @@
-"""The mask: tools in the views, box, threshold, saliency, file; each step can be undone."""
+"""Drawing the mask, or the lesion: tools in the views, box, threshold, file; each step can be undone."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
-from BrainCounterfactualLib.masks import MASK_SEGMENT
 from trame_slicer.segmentation import (
     SegmentationEffectDraw,
     SegmentationEffectErase,
@@ -24,6 +23,7 @@ from undo_stack import UndoStack
 
 from BrainCounterfactualCommon import scene
 from braindiffusion.errors import EmptyMaskError
+from BrainViewerLib.drawings import Lesion, Mask
 from BrainViewerLib.views import LAYOUTS
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ SETTLE_SECONDS = 0.25
 
 
 class MaskDesk:
-    """Edits the mask of the scan shown."""
+    """Edits what the open tab draws on the scan shown: the mask to heal, or the lesion to paint."""
 
     def __init__(self, viewer: BrainViewer) -> None:
         self.viewer = viewer
         self.volume: Any = None
-        self.segmentation: Any = None
+        self.mask, self.lesion = Mask(viewer), Lesion(viewer)
         self.roi: Any = None
         self._turned: Any = None
         self.undo_stack = UndoStack()
@@ -57,10 +57,21 @@ class MaskDesk:
         state = viewer.state
         state.change("tool")(lambda **_: self._on_tool())
         state.change("brush_mm", "brush_sphere")(lambda **_: self._on_brush())
+        state.change("show_margin")(lambda **_: self.lesion.update_margin())
 
     @property
     def editor(self) -> Any:
         return self.viewer.host.core.segmentation_editor
+
+    @property
+    def drawing(self) -> Mask | Lesion:
+        """What is drawn in the open tab."""
+        return self.lesion if self.viewer.state.mode == "induce" else self.mask
+
+    @property
+    def segmentation(self) -> Any:
+        """Its segmentation, or ``None`` without a scan."""
+        return self.drawing.node() if self.volume is not None else None
 
     @property
     def markups(self) -> Any:
@@ -69,29 +80,38 @@ class MaskDesk:
     # -- which scan
 
     def set_scan(self, volume: Any) -> None:
-        """Edit the mask of this scan. The views must show it already: fills drawn before the image come out black."""
+        """Edit what is drawn on this scan. The views must show it: fills drawn before the image come out black."""
+        self.volume = self.mask.volume = self.lesion.volume = volume
+        self.show_tab()
+        for drawing in (self.mask, self.lesion):
+            drawing.measure()
+
+    def show_tab(self) -> None:
+        """Edit what the open tab draws; the other drawing is hidden, and the steps so far cannot be undone any more."""
+        self.stop_placing()
         self.remove_box()
-        self.volume = volume
-        self.segmentation = self.viewer.logic.maskSegmentation(volume)
-        display = self.segmentation.GetDisplayNode()
-        display.SetViewNodeIDs(self.viewer.board.node_ids(LAYOUTS["edit"]))
-        display.SetOpacity2DFill(FILL)
-        self.editor.set_active_segmentation(self.segmentation, volume)
-        self.editor.set_active_segment_id(MASK_SEGMENT)
+        if self.volume is None:
+            return
+        drawing, segmentation = self.drawing, self.segmentation
+        for each in (self.mask, self.lesion):
+            each.show(each is drawing)
+        self.outline_only(self.viewer.work.logic.busy)
+        self.editor.set_active_segmentation(segmentation, self.volume)
+        self.editor.set_active_segment_id(drawing.segment)
         self.undo_stack.clear()
         self._on_tool()
-        self.measure()
 
     def let_go(self) -> None:
         """There is no scan any more."""
         self.remove_box()
         self.viewer.state.tool = "none"
         self.editor.clear()
-        self.volume = self.segmentation = None
-        self.viewer.state.update({"mask_ml": 0, "mask_slices": 0})
+        self.volume = None
+        for drawing in (self.mask, self.lesion):
+            drawing.forget()
 
     def outline_only(self, only: bool) -> None:
-        """While a healing is previewed, the mask must not cover it."""
+        """While a run is previewed, what was drawn must not cover it."""
         if self.segmentation is not None and self.segmentation.GetDisplayNode() is not None:
             self.segmentation.GetDisplayNode().SetOpacity2DFill(OUTLINE_ONLY if only else FILL)
 
@@ -171,16 +191,16 @@ class MaskDesk:
         self._placing = False
         with self.viewer.state as state:
             state.box_placed = True
-            self.viewer.say("Drag the handles to fit, then add the box to the mask.")
+            self.viewer.say(f"Drag the handles to fit, then add the box to the {self.drawing.name}.")
 
-    def box_to_mask(self) -> None:
+    def add_box(self) -> None:
         """Add what lies in the box."""
         if self.roi is None or self.volume is None:
             return
         with self._undoable(), self.viewer.told():
-            self.viewer.logic.addBoxToMask(self.roi, self.segmentation, self.volume)
+            self.drawing.add_box(self.roi)
             self.remove_box()
-        self._changed_at_once()
+        self._changed_at_once(exactly=False)
 
     def remove_box(self) -> None:
         """Take the box away."""
@@ -203,11 +223,11 @@ class MaskDesk:
         self._changed_at_once()
 
     def from_file(self, path: Path) -> None:
-        """A mask drawn elsewhere."""
+        """Drawn elsewhere."""
         if self.volume is None:
             return
         with self._undoable():
-            self.viewer.logic.maskFromFile(path, self.segmentation, self.volume)
+            self.drawing.from_file(path)
         self._changed_at_once()
 
     def apply_threshold(self) -> None:
@@ -225,12 +245,12 @@ class MaskDesk:
             logic.setMaskArray(mask, self.segmentation, self.volume)
         self._changed_at_once()
 
-    def clear_mask(self) -> None:
-        """Empty the mask."""
+    def clear(self) -> None:
+        """Empty what is drawn."""
         if self.volume is None:
             return
         with self._undoable():
-            self.viewer.logic.clearMask(self.segmentation, self.volume)
+            self.drawing.clear()
         self._changed_at_once()
 
     @contextmanager
@@ -240,6 +260,20 @@ class MaskDesk:
             return
         with SegmentationLabelMapUndoCommand.push_state_change(self.editor.active_segmentation):
             yield
+
+    def step_of_others(self) -> Callable[[], None]:
+        """Begin a change that somebody else makes, later; what is returned ends it, so that it can be undone."""
+        drawing, step = self.drawing, self._undoable()
+        step.__enter__()
+
+        def made() -> None:
+            if drawing is self.drawing:  # steps of the other tab cannot be undone
+                step.__exit__(None, None, None)
+            drawing.measure()
+            drawing.drawn()
+            self.viewer.history.refresh()
+
+        return made
 
     # -- measuring
 
@@ -258,26 +292,12 @@ class MaskDesk:
         with self.viewer.state:
             self.measure()
 
-    def _changed_at_once(self) -> None:
+    def _changed_at_once(self, exactly: bool = True) -> None:
         self.measure()
-        if self.viewer.state.mask_ml:
-            self.viewer.state.heal_mask = "drawn"
+        self.drawing.drawn(exactly)
 
     def measure(self) -> None:
-        """Volume and slices of the mask, for the page."""
-        state = self.viewer.state
-        if self.volume is None or self.segmentation is None:
-            return
-        mask = self.viewer.logic.maskArray(self.segmentation, self.volume)
-        axis = 2 - scene.axialAxis(scene.ijkToRas(self.volume))[0]
-        others = tuple(a for a in range(3) if a != axis)
-        had = bool(state.mask_ml)
-        ml = float(mask.sum()) * scene.voxelVolumeMl(self.volume)
-        state.mask_ml = round(ml, 2) if ml >= 0.01 or ml == 0 else 0.01
-        state.mask_slices = int(np.count_nonzero(mask.any(axis=others)))
-        if not state.mask_ml:
-            state.heal_mask = "auto"
-        elif not had:
-            state.heal_mask = "drawn"
-        self.viewer.jobs.refresh()
-        self.viewer.results.refresh_undo()
+        """Volume and slices of what is drawn, for the page."""
+        if self.volume is not None:
+            self.drawing.measure()
+            self.viewer.history.refresh()

@@ -1,12 +1,13 @@
-"""Steps 1 to 3 of the panel: the scan, where the classifier looks, the mask."""
+"""What the panels of both tabs have: the scan, the drawing tools, fading, saving, the status."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trame.widgets import html
 
-from BrainViewerLib.parts import Step, button, checkbox, icon, icon_button, select, slider
+from BrainViewerLib.parts import Step, button, checkbox, icon, icon_button, menu, select, sending, slider
+from BrainViewerLib.saving import SENT
 
 if TYPE_CHECKING:
     from BrainViewerLib.app import BrainViewer
@@ -21,9 +22,9 @@ TOOLS = (
 )
 
 
-def scan_step(viewer: BrainViewer) -> None:
-    """Open, choose and close scans."""
-    with Step(1, "Scan", "scan_loaded", "scan_loaded ? scan_name : ''"):
+def scan_step(viewer: BrainViewer, model: str) -> None:
+    """Open, choose and close scans. ``model``: which step of the tab is open."""
+    with Step(1, "Scan", "scan_loaded", "scan_loaded ? scan_name : ''", model):
         with html.Div(classes="bv-row"):
             html.Input(
                 classes="bv-field grow id-path",
@@ -41,7 +42,7 @@ def scan_step(viewer: BrainViewer) -> None:
         button(
             "Sample scan (synthetic FLAIR)", viewer.scans.open_sample, "sample", mdi="flask-outline", disabled=("busy",)
         )
-        with html.Div(v_if="series.length", style="display: flex; flex-direction: column; gap: 5px"):
+        with html.Div(v_if="series.length", classes="bv-column tight"):
             html.Div("This folder holds several series. Choose one:", classes="bv-note")
             html.Button(
                 "{{ s.title }} ({{ s.count }})",
@@ -51,117 +52,111 @@ def scan_step(viewer: BrainViewer) -> None:
                 classes="bv-btn id-series",
                 click=(viewer.scans.open_series, "[s.uid]"),
             )
-        with html.Div(v_if="scan_loaded", style="display: flex; flex-direction: column; gap: 8px"):
+        with html.Div(v_if="scan_loaded", classes="bv-column"):
             html.Hr(classes="bv-hr")
             with html.Div(classes="bv-row", v_if="scans.length > 1"):
                 html.Span("Shown", classes="bv-label", style="width: 60px")
-                with html.Select(
-                    classes="bv-field grow id-scans",
-                    value=("scan_id",),
-                    change=(viewer.scans.choose_scan, "[$event.target.value]"),
-                ):
-                    html.Option("{{ o.title }}", v_for="o in scans", key=("o.value",), value=("o.value",))
+                menu("scan_id", "scans", (viewer.scans.choose_scan, "[$event.target.value]"), "scans", classes="grow")
             with html.Div(classes="bv-row"):
                 html.Span("Contrast", classes="bv-label", style="width: 60px")
-                with html.Select(
-                    classes="bv-field grow id-modality",
-                    value=("modality",),
-                    change=(viewer.scans.choose_modality, "[$event.target.value]"),
+                menu(
+                    "modality",
+                    "modalities",
+                    (viewer.scans.choose_modality, "[$event.target.value]"),
+                    "modality",
+                    classes="grow",
                     title="What the scan is; the models are for one contrast each",
-                ):
-                    html.Option("{{ o.title }}", v_for="o in modalities", key=("o.value",), value=("o.value",))
+                )
                 icon_button("close", viewer.scans.close_scan, "close-scan", "Close this scan and its results")
 
 
-def find_step(viewer: BrainViewer) -> None:
-    """Saliency: compute it, and how it is shown."""
-    with Step(2, "Find", "has_saliency", "has_saliency ? flagged + ' of ' + rows_found + ' slices' : ''"):
-        html.Div(
-            "Where does the classifier see a lesion? The map shows which voxels would change its mind.",
-            classes="bv-note",
-        )
-        with html.Div(classes="bv-row"):
-            select("saliency_method", "saliency_methods", "saliency-method", disabled=("!!running",))
-            button(
-                "Show saliency", viewer.jobs.find, "saliency", mdi="magnify-scan", kind="primary",
-                disabled=("!scan_loaded || running || busy",),
-            )  # fmt: skip
-        with html.Div(v_if="has_saliency", style="display: flex; flex-direction: column; gap: 6px"):
-            checkbox("Show the map", "saliency_on", "saliency-on")
-            slider(
-                "Opacity",
-                "saliency_opacity",
-                0,
-                1,
-                0.05,
-                "saliency-opacity",
-                "Math.round(saliency_opacity * 100) + ' %'",
-            )
-            slider(
-                "Threshold", "saliency_threshold", 0, 0.95, 0.05, "saliency-threshold", "saliency_threshold.toFixed(2)"
-            )
-
-
-def mask_step(viewer: BrainViewer) -> None:
-    """Draw, box, threshold; from saliency, from a file."""
-    with Step(3, "Mask", "mask_ml > 0", "mask_ml > 0 ? mask_ml + ' mL drawn' : 'optional'"):
-        html.Div("Mark what to heal yourself, or leave it empty: step 4 then finds it.", classes="bv-note")
-        with html.Div(classes="bv-tools"):
-            for value, mdi, title in TOOLS:
-                icon_button(
-                    mdi, f"tool = '{value}'", f"tool-{value}", title, f"tool === '{value}'", disabled=("!scan_loaded",)
-                )
-        with html.Div(
-            v_if="tool === 'paint' || tool === 'erase'", style="display: flex; flex-direction: column; gap: 4px"
-        ):
-            slider("Brush", "brush_mm", 2, 40, 1, "brush", "brush_mm + ' mm'")
-            checkbox("Sphere (several slices at once)", "brush_sphere", "brush-sphere")
-        with html.Div(classes="bv-row"):
-            button("Place box", viewer.masks.place_box, "box", mdi="cube-outline", disabled=("!scan_loaded",),
-                   title="Click two opposite corners in a view (B)")  # fmt: skip
-            button("Add box to mask", viewer.masks.box_to_mask, "box-to-mask", disabled=("!box_placed",))
+def draw_tools(viewer: BrainViewer, what: str) -> None:
+    """Brushes, outlines and the box; ``what`` they draw."""
+    with html.Div(classes="bv-tools"):
+        for value, mdi, title in TOOLS:
             icon_button(
-                "delete-outline", viewer.masks.remove_box, "box-remove", "Remove the box", disabled=("!box_placed",)
+                mdi, f"tool = '{value}'", f"tool-{value}", title, f"tool === '{value}'", disabled=("!scan_loaded",)
             )
-        with html.Div(classes="bv-row"):
-            button("From saliency", viewer.masks.mask_from_saliency, "mask-from-saliency", mdi="auto-fix",
-                   disabled=("!has_saliency",), title="Where the map lies above the threshold of step 2")  # fmt: skip
-            button("From file …", "window.brainviewer.pick('mask', false)", "mask-from-file", mdi="file-outline",
-                   disabled=("!scan_loaded",))  # fmt: skip
-        with html.Div(v_if="scan_loaded", style="display: flex; flex-direction: column; gap: 4px"):
-            html.Div("By grey value", classes="bv-sub")
-            slider(
-                "From",
-                "threshold_low",
-                "gray_low",
-                "gray_high",
-                "gray_step",
-                "threshold-low",
-                "Math.round(threshold_low)",
+    with html.Div(v_if="tool === 'paint' || tool === 'erase'", classes="bv-column tight"):
+        slider("Brush", "brush_mm", 2, 40, 1, "brush", "brush_mm + ' mm'")
+        checkbox("Sphere (several slices at once)", "brush_sphere", "brush-sphere")
+    with html.Div(classes="bv-row"):
+        button("Place box", viewer.masks.place_box, "box", mdi="cube-outline", disabled=("!scan_loaded",),
+               title="Click two opposite corners in a view (B)")  # fmt: skip
+        button(f"Add box to {what}", viewer.masks.add_box, f"box-to-{what}", disabled=("!box_placed",))
+        icon_button(
+            "delete-outline", viewer.masks.remove_box, "box-remove", "Remove the box", disabled=("!box_placed",)
+        )
+
+
+def drawn_size(viewer: BrainViewer, what: str) -> None:
+    """How large the drawing is; and away with it."""
+    with html.Div(classes="bv-row"):
+        with html.Span(classes=f"bv-chip id-{what}-ml"):
+            html.Span(classes="bv-dot", style=f"background: var(--{what})")
+            html.Span(
+                f"{{{{ {what}_ml }}}} mL in {{{{ {what}_slices }}}} slice{{{{ {what}_slices === 1 ? '' : 's' }}}}",
+                v_if=f"{what}_ml > 0",
             )
-            slider(
-                "To",
-                "threshold_high",
-                "gray_low",
-                "gray_high",
-                "gray_step",
-                "threshold-high",
-                "Math.round(threshold_high)",
-            )
-            with html.Div(classes="bv-row"):
-                checkbox("inside the mask only", "threshold_inside", "threshold-inside")
-                html.Div(classes="bv-spacer")
-                button("Apply", viewer.masks.apply_threshold, "threshold-apply")
-        html.Hr(classes="bv-hr")
-        with html.Div(classes="bv-row"):
-            with html.Span(classes="bv-chip id-mask-ml"):
-                html.Span(classes="bv-dot", style="background: var(--mask)")
-                html.Span(
-                    "{{ mask_ml }} mL in {{ mask_slices }} slice{{ mask_slices === 1 ? '' : 's' }}", v_if="mask_ml > 0"
-                )
-                html.Span("empty", v_else=True)
-            html.Div(classes="bv-spacer")
-            button("Clear", viewer.masks.clear_mask, "mask-clear", mdi="close", disabled=("!(mask_ml > 0)",))
+            html.Span("empty", v_else=True)
+        html.Div(classes="bv-spacer")
+        button("Clear", viewer.masks.clear, f"{what}-clear", mdi="close", disabled=(f"!({what}_ml > 0)",))
+
+
+def cancel_button(viewer: BrainViewer) -> None:
+    """Stops what is running."""
+    button("Cancel", viewer.cancel, "cancel", mdi="stop", kind="cancel big wide", v_if="running", title="Esc")
+
+
+def fade_row(viewer: BrainViewer, title: str) -> None:
+    """Fade and flicker between scan and result."""
+    with html.Div(classes="bv-row"):
+        html.Span("Fade", classes="bv-label", style="width: 44px")
+        html.Input(
+            type="range", classes="bv-range grow id-blend", min=0, max=1, step=0.05, value=("blend",),
+            input="blend = Number($event.target.value); layout = 'blend'", title=title,
+        )  # fmt: skip
+        icon_button("swap-horizontal", viewer.display.flicker, "flicker", "Flicker once (F)")
+        icon_button(
+            "play-pause",
+            "flicker_auto = !flicker_auto; layout = 'blend'",
+            "flicker-auto",
+            "Flicker by itself",
+            "flicker_auto",
+        )
+
+
+def save_rows(viewer: BrainViewer, remove: Any) -> None:
+    """Folder, format, save, download; and remove the result in view."""
+    html.Hr(classes="bv-hr")
+    html.Div("Save", classes="bv-sub")
+    with html.Div(classes="bv-row"):
+        html.Input(
+            classes="bv-field grow id-folder", placeholder="Folder", value=("save_folder",),
+            input="save_folder = $event.target.value", title="The folder on this computer that gets the files",
+        )  # fmt: skip
+        with html.Div(style="width: 92px"):
+            select("save_format", "formats", "save-format")
+    with html.Div(classes="bv-row"):
+        button(
+            "Save",
+            sending(viewer.state, viewer.saving.save, SENT),
+            "save",
+            mdi="content-save-outline",
+            kind="primary",
+            disabled=("!save_folder || busy",),
+        )
+        button(
+            "Download",
+            sending(viewer.state, viewer.saving.download, SENT),
+            "download",
+            mdi="download-outline",
+            disabled=("busy",),
+            title="The same files as a .zip",
+        )
+        html.Div(classes="bv-spacer")
+        icon_button("trash-can-outline", remove, "remove-result", "Remove this result", disabled=("!!running",))
+    html.Div("{{ saved_text }}", classes="bv-note id-saved", v_if="saved_text")
 
 
 def status(viewer: BrainViewer) -> None:

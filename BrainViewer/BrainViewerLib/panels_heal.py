@@ -1,4 +1,4 @@
-"""Steps 4 and 5 of the panel: heal, compare and save."""
+"""The tab Heal: find, mask, heal, compare and save."""
 
 from __future__ import annotations
 
@@ -6,10 +6,83 @@ from typing import TYPE_CHECKING
 
 from trame.widgets import html
 
-from BrainViewerLib.parts import Step, button, checkbox, icon_button, segments, select, slider, text_field
+from BrainViewerLib.jobs import SENT
+from BrainViewerLib.panels import cancel_button, draw_tools, drawn_size, fade_row, save_rows, scan_step
+from BrainViewerLib.parts import Step, button, checkbox, segments, select, sending, slider, text_field
 
 if TYPE_CHECKING:
     from BrainViewerLib.app import BrainViewer
+
+
+def find_step(viewer: BrainViewer) -> None:
+    """Saliency: compute it, and how it is shown."""
+    with Step(2, "Find", "has_saliency", "has_saliency ? flagged + ' of ' + rows_found + ' slices' : ''"):
+        html.Div(
+            "Where does the classifier see a lesion? The map shows which voxels would change its mind.",
+            classes="bv-note",
+        )
+        with html.Div(classes="bv-row"):
+            select("saliency_method", "saliency_methods", "saliency-method", disabled=("!!running",))
+            button(
+                "Show saliency",
+                sending(viewer.state, viewer.jobs.find, SENT),
+                "saliency",
+                mdi="magnify-scan",
+                kind="primary",
+                disabled=("!scan_loaded || running || busy",),
+            )
+        with html.Div(v_if="has_saliency", classes="bv-column"):
+            checkbox("Show the map", "saliency_on", "saliency-on")
+            slider(
+                "Opacity",
+                "saliency_opacity",
+                0,
+                1,
+                0.05,
+                "saliency-opacity",
+                "Math.round(saliency_opacity * 100) + ' %'",
+            )
+            slider(
+                "Threshold", "saliency_threshold", 0, 0.95, 0.05, "saliency-threshold", "saliency_threshold.toFixed(2)"
+            )
+
+
+def mask_step(viewer: BrainViewer) -> None:
+    """Draw, box, threshold; from saliency, from a file."""
+    with Step(3, "Mask", "mask_ml > 0", "mask_ml > 0 ? mask_ml + ' mL drawn' : 'optional'"):
+        html.Div("Mark what to heal yourself, or leave it empty: step 4 then finds it.", classes="bv-note")
+        draw_tools(viewer, "mask")
+        with html.Div(classes="bv-row"):
+            button("From saliency", viewer.masks.mask_from_saliency, "mask-from-saliency", mdi="auto-fix",
+                   disabled=("!has_saliency",), title="Where the map lies above the threshold of step 2")  # fmt: skip
+            button("From file …", "window.brainviewer.pick('mask', false)", "mask-from-file", mdi="file-outline",
+                   disabled=("!scan_loaded",))  # fmt: skip
+        with html.Div(v_if="scan_loaded", classes="bv-column tight"):
+            html.Div("By grey value", classes="bv-sub")
+            slider(
+                "From",
+                "threshold_low",
+                "gray_low",
+                "gray_high",
+                "gray_step",
+                "threshold-low",
+                "Math.round(threshold_low)",
+            )
+            slider(
+                "To",
+                "threshold_high",
+                "gray_low",
+                "gray_high",
+                "gray_step",
+                "threshold-high",
+                "Math.round(threshold_high)",
+            )
+            with html.Div(classes="bv-row"):
+                checkbox("inside the mask only", "threshold_inside", "threshold-inside")
+                html.Div(classes="bv-spacer")
+                button("Apply", viewer.masks.apply_threshold, "threshold-apply")
+        html.Hr(classes="bv-hr")
+        drawn_size(viewer, "mask")
 
 
 def heal_step(viewer: BrainViewer) -> None:
@@ -21,7 +94,7 @@ def heal_step(viewer: BrainViewer) -> None:
         "results.length ? results.length + (results.length > 1 ? ' results' : ' result') : ''",
     ):
         with html.Div(classes="bv-row"):
-            html.Span("Where", classes="bv-label", style="width: 44px")
+            html.Span("Where", classes="bv-label", style="width: 50px")
             segments(
                 "heal_mask",
                 [
@@ -29,24 +102,41 @@ def heal_step(viewer: BrainViewer) -> None:
                     ("drawn", "My mask", "Only inside the mask of step 3"),
                 ],
                 "heal-mask",
-                {"drawn": "!(mask_ml > 0)"},
+                {"auto": "!method_masked", "drawn": "!method_masked || !(mask_ml > 0)"},
             )
         with html.Div(classes="bv-row"):
-            html.Span("Model", classes="bv-label", style="width: 44px")
+            html.Span("Method", classes="bv-label", style="width: 50px")
+            select("method", "methods", "method", disabled=("!!running",), title=("method_about",))
+        html.Div(
+            "{{ method_about }}{{ method_masked ? '' : ' It finds its region itself: no mask is used.' }}",
+            classes="bv-note id-method-about",
+            v_if="method_about",
+        )
+        with html.Div(classes="bv-row"):
+            html.Span("Model", classes="bv-label", style="width: 50px")
             select("model", "models", "model", disabled=("!!running",))
         with html.Div(classes="bv-note bv-row"):
             html.Span("{{ model_note }}")
             html.Button("Licence and limits", classes="bv-link id-licence", type="button", click="dialog = 'models'")
         with html.Div(classes="bv-row", v_if="!running"):
             button(
-                "Heal volume", viewer.jobs.heal_volume, "heal", mdi="creation-outline", kind="primary big grow",
-                disabled=("!can_heal",), title=("heal_hint",),
-            )  # fmt: skip
+                "Heal volume",
+                sending(viewer.state, viewer.jobs.heal_volume, SENT),
+                "heal",
+                mdi="creation-outline",
+                kind="primary big grow",
+                disabled=("!can_heal",),
+                title=("heal_hint",),
+            )
             button(
-                "This slice", viewer.jobs.heal_slice, "heal-slice", kind="big", disabled=("!can_heal",),
+                "This slice",
+                sending(viewer.state, viewer.jobs.heal_slice, SENT),
+                "heal-slice",
+                kind="big",
+                disabled=("!can_heal",),
                 title="Heal only the axial slice in view: a second or two (I)",
-            )  # fmt: skip
-        button("Cancel", viewer.jobs.cancel, "cancel", mdi="stop", kind="cancel big wide", v_if="running", title="Esc")
+            )
+        cancel_button(viewer)
         html.Div("{{ estimate }}", classes="bv-note id-estimate", v_if="estimate && can_heal && !running")
         html.Div("{{ estimate_warning }}", classes="bv-warning", v_if="estimate_warning && can_heal && !running")
         html.Div("{{ heal_hint }}", classes="bv-note id-heal-hint", v_if="heal_hint && !running")
@@ -54,7 +144,7 @@ def heal_step(viewer: BrainViewer) -> None:
             type="button", classes="bv-link bv-note id-advanced", style="text-align: left", click="advanced = !advanced"
         ):
             html.Span("{{ advanced ? '▾' : '▸' }} Advanced settings")
-        with html.Div(v_if="advanced", style="display: flex; flex-direction: column; gap: 8px"):
+        with html.Div(v_if="advanced", classes="bv-column"):
             with html.Div(classes="bv-grid2"):
                 text_field(
                     "Steps",
@@ -70,7 +160,9 @@ def heal_step(viewer: BrainViewer) -> None:
                     "1",
                     "Independent counterfactuals; more than one adds an uncertainty map",
                 )
-                text_field("Noise level (K)", "set_noise", "set-noise", "500", "How far the scan is noised, 1 to 999")
+                text_field(
+                    "Noise level (K)", "set_noise", "set-noise", "the method's", "How far the scan is noised, 1 to 999"
+                )
                 text_field(
                     "Margin, mm",
                     "set_margin",
@@ -110,22 +202,8 @@ def compare_step(viewer: BrainViewer) -> None:
     """How a result is looked at, and saving it."""
     with Step(5, "Compare and save", "saved", "result_id ? result.title : ''"):
         html.Div("Nothing healed yet.", classes="bv-note", v_if="!result_id")
-        with html.Div(v_if="result_id", style="display: flex; flex-direction: column; gap: 9px"):
-            with html.Div(classes="bv-row"):
-                html.Span("Fade", classes="bv-label", style="width: 44px")
-                html.Input(
-                    type="range", classes="bv-range grow id-blend", min=0, max=1, step=0.05, value=("blend",),
-                    input="blend = Number($event.target.value); layout = 'blend'",
-                    title="Original on the left, counterfactual on the right",
-                )  # fmt: skip
-                icon_button("swap-horizontal", viewer.display.flicker, "flicker", "Flicker once (F)")
-                icon_button(
-                    "play-pause",
-                    "flicker_auto = !flicker_auto; layout = 'blend'",
-                    "flicker-auto",
-                    "Flicker by itself",
-                    "flicker_auto",
-                )
+        with html.Div(v_if="result_id", classes="bv-column"):
+            fade_row(viewer, "Original on the left, counterfactual on the right")
             with html.Div(classes="bv-row", style="gap: 18px"):
                 checkbox("Lesion", "show_lesion", "show-lesion", "lesion", title="Contour of what is called lesion (L)")
                 checkbox("Edited region", "show_mask", "show-mask", "mask", title="Contour of what was edited (M)")
@@ -136,32 +214,13 @@ def compare_step(viewer: BrainViewer) -> None:
                 "Overlay", "overlay_opacity", 0, 1, 0.05, "overlay-opacity", "Math.round(overlay_opacity * 100) + ' %'"
             )
             slider("Range", "overlay_range", 0.1, 1.5, 0.05, "overlay-range", "'× ' + overlay_range.toFixed(2)")
-            html.Hr(classes="bv-hr")
-            html.Div("Save", classes="bv-sub")
-            with html.Div(classes="bv-row"):
-                html.Input(
-                    classes="bv-field grow id-folder", placeholder="Folder", value=("save_folder",),
-                    input="save_folder = $event.target.value", title="The folder on this computer that gets the files",
-                )  # fmt: skip
-                with html.Div(style="width: 92px"):
-                    select("save_format", "formats", "save-format")
-            with html.Div(classes="bv-row"):
-                button(
-                    "Save",
-                    viewer.results.save,
-                    "save",
-                    mdi="content-save-outline",
-                    kind="primary",
-                    disabled=("!save_folder || busy",),
-                )
-                button(
-                    "Download",
-                    viewer.results.download,
-                    "download",
-                    mdi="download-outline",
-                    disabled=("busy",),
-                    title="The same files as a .zip",
-                )
-                html.Div(classes="bv-spacer")
-                icon_button("trash-can-outline", viewer.results.remove_result, "remove-result", "Remove this result")
-            html.Div("{{ saved_text }}", classes="bv-note id-saved", v_if="saved_text")
+            save_rows(viewer, viewer.results.remove_result)
+
+
+def heal_tab(viewer: BrainViewer) -> None:
+    """All of its steps."""
+    scan_step(viewer, "step")
+    find_step(viewer)
+    mask_step(viewer)
+    heal_step(viewer)
+    compare_step(viewer)

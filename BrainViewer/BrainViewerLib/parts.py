@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from trame.widgets import html
@@ -49,12 +49,24 @@ def slider(
         html.Span("{{ " + (shown or model) + " }}", classes="bv-value")
 
 
+def menu(value: str, options: str, change: Any, hook: str, **attributes: Any) -> None:
+    """A drop-down that shows the expression ``value``; ``options``: an expression of ``{value, title}`` objects, which
+    may say with ``barred`` that they cannot be chosen, and why with ``tip``."""
+    classes = f"bv-field id-{hook} {attributes.pop('classes', '')}".strip()
+    with html.Select(classes=classes, value=(value,), change=change, __properties=["value"], **attributes):
+        html.Option(
+            "{{ o.title }}",
+            v_for=f"o in {options}",
+            key=("o.value",),
+            value=("o.value",),
+            disabled=("!!o.barred",),
+            title=("o.tip",),
+        )
+
+
 def select(model: str, options: str, hook: str, **attributes: Any) -> None:
-    """A drop-down over ``options``: an expression of ``{value, title}`` objects."""
-    with html.Select(
-        classes=f"bv-field id-{hook}", value=(model,), change=f"{model} = $event.target.value", **attributes
-    ):
-        html.Option("{{ o.title }}", v_for=f"o in {options}", key=("o.value",), value=("o.value",))
+    """A drop-down for a name of the page's state."""
+    menu(model, options, f"{model} = $event.target.value", hook, **attributes)
 
 
 def text_field(label: str, model: str, hook: str, placeholder: str, title: str) -> None:
@@ -95,23 +107,35 @@ def segments(
             )
 
 
-class Step:
-    """One numbered step of the panel; opens and closes by its head."""
+def sending(state: Any, act: Callable[[], Any], fields: Iterable[str]) -> tuple[Callable[..., Any], str]:
+    """A click that takes fields of the page along: while the server is busy, a click arrives before what was typed."""
 
-    def __init__(self, number: int, title: str, done: str, summary: str) -> None:
-        self.number, self.title, self.done, self.summary = number, title, done, summary
+    def do(told: dict[str, Any]) -> Any:
+        state.update(told)
+        return act()
+
+    return do, f"[{{{', '.join(f'{name}: {name}' for name in fields)}}}]"
+
+
+class Step:
+    """One numbered step of a tab; opens and closes by its head. ``model`` holds the number of the one that is open."""
+
+    def __init__(self, number: int, title: str, done: str, summary: str, model: str = "step") -> None:
+        self.number, self.title, self.done, self.summary, self.model = number, title, done, summary, model
 
     def __enter__(self) -> Step:
-        n = self.number
+        n, model = self.number, self.model
         self.box = html.Div(
-            classes=(f"'bv-step id-step-{n}' + (step === {n} ? ' open' : '') + ({self.done} ? ' done' : '')",)
+            classes=(f"'bv-step id-step-{n}' + ({model} === {n} ? ' open' : '') + ({self.done} ? ' done' : '')",)
         )
         self.box.__enter__()
-        with html.Button(classes=f"bv-step-head id-open-{n}", type="button", click=f"step = step === {n} ? 0 : {n}"):
-            html.Span(f"{{{{ {self.done} && step !== {n} ? '✓' : '{n}' }}}}", classes="bv-num")
+        with html.Button(
+            classes=f"bv-step-head id-open-{n}", type="button", click=f"{model} = {model} === {n} ? 0 : {n}"
+        ):
+            html.Span(f"{{{{ {self.done} && {model} !== {n} ? '✓' : '{n}' }}}}", classes="bv-num")
             html.Span(self.title, classes="bv-step-title")
             html.Span(f"{{{{ {self.summary} }}}}", classes="bv-step-sum")
-        self.body = html.Div(classes="bv-step-body", v_if=f"step === {n}")
+        self.body = html.Div(classes="bv-step-body", v_if=f"{model} === {n}")
         self.body.__enter__()
         return self
 

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import slicer
+from BrainCounterfactualLib import masks
 from BrainCounterfactualLib.models import MODALITIES
 from BrainCounterfactualLib.results import isSynthetic
+from BrainLesionSimLib import drawing
 
 from braindiffusion.errors import DicomSeriesError, InputError
 from BrainViewerLib import loading
+from BrainViewerLib.saving import default_folder
 
 if TYPE_CHECKING:
     from BrainViewerLib.app import BrainViewer
@@ -102,7 +105,7 @@ class Scans:
                 ) from error
             self._series = {series.uid: series for series in found}
             self.viewer.state.series = [{"uid": s.uid, "title": s.title, "count": len(s.files)} for s in found]
-            self.viewer.state.step = 1
+            self.viewer.state.step = self.viewer.state.induce_step = 1
             return
         self._take(node, modality)
 
@@ -137,11 +140,13 @@ class Scans:
         self.volume = node
         state = viewer.state
         state.layout, state.tool = "edit", "none"
-        state.previewing = viewer.jobs.preview is not None
+        state.previewing = viewer.work.preview is not None
+        if not state.save_folder:
+            state.save_folder = default_folder(node)
         viewer.display.set_scan(node)
         viewer.masks.set_scan(node)
-        viewer.results.refresh()
-        state.step = 2
+        viewer.refresh_results()
+        state.step = state.induce_step = 2
         self.refresh()
 
     def choose_scan(self, node_id: str) -> None:
@@ -168,17 +173,20 @@ class Scans:
         doomed += saliency.nodes() if saliency else []
         viewer.masks.let_go()
         viewer.display.set_scan(None)
-        mask = node.GetNodeReference("BrainCounterfactual.mask")
-        for each in [*doomed, mask, node]:  # the scan last: what refers to it goes first
+        for induction in viewer.simulator.results(node):
+            viewer.simulator.removeResult(induction)
+        drawn = [find(node, make=False) for find in (masks.maskOf, drawing.lesionOf, drawing.marginOf)]
+        for each in [*doomed, *drawn, node]:  # the scan last: what refers to it goes first
             if each is not None and slicer.mrmlScene.IsNodePresent(each):
                 slicer.mrmlScene.RemoveNode(each)
         left = self.all()
         if left:
             self.show(left[-1])
         else:
-            viewer.results.refresh()
+            viewer.refresh_results()
             self.refresh()
-            viewer.state.step, viewer.state.layout = 1, "edit"
+            viewer.state.step = viewer.state.induce_step = 1
+            viewer.state.layout = "edit"
         viewer.say(f"{name} is closed.")
 
     def lost(self) -> None:
@@ -189,7 +197,7 @@ class Scans:
         left = self.all()
         if left:
             self.show(left[-1])
-        self.viewer.results.refresh()
+        self.viewer.refresh_results()
         self.refresh()
 
     # -- what the page says about it
@@ -204,7 +212,7 @@ class Scans:
         modality = logic.modality(node) if node else None
         state.modality = modality or ""
         state.facts = self._facts(node) if node else []
-        models = logic.modelsFor(node)
+        models = logic.modelsFor(node, state.method)
         state.models = [
             {
                 "value": card["name"],
@@ -224,7 +232,7 @@ class Scans:
                 f"This is a {modality} scan; {chosen['name']} learned from {', '.join(chosen['modality'])}."
             )
         state.warnings = warnings
-        self.viewer.jobs.refresh()
+        self.viewer.refresh_jobs()
 
     def _facts(self, node: Any) -> list[dict[str, str]]:
         size, spacing = node.GetImageData().GetDimensions(), node.GetSpacing()

@@ -12,7 +12,7 @@ from typing import Any
 
 TOKEN_BYTES = 32
 PARAMETER = "secret"  # the name that trame's page reads and hands to wslink
-FORBIDDEN = "This viewer belongs to another window. Use the address that 'braindiffusion view' printed."
+FORBIDDEN = "This viewer belongs to another window. Use the address that was printed when it started."
 HOSTS = ("127.0.0.1", "localhost")
 
 

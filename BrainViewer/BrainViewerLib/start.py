@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from BrainViewerLib.display import PRESET_CHOICES
+from BrainViewerLib.inducing import DEFAULTS as INDUCE_DEFAULTS
+from BrainViewerLib.inductiondesk import NO_INDUCTION
 from BrainViewerLib.jobs import DEFAULTS
-from BrainViewerLib.resultdesk import FORMATS, NO_RESULT
+from BrainViewerLib.levels import PRESET_CHOICES
+from BrainViewerLib.resultdesk import NO_RESULT
+from BrainViewerLib.saving import FORMATS
 from BrainViewerLib.scans import MODALITY_CHOICES
+
+CHANGE_OPACITY = 0.5
+"""Of the two colours over the lesion's view."""
 
 
 def choices(*names: str) -> list[dict[str, str]]:
@@ -17,7 +23,9 @@ def choices(*names: str) -> list[dict[str, str]]:
 
 PAGE: dict[str, Any] = {
     "trame__title": "BrainViewer",
+    "mode": "heal",
     "layout": "edit",
+    "shown_id": 0,
     "active_view": "Axial",
     "step": 1,
     "dialog": "",
@@ -90,6 +98,10 @@ HEAL: dict[str, Any] = {
     "first_preview_s": 0,
     "cancelled_s": 0,
     "heal_mask": "auto",
+    "method": "dif_fuse",
+    "methods": [],
+    "method_masked": True,
+    "method_about": "",
     "model": "flair-healthy-128",
     "models": [],
     "model_note": "",
@@ -127,6 +139,45 @@ COMPARE: dict[str, Any] = {
 }
 
 
+LESION: dict[str, Any] = {
+    "induce_step": 1,
+    "lesion_ml": 0,
+    "lesion_slices": 0,
+    "margin_mm": 0,
+    "show_margin": True,
+    "shape_kind": "stroke",
+    "shape_ml": "",
+    "shape_side": "",
+    "shape_lobe": "",
+    "shape_seed": "0",
+    "can_make": False,
+}
+
+INDUCE: dict[str, Any] = {
+    "paint_kind": "stroke",
+    "paint_kinds": [],
+    "paint_methods": [],
+    "paint_offer": "",
+    "can_offer": False,
+    "has_margin": True,
+    "can_induce": False,
+    "induce_hint": "",
+    "advanced_paint": False,
+}
+
+INDUCED: dict[str, Any] = {
+    "inductions": [],
+    "induction_id": 0,
+    "induction": NO_INDUCTION,
+    "others": 0,
+    "confirm_remove": False,
+    "healed_view": False,
+    "change_opacity": CHANGE_OPACITY,
+}
+
+
 def start_state() -> dict[str, Any]:
     """All of it."""
-    return {**PAGE, **SCAN, **FIND, **MASK, **HEAL, **COMPARE, **DEFAULTS}
+    heal = {**FIND, **MASK, **HEAL, **COMPARE, **DEFAULTS}
+    induce = {**LESION, **INDUCE, **INDUCED, **INDUCE_DEFAULTS}
+    return {**PAGE, **SCAN, **heal, **induce}

@@ -8,19 +8,25 @@ from trame.ui.vuetify3 import VAppLayout
 from trame.widgets import client, html
 
 from BrainCounterfactualCommon.host import RESEARCH_USE_ONLY
-from BrainViewerLib import panels, panels_heal
 from BrainViewerLib.dialogs import dialogs
-from BrainViewerLib.parts import icon_button, select
+from BrainViewerLib.main_area import main_area
+from BrainViewerLib.panels import status
+from BrainViewerLib.panels_heal import heal_tab
+from BrainViewerLib.panels_induce import induce_tab
+from BrainViewerLib.parts import icon, icon_button, select
 from BrainViewerLib.theme import LOGO, VUETIFY
-from BrainViewerLib.view_ui import main_area
 
 if TYPE_CHECKING:
     from BrainViewerLib.app import BrainViewer
 
 LAYOUT_CHOICES = (
     ("edit", "Edit", "Four tiles: axial, coronal, sagittal, facts (1)"),
-    ("compare", "Compare", "Original, counterfactual, difference (2)"),
-    ("blend", "Fade", "Original and counterfactual in one place (3)"),
+    ("compare", "Compare", "Scan and result side by side (2)"),
+    ("blend", "Fade", "Scan and result in one place (3)"),
+)
+TABS = (
+    ("heal", "Heal", "bandage", "Take a lesion out of the scan (T)", heal_tab),
+    ("induce", "Induce", "brush-variant", "Paint a lesion into the scan (T)", induce_tab),
 )
 
 
@@ -44,7 +50,7 @@ def top_bar(viewer: BrainViewer) -> None:
         html.Div(classes="bv-spacer")
         with html.Div(classes="bv-seg id-layouts"):
             for name, label, title in LAYOUT_CHOICES:
-                ready = "scan_loaded" if name == "edit" else "result_id"
+                ready = "scan_loaded" if name == "edit" else "shown_id"
                 html.Button(
                     label,
                     type="button",
@@ -66,10 +72,25 @@ def top_bar(viewer: BrainViewer) -> None:
                     value=(model,),
                     change=f"{model} = Number($event.target.value); preset = 'manual'",
                 )
-        icon_button("undo", viewer.results.undo, "undo", "Undo (Z)", disabled=("!can_undo",))
-        icon_button("redo", viewer.results.redo, "redo", "Redo (Y)", disabled=("!can_redo",))
+        icon_button("undo", viewer.history.undo, "undo", "Undo (Z)", disabled=("!can_undo",))
+        icon_button("redo", viewer.history.redo, "redo", "Redo (Y)", disabled=("!can_redo",))
         icon_button("fit-to-screen-outline", viewer.display.fit, "fit", "Fit the views (R)", disabled=("!scan_loaded",))
         icon_button("keyboard-outline", "dialog = 'help'", "help-button", "Keys (?)")
+
+
+def tabs() -> None:
+    """Heal or induce; the scan stays."""
+    with html.Div(classes="bv-tabs id-tabs", role="tablist"):
+        for mode, label, mdi, title, _tab in TABS:
+            with html.Button(
+                type="button",
+                role="tab",
+                title=title,
+                classes=(f"'id-mode-{mode}' + (mode === '{mode}' ? ' on' : '')",),
+                click=f"mode = '{mode}'",
+            ):
+                icon(mdi, 17)
+                html.Span(label)
 
 
 def build(viewer: BrainViewer) -> None:
@@ -82,12 +103,10 @@ def build(viewer: BrainViewer) -> None:
             top_bar(viewer)
             with html.Div(classes="bv-body"):
                 with html.Div(classes="bv-panel"):
-                    with html.Div(classes="bv-steps"):
-                        panels.scan_step(viewer)
-                        panels.find_step(viewer)
-                        panels.mask_step(viewer)
-                        panels_heal.heal_step(viewer)
-                        panels_heal.compare_step(viewer)
-                    panels.status(viewer)
+                    tabs()
+                    for mode, _label, _mdi, _title, tab in TABS:
+                        with html.Div(classes="bv-steps", v_if=f"mode === '{mode}'"):
+                            tab(viewer)
+                    status(viewer)
                 main_area(viewer)
             dialogs(viewer)

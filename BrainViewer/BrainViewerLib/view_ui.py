@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from trame.widgets import client, html
 
 from BrainViewerLib.parts import button, icon
-from BrainViewerLib.views import LAYOUTS
 
 if TYPE_CHECKING:
     from BrainViewerLib.app import BrainViewer
 
 NOT_FOR_DIAGNOSIS = "SYNTHETIC - NOT FOR DIAGNOSIS"
+TWO_COLOURS = (("inside", "inside the lesion"), ("outside", "outside it"))
 
 
 def overlay(viewer: BrainViewer, tag: str) -> None:
@@ -26,8 +26,7 @@ def overlay(viewer: BrainViewer, tag: str) -> None:
     html.Div(f"{{{{ {info}.left }}}}", classes="bv-side l")
     html.Div(f"{{{{ {info}.right }}}}", classes="bv-side r")
     html.Div(NOT_FOR_DIAGNOSIS, classes=f"bv-synthetic id-synthetic-{tag}", v_if=f"{info}.synthetic")
-    if tag in ("Axial", "Original"):
-        html.Div("live preview", classes=f"bv-preview id-preview-{tag}", v_if="previewing")
+    html.Div("live preview", classes=f"bv-preview id-preview-{tag}", v_if=f"{info}.live")
     html.Input(
         type="range",
         classes=f"bv-range bv-slice id-slice-{tag}",
@@ -49,15 +48,28 @@ def colorbar(values: str, hook: str, **attributes: Any) -> None:
         html.Div(classes="bar", style=(f"{{background: {values}.gradient}}",))
 
 
-def view(tag: str) -> None:
+def two_colours() -> None:
+    """What the colours of the change mean."""
+    with html.Div(classes="bv-two-colours id-two-colours", v_if="change_opacity > 0"):
+        html.Span("visible change")
+        for name, text in TWO_COLOURS:
+            with html.Span():
+                html.Span(classes="bv-dot", style=f"background: var(--{name})")
+                html.Span(text)
+
+
+def view(tag: str, **attributes: Any) -> None:
     """The frame of one view."""
     with html.Div(
         classes=(f"'bv-view id-view-{tag}' + (active_view === '{tag}' ? ' active' : '')",),
         mouseenter=f"active_view = '{tag}'",
+        **attributes,
     ):
         client.ServerTemplate(name=tag)
         if tag == "Difference":
             colorbar("bar", "colorbar", v_if="bar.gradient")
+        if tag == "Lesion":
+            two_colours()
         if tag == "Axial":
             colorbar("saliency_bar", "saliency-bar", v_if="has_saliency && saliency_on && !previewing")
 
@@ -105,9 +117,9 @@ def info_tile(viewer: BrainViewer) -> None:
         with html.Dl(classes="bv-facts"), html.Template(v_for="f in facts", key=("f.name",)):
             html.Dt("{{ f.name }}")
             html.Dd("{{ f.value }}", title=("f.value",))
-        with html.Div(v_for="w in warnings", key=("w",), classes="bv-warning id-warning"):
+        with html.Div(v_for="w in mode === 'heal' ? warnings : []", key=("w",), classes="bv-warning id-warning"):
             html.Span("{{ w }}")
-        with html.Div(v_if="rows.length"):
+        with html.Div(v_if="rows.length && mode === 'heal'"):
             html.H3("Lesion probability by slice")
             chart("probability", "1", "r.judged", "prob", viewer)
             with html.Div(classes="bv-legend"):
@@ -117,27 +129,38 @@ def info_tile(viewer: BrainViewer) -> None:
         html.Div(
             "No findings yet. Step 2 shows where the classifier looks; or draw a mask in step 3 and heal there.",
             classes="bv-note",
-            v_if="!rows.length && scan_loaded",
+            v_if="!rows.length && scan_loaded && mode === 'heal'",
         )
+        html.Div(
+            "Place a lesion in step 2: its outline and the margin around it appear in the views. Step 3 paints it.",
+            classes="bv-note",
+            v_if="scan_loaded && mode === 'induce'",
+        )
+
+
+def result_figures(result: str, prefix: str = "") -> None:
+    """Lesion, time, check, chips and warnings of a result; ``result`` holds them, ``prefix`` begins their hooks."""
+    hook = f"{prefix}-" if prefix else ""
+    with html.Div(classes=f"bv-big id-{hook}lesion-ml"):
+        html.Span(f"{{{{ {result}.lesion_ml }}}}")
+        html.Small("mL lesion")
+    html.Div(f"{{{{ {result}.subtitle }}}}", classes="bv-note", style="margin: 3px 0 8px")
+    with html.Div(classes="bv-row", style="flex-wrap: wrap; gap: 5px"):
+        html.Span(
+            f"{{{{ {result}.check_text }}}}",
+            classes=(f"'bv-chip id-{hook}check ' + ({result}.check_ok ? 'good' : 'bad')",),
+            v_if=f"{result}.check_text",
+            title="Every voxel outside the edited region was compared with the scan.",
+        )
+        html.Span("{{ c }}", v_for=f"c in {result}.chips", key=("c",), classes="bv-chip")
+    html.Div("{{ w }}", v_for=f"w in {result}.warnings", key=("w",), classes="bv-warning", style="margin-top: 8px")
 
 
 def dock(viewer: BrainViewer) -> None:
     """Under the comparison: the result in figures, its slices, and all results."""
     with html.Div(classes="bv-dock id-dock"):
         with html.Div():
-            with html.Div(classes="bv-big id-lesion-ml"):
-                html.Span("{{ result.lesion_ml }}")
-                html.Small("mL lesion")
-            html.Div("{{ result.subtitle }}", classes="bv-note", style="margin: 3px 0 8px")
-            with html.Div(classes="bv-row", style="flex-wrap: wrap; gap: 5px"):
-                html.Span(
-                    "{{ result.check_text }}",
-                    classes=("'bv-chip id-check ' + (result.check_ok ? 'good' : 'bad')",),
-                    v_if="result.check_text",
-                    title="Every voxel outside the edited region was compared with the scan.",
-                )
-                html.Span("{{ c }}", v_for="c in result.chips", key=("c",), classes="bv-chip")
-            html.Div("{{ w }}", v_for="w in result.warnings", key=("w",), classes="bv-warning", style="margin-top: 8px")
+            result_figures("result")
         with html.Div():
             with html.H3():
                 html.Span("Lesion area by slice")
@@ -194,22 +217,3 @@ def welcome(viewer: BrainViewer) -> None:
                 kind="big",
             )
         html.Div("Nothing leaves this computer.", style="font-size: 12px")
-
-
-def main_area(viewer: BrainViewer) -> None:
-    """All views; the layout decides which are there."""
-    with html.Div(style="position: relative; min-width: 0; min-height: 0; display: grid"):
-        with html.Div(classes="bv-main edit id-layout-edit-area", v_if="layout === 'edit'"):
-            view("Axial")
-            view("Coronal")
-            view("Sagittal")
-            info_tile(viewer)
-        with html.Div(classes="bv-main compare id-layout-compare-area", v_if="layout === 'compare'"):
-            with html.Div(classes="bv-trio"):
-                for tag in LAYOUTS["compare"]:
-                    view(tag)
-            dock(viewer)
-        with html.Div(classes="bv-main blend id-layout-blend-area", v_if="layout === 'blend'"):
-            view("Blend")
-            dock(viewer)
-        welcome(viewer)

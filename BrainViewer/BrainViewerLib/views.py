@@ -1,7 +1,8 @@
-"""The seven slice views: their layouts, what each shows, how they move together.
+"""The slice views: their layouts, what each shows, how they move together.
 
-``Axial``, ``Coronal`` and ``Sagittal`` are the editing desk; ``Original``, ``Counterfactual`` and ``Difference`` stand
-side by side, linked; ``Blend`` shows original and counterfactual in one place, to fade and flicker between them.
+``Axial``, ``Coronal`` and ``Sagittal`` are the editing desk; ``Original``, ``Counterfactual`` and ``Difference`` (of a
+healing), and ``Prior``, ``Lesion``, ``Diseased`` and ``Healed`` (of an induction) stand side by side, linked; ``Blend``
+shows scan and result in one place, to fade and flicker between them.
 """
 
 from __future__ import annotations
@@ -15,18 +16,26 @@ import slicer
 from trame_slicer.views import SliceView, ViewLayoutDefinition, ViewProps, ViewType
 from vtkmodules.vtkCommonCore import vtkCommand
 
+from BrainCounterfactualCommon.layouts import composite as composite_of
 from BrainCounterfactualCommon.scene import ijkToWorld, matrixOf
 
 LAYOUTS = {
     "edit": ("Axial", "Coronal", "Sagittal"),
     "compare": ("Original", "Counterfactual", "Difference"),
+    "induced": ("Prior", "Lesion", "Diseased", "Healed"),
     "blend": ("Blend",),
 }
+TAGS = tuple(tag for tags in LAYOUTS.values() for tag in tags)
+LINKED = ("compare", "induced")
+"""Layouts whose views move together."""
+LATER = ("induced",)
+"""Layouts whose views are made when they are first asked for: each takes some tenths of a second, and memory."""
 ORIENTATION = {"Coronal": "Coronal", "Sagittal": "Sagittal"}
 COLORS = {"Axial": "#e0655a", "Coronal": "#6fae5c", "Sagittal": "#d9bd4a"}
-EDIT_GROUP, COMPARE_GROUP, BLEND_GROUP = 0, 1, 2
-GROUPS = dict.fromkeys(LAYOUTS["edit"], EDIT_GROUP) | dict.fromkeys(LAYOUTS["compare"], COMPARE_GROUP)
-MAIN = {"edit": "Axial", "compare": "Original", "blend": "Blend"}
+GROUPS = {tag: group for group, tags in enumerate(LAYOUTS.values()) for tag in tags}
+MAIN = {"edit": "Axial", "compare": "Original", "induced": "Prior", "blend": "Blend"}
+HEALED = "Healed"
+"""The view that is there only after a round trip."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ def definition(tag: str) -> ViewLayoutDefinition:
         label=tag,
         orientation=ORIENTATION.get(tag, "Axial"),
         color=COLORS.get(tag, "#7d8a99"),
-        group=GROUPS.get(tag, BLEND_GROUP),
+        group=GROUPS[tag],
         background_color="#000000",
     )
     return ViewLayoutDefinition(tag, ViewType.SLICE_VIEW, properties)
@@ -64,22 +73,34 @@ class Board:
     Args:
         core: trame-slicer's application.
         on_moved: called with a view's tag when its slice changed.
+        on_made: called when views have been made.
     """
 
-    def __init__(self, core: Any, on_moved: Callable[[str], None]) -> None:
-        self._manager, self._on_moved = core.view_manager, on_moved
+    def __init__(self, core: Any, on_moved: Callable[[str], None], on_made: Callable[[], None]) -> None:
+        self._manager, self._on_moved, self._on_made = core.view_manager, on_moved, on_made
         self.layout = "edit"
         self.volume: Any = None
+        self._with_healed = False
         self._views: dict[str, SliceView] = {}
         self._sizes: dict[str, tuple[int, int]] = {}
-        for tag in (tag for tags in LAYOUTS.values() for tag in tags):
+        for name in LAYOUTS:
+            if name not in LATER:
+                self.make(name)
+        self.show_layout("edit")
+
+    def make(self, name: str) -> None:
+        """Make the views of a layout that are not there yet."""
+        fresh = [tag for tag in LAYOUTS[name] if tag not in self._views]
+        for tag in fresh:
             view = self._manager.create_view(definition(tag))
             view.render_window().SetMultiSamples(0)  # pictures need no smoothed edges, software rendering is slow
             self._views[tag] = view
             view.modified.connect(self._moved)
             view.interactor().AddObserver(vtkCommand.WindowResizeEvent, self._resized(tag), -1.0)
-        self._link()
-        self.show_layout("edit")
+        if fresh:
+            self._link()
+            self._fill(fresh)
+            self._on_made()
 
     def __getitem__(self, tag: str) -> SliceView:
         return self._views[tag]
@@ -89,7 +110,7 @@ class Board:
 
     def node_ids(self, tags: Iterable[str]) -> list[str]:
         """IDs of the slice nodes of views, for display nodes that are to be seen there only."""
-        return [self._views[tag].get_view_node_id() for tag in tags]
+        return [self._views[tag].get_view_node_id() for tag in tags if tag in self._views]
 
     def composites(self) -> list[Any]:
         return list(slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"))
@@ -101,17 +122,27 @@ class Board:
 
     # -- layouts
 
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The views that are drawn."""
+        return tuple(tag for tag in LAYOUTS[self.layout] if tag != HEALED or self._with_healed)
+
+    def show_healed(self, wanted: bool) -> None:
+        """Draw the view of the round trip, or not."""
+        if wanted != self._with_healed:
+            self._with_healed = wanted
+            self._manager.set_current_view_ids(list(self.tags))
+
     def show_layout(self, name: str) -> None:
         """Make a layout the one that is drawn; it opens on the slice that was looked at."""
         before = self.layout
         self.layout = name
-        self._manager.set_current_view_ids(list(LAYOUTS[name]))
+        self._manager.set_current_view_ids(list(self.tags))
         if self.volume is not None and before != name:
             offset = self._views[MAIN[before]].get_slice_value()
             for tag in LAYOUTS[name] if name != "edit" else ("Axial",):
                 self._views[tag].set_slice_value(offset)
-        for tag in LAYOUTS[name]:
-            self._views[tag].schedule_render()
+        self.render()
 
     def _resized(self, tag: str) -> Callable[..., None]:
         def resized(*_: Any) -> None:
@@ -125,7 +156,7 @@ class Board:
 
     def fit(self, tags: Iterable[str] | None = None) -> None:
         """Show whole slices, keeping where each view stands."""
-        for tag in tags or LAYOUTS[self.layout]:
+        for tag in tags or self.tags:
             view = self._views[tag]
             offset = view.get_slice_value()
             view.fit_view_to_content()
@@ -137,19 +168,31 @@ class Board:
     def set_volume(self, volume: Any) -> None:
         """Show a scan everywhere, in its own planes, from its middle; ``None`` empties the views."""
         self.volume = volume
-        for view in self.all():
-            view.set_background_volume_id(volume.GetID() if volume else None)
-            view.set_foreground_volume_id(None)
-        if volume is None:
+        if volume is not None:
+            self._link()
+        self._fill(self._views)
+
+    def _fill(self, tags: Iterable[str]) -> None:
+        for tag in tags:
+            self._views[tag].set_background_volume_id(self.volume.GetID() if self.volume else None)
+            self._views[tag].set_foreground_volume_id(None)
+        if self.volume is None:
             return
-        self._link()
-        for view in self.all():
-            view.reset_view()
-        for tag in self._views:
+        for tag in tags:
+            self._views[tag].reset_view()
+        for tag in tags:
             self._to_middle(tag)
 
-    def set_layers(self, tag: str, background: Any, foreground: Any = None, opacity: float = 1.0) -> None:
-        """Background and overlay of a view."""
+    def set_layers(
+        self,
+        tag: str,
+        background: Any,
+        foreground: Any = None,
+        opacity: float = 1.0,
+        label: Any = None,
+        label_opacity: float = 1.0,
+    ) -> None:
+        """Background, overlay and label map of a view."""
         view = self._views[tag]
         for node, getter, setter in (
             (background, view.get_background_volume_id, view.set_background_volume_id),
@@ -160,17 +203,23 @@ class Board:
                 setter(wanted)
         if view.get_foreground_opacity() != opacity:
             view.set_foreground_opacity(opacity)
+        composite = composite_of(tag)
+        wanted = label.GetID() if label is not None else None
+        if (composite.GetLabelVolumeID() or None) != wanted:
+            composite.SetLabelVolumeID(wanted)
+        if composite.GetLabelOpacity() != label_opacity:
+            composite.SetLabelOpacity(label_opacity)
 
     def render(self) -> None:
         """Draw the visible views again."""
-        for tag in LAYOUTS[self.layout]:
+        for tag in self.tags:
             self._views[tag].schedule_render()
 
     # -- where views stand
 
     def place(self, tag: str) -> Place | None:
         """Where a view stands in the scan; ``None`` without one."""
-        if self.volume is None or self.volume.GetImageData() is None:
+        if self.volume is None or self.volume.GetImageData() is None or tag not in self._views:
             return None
         view = self._views[tag]
         to_world = ijkToWorld(self.volume)
@@ -212,6 +261,12 @@ class Board:
             self._views[other].get_view_node().JumpSliceByOffsetting(*point)
             self._views[other].schedule_render()
 
+    def show_point(self, point: np.ndarray) -> None:
+        """Move the views of the layout, each along its normal, to a point (3,) in world mm."""
+        for tag in self.tags:
+            self._views[tag].get_view_node().JumpSliceByOffsetting(*(float(value) for value in point))
+            self._views[tag].schedule_render()
+
     def step(self, tag: str, by: int) -> None:
         """Move a view by some slices, upwards in the body for positive numbers where the axis points up."""
         place = self.place(tag)
@@ -219,7 +274,7 @@ class Board:
             self.go_to(tag, place.index + by)
 
     def _linked(self, tag: str) -> tuple[str, ...]:
-        return LAYOUTS["compare"] if tag in LAYOUTS["compare"] else (tag,)
+        return next((LAYOUTS[name] for name in LINKED if tag in LAYOUTS[name]), (tag,))
 
     def _to_middle(self, tag: str) -> None:
         place = self.place(tag)

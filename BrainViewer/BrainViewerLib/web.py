@@ -62,7 +62,7 @@ def add_routes(viewer: BrainViewer, web_server: Any) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
     async def download(request: Request) -> StreamResponse:
-        path = viewer.results.downloads.get(request.match_info["key"])
+        path = viewer.saving.downloads.get(request.match_info["key"])
         if path is None or not path.is_file():
             return web.Response(status=404, text="This download has gone.")
         disposition = {"Content-Disposition": f'attachment; filename="{path.name}"'}

@@ -13,7 +13,7 @@ from braindiffusion import prepared as prepared_module
 from braindiffusion.device import devices
 from braindiffusion.errors import Cancelled
 from braindiffusion.estimate import estimate
-from braindiffusion.heal import HealResult, heal_scan, saliency_scan
+from braindiffusion.heal import HealResult, heal_scan, prepare_scan, saliency_scan
 from braindiffusion.models.registry import installed
 from braindiffusion.prepared import Prepared
 from braindiffusion.preview import native_plane, stored_index
@@ -67,6 +67,16 @@ def test_a_second_heal_is_the_first_one(
     again = heal_scan(scan, QUICK, mask=drawn, prepared=prepared)
     assert same(healed, fresh)
     assert same(healed, again)
+
+
+def test_a_prepared_scan_needs_no_brain_to_be_found(
+    scan: Scan, drawn: np.ndarray, healed: HealResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, stages = Prepared(scan), []
+    prepare_scan(scan, QUICK, kept, on_event=lambda event: stages.append(event.stage))
+    assert set(stages) == {"brain"}
+    monkeypatch.setattr(prepared_module, "brain_of", lambda *_, **__: pytest.fail("looked for the brain again"))
+    assert same(heal_scan(scan, QUICK, mask=drawn, prepared=kept), healed)
 
 
 def test_saliency_serves_the_heal_that_follows(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,30 @@ class FakeJob:
             self.callbacks[name](*arguments)
 
 
+def methodsTold():
+    """Methods as a worker tells them: one that heals inside a mask, two that find their region, one without a model."""
+
+    def told(name, label, masked, recipe, models):
+        need = {"role": "model", "recipe": recipe, "models": models}
+        why = "" if models else f"the model of recipe {recipe} is not installed"
+        return {
+            "name": name,
+            "label": label,
+            "about": f"About {label}.",
+            "masked": masked,
+            "needs": [need],
+            "available": bool(models),
+            "why": why,
+        }
+
+    return [
+        told("dif_fuse", "Dif-fuse", True, "flair-healthy-128", ["flair-healthy-128", "t1-healthy-128"]),
+        told("ddpm", "DDPM", False, "flair-healthy-128", ["flair-healthy-128", "t1-healthy-128"]),
+        told("swift", "Swift", False, "flair-swift", ["brain-mask"]),
+        told("latent", "Latent diffusion", False, "flair-latent-healthy", []),
+    ]
+
+
 class FakeClient:
     info = None
 

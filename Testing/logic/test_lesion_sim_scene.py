@@ -179,8 +179,8 @@ def test_saved_files_say_synthetic(sim, head, tmp_path):
     sim.roundTrip(induction)
     sim.client.finishHealing()
     paths = [Path(path) for path in sim.saveResult(induction, tmp_path / "out")]
-    assert all(path.name.startswith("SYNTHETIC_head_FLAIR_1_") for path in paths)
-    roles = {path.name.split(".")[0].split("_FLAIR_1_")[1] for path in paths}
+    assert all(path.name.startswith("SYNTHETIC_head_FLAIR_induced_1_") for path in paths)
+    roles = {path.name.split(".")[0].split("_induced_1_")[1] for path in paths}
     assert roles == {
         "diseased", "difference", "lesion", "generate_mask", "deviation", "healed", "slices", "effects", "round_trip",
         "provenance",

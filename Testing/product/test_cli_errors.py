@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from product_run import (
     told,
 )
 
-from braindiffusion.healing.registry import METHODS, Method
+from braindiffusion.healing.registry import METHODS
 
 pytestmark = pytest.mark.weights
 
@@ -339,7 +340,7 @@ def no_array(*arguments: Any, **options: Any) -> Any:
 
 
 def test_no_memory_for_one_slice_is_4(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METHODS, "dif_fuse", Method(exhausted, METHODS["dif_fuse"].settings))
+    monkeypatch.setitem(METHODS, "dif_fuse", replace(METHODS["dif_fuse"], run=exhausted))
     refused(tmp_path, 4, "MemoryExhaustedError", "heal", head.scan, "--box", head.box, *QUICK)
 
 
@@ -360,14 +361,14 @@ def test_no_memory_elsewhere_is_4(
 
 
 def test_a_batch_too_large_is_halved(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    healer, settings = METHODS["dif_fuse"].run, METHODS["dif_fuse"].settings
+    healer = METHODS["dif_fuse"].run
 
-    def only_one(x0: Any, *arguments: Any) -> Any:
-        return healer(x0, *arguments) if len(x0) == 1 else exhausted()
+    def only_one(x0: Any, *arguments: Any, **told: Any) -> Any:
+        return healer(x0, *arguments, **told) if len(x0) == 1 else exhausted()
 
     command = ("heal", head.scan, "--mask", head.mask, "--brain", head.brain, "--slices", "10:12", *QUICK)
     succeed(*command, "--out", tmp_path / "whole")
-    monkeypatch.setitem(METHODS, "dif_fuse", Method(only_one, settings))
+    monkeypatch.setitem(METHODS, "dif_fuse", replace(METHODS["dif_fuse"], run=only_one))
     succeed(*command, "--out", tmp_path / "halved")
     whole, halved = (read_nifti(tmp_path / f / "counterfactual.nii.gz").voxels for f in ("whole", "halved"))
     # the same noise whatever the batch; kernels may round differently
@@ -382,9 +383,9 @@ def interrupt(*arguments: Any, **options: Any) -> Any:
 
 
 def test_ctrl_c_between_two_steps(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    healer, settings = METHODS["dif_fuse"].run, METHODS["dif_fuse"].settings
+    healer = METHODS["dif_fuse"].run
 
-    def stopped(*arguments: Any) -> Any:
+    def stopped(*arguments: Any, **told: Any) -> Any:
         *most, on_step = arguments
 
         def third(step: Any) -> None:
@@ -392,9 +393,9 @@ def test_ctrl_c_between_two_steps(head: Head, tmp_path: Path, monkeypatch: pytes
             if step.done == 3:
                 raise KeyboardInterrupt
 
-        return healer(*most, third)
+        return healer(*most, third, **told)
 
-    monkeypatch.setitem(METHODS, "dif_fuse", Method(stopped, settings))
+    monkeypatch.setitem(METHODS, "dif_fuse", replace(METHODS["dif_fuse"], run=stopped))
     refused(tmp_path, 130, "Cancelled", "heal", head.scan, "--box", head.box, "--brain", head.brain, *QUICK, late=True)
 
 

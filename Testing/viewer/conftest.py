@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,11 +15,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-for folder in (Path(__file__).parent, ROOT / "BrainViewer", ROOT / "BrainCounterfactual", ROOT):
+MODULES = ("BrainViewer", "BrainCounterfactual", "BrainLesionSim", "BrainReaderStudy")
+for folder in (Path(__file__).parent, Path(__file__).parents[1], *(ROOT / name for name in MODULES), ROOT):
     sys.path.insert(0, str(folder))
 
+from chromium import chromium  # noqa: E402 - found by the path above
+
 SAMPLE = ROOT / "Resources" / "Samples" / "SYNTHETIC_FLAIR_lesion.nii.gz"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,12 +32,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in Path(item.path).parents:
             item.add_marker("viewer")
-
-
-def chromium() -> str | None:
-    """The browser to drive: never one that playwright downloads."""
-    named = os.environ.get("BRAINVIEWER_CHROMIUM")
-    return named or next((found for name in BROWSERS if (found := shutil.which(name))), None)
 
 
 @pytest.fixture(scope="session")

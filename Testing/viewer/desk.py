@@ -20,11 +20,14 @@ PATIENCE = float(os.environ.get("BRAINVIEWER_PATIENCE", "240"))
 
 
 class Server:
-    """``braindiffusion view --no-browser``."""
+    """``braindiffusion view --no-browser``, or another command that serves a page."""
 
-    def __init__(self, scan: Path | None, log: Path, environment: dict[str, str]) -> None:
-        command = [sys.executable, "-m", "braindiffusion", "view", "--no-browser", *([str(scan)] if scan else [])]
-        paths = [str(ROOT), str(ROOT / "BrainViewer"), str(ROOT / "BrainCounterfactual")]
+    def __init__(
+        self, scan: Path | None, log: Path, environment: dict[str, str], command: tuple[str, ...] = ("view",)
+    ) -> None:
+        command = (sys.executable, "-m", "braindiffusion", *command, "--no-browser", *([str(scan)] if scan else []))
+        modules = ("BrainViewer", "BrainCounterfactual", "BrainLesionSim", "BrainReaderStudy")
+        paths = [str(ROOT), *(str(ROOT / name) for name in modules)]
         self.log = log
         self._stream = log.open("w")
         self.process = subprocess.Popen(
@@ -183,8 +186,14 @@ class Desk:
         turns = [2 * math.pi * n / 16 for n in range(17)]
         self.drag(tag, [(u + radius * math.cos(a), v + radius * math.sin(a)) for a in turns], steps=2)
 
-    def place_box(self, tag: str, corner: tuple[float, float], other: tuple[float, float]) -> None:
-        """Two clicks."""
+    def tab(self, mode: str) -> None:
+        """Heal or induce."""
+        self.click(f"mode-{mode}")
+        self.until(lambda: "on" in (self[f"mode-{mode}"].get_attribute("class") or "").split())
+        self.until(lambda: self.has("step-4"))
+
+    def place_box(self, tag: str, corner: tuple[float, float], other: tuple[float, float], what: str = "mask") -> None:
+        """Two clicks; ``what`` it will be added to."""
         self.click("box")
         self.until_message("two opposite corners", 20)
         for point in (corner, other):
@@ -194,7 +203,7 @@ class Desk:
             self.page.wait_for_timeout(60)
             self.page.mouse.up()
             self.page.wait_for_timeout(600)
-        self.until(lambda: self["box-to-mask"].is_enabled())
+        self.until(lambda: self[f"box-to-{what}"].is_enabled())
 
     def wheel(self, tag: str, turns: int) -> None:
         """Scroll in a view."""
@@ -203,6 +212,27 @@ class Desk:
             self.page.mouse.wheel(0, 100 if turns > 0 else -100)
             self.page.wait_for_timeout(60)
 
+    def send(self, hook: str, path: Path) -> None:
+        """Press a button that asks for a file, and give it one."""
+        with self.page.expect_file_chooser() as chooser:
+            self.click(hook)
+        chooser.value.set_files(str(path))
+
+    def choose(self, hook: str, value: str) -> None:
+        """Choose from a menu."""
+        self[hook].select_option(value)
+        self.until(lambda: self[hook].input_value() == value)
+
+    def type(self, hook: str, text: str, state: str) -> None:
+        """Fill a field, and wait until the server knows (``state``: the name it has there)."""
+        self[hook].fill(text)
+        self[hook].press("Tab")
+        self.until(lambda: str(self.state(state)) == text)
+
     def mask_ml(self) -> float:
-        found = re.search(r"([\d.]+) mL", self.text("mask-ml"))
+        return self.ml("mask")
+
+    def ml(self, what: str) -> float:
+        """Size of what is drawn, as the page shows it."""
+        found = re.search(r"([\d.]+) mL", self.text(f"{what}-ml"))
         return float(found.group(1)) if found else 0.0

@@ -245,7 +245,8 @@ asyncio.get_event_loop().run_until_complete(main())
 
 def test_the_scene_closed_or_the_scan_removed_by_somebody_else(viewer_packages, sample: Path) -> None:
     """No browser: the same host and logic, in a process of their own."""
-    paths = os.pathsep.join(str(p) for p in (ROOT, ROOT / "BrainViewer", ROOT / "BrainCounterfactual"))
+    modules = ("BrainViewer", "BrainCounterfactual", "BrainLesionSim")
+    paths = os.pathsep.join(str(p) for p in (ROOT, *(ROOT / name for name in modules)))
     done = subprocess.run(
         [sys.executable, "-c", INSIDE, str(sample)],
         capture_output=True, text=True, timeout=180, env={**os.environ, "PYTHONPATH": paths},

@@ -215,3 +215,30 @@ def test_the_whole_job_on_a_real_scan(start_viewer, open_desk, data_dir: Path, t
     desk.suffix = "_real"
     desk.until(lambda: desk.state("scan_loaded"))
     whole_job(desk, scan, tmp_path / "healed", ((0.26, 0.18), (0.46, 0.42)))
+
+
+def test_the_methods_of_the_engine_are_on_offer(start_viewer, open_desk, sample: Path) -> None:
+    """As the worker tells them: one that lacks a model is shown and barred; another than Dif-fuse heals."""
+    desk = open_desk(start_viewer(sample))
+    desk.until(lambda: desk.state("worker_state") == "ready", PATIENCE)
+    desk.step(3)
+    desk.place_box("Axial", (0.36, 0.32), (0.44, 0.48))
+    desk.click("box-to-mask")
+    desk.until(lambda: desk.mask_ml() > 0)
+    desk.step(4)
+    options = {row["value"]: row for row in desk.state("methods")}
+    assert {"dif_fuse", "repaint", "autoddpm"} <= set(options)
+    assert not options["dif_fuse"]["barred"]
+    for name, row in options.items():
+        option = desk["method"].locator(f"option[value={name}]")
+        assert option.is_disabled() == row["barred"]
+        assert ("Not available" in row["tip"]) == row["barred"]
+    desk.choose("method", "ddim")  # finds its region itself: no mask is asked for
+    desk.until(lambda: "no mask is used" in desk.text("method-about"))
+    assert desk["heal-mask-drawn"].is_disabled()
+    desk.choose("method", "mask_at_end")
+    desk.until(lambda: desk["heal-mask-drawn"].is_enabled())
+    desk.click("heal-slice")
+    desk.until_message("healed in", PATIENCE)
+    assert options["mask_at_end"]["title"] in desk.text("dock")
+    assert desk.problems == []

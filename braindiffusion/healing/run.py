@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +12,10 @@ import torch
 from braindiffusion.device import batch_for, in_batches, memory_of, precision_for
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.transfer import send
-from braindiffusion.healing.dif_fuse import DifFuseSettings, Healed
+from braindiffusion.healing.dif_fuse import DifFuseSettings, Healed, OnStep
 from braindiffusion.healing.models import Ran, aids_of, predictor_of
 from braindiffusion.healing.registry import method_named, operating_point
-from braindiffusion.healing.trajectories import StackMemory, Trajectories
+from braindiffusion.healing.trajectories import BatchMemory, StackMemory, Trajectories
 from braindiffusion.masks import floor_under
 from braindiffusion.models.registry import LoadedModel
 from braindiffusion.slices import SliceStack
@@ -29,6 +30,80 @@ def coarse_settings(settings: DifFuseSettings) -> DifFuseSettings | None:
     if settings.index_mode != "ours" or (settings.steps is not None and settings.steps <= COARSE_STEPS):
         return None
     return replace(settings, steps=COARSE_STEPS, samples=1)
+
+
+class _Healing:
+    """One way of healing the slices of a stack, and what has come of it so far.
+
+    Attributes:
+        healed: (samples,S,H,W), reconstruction: (S,H,W), score: (samples,S,H,W) or ``None``, all float32.
+    """
+
+    def __init__(
+        self, stack: SliceStack, mask: np.ndarray, model: LoadedModel, settings: HealSettings, device: torch.device
+    ) -> None:
+        self.stack, self.mask, self.model, self.settings, self.device = stack, mask, model, settings, device
+        self.method = method_named(settings.method)
+        self.options = self.method.options(settings, operating_point(model.card, settings.method))
+        self.aids = aids_of(settings, model)
+        self.precision = precision_for(settings.precision, device)
+        self.predictor = predictor_of(model, self.precision)
+        self.window = window_of(stack.brain, model.card.get("crop"))
+        self.healed = np.repeat(stack.images[None], settings.samples, axis=0)
+        self.reconstruction = stack.images.copy()
+        self.score: np.ndarray | None = None
+
+    def remembered(self, memory: Trajectories | None) -> StackMemory | None:
+        """The memory of this way of healing, where there is one and the method can use it."""
+        if memory is None or not self.method.takes_memory:
+            return None
+        network = (id(self.stack), self.model.card["sha256"], self.predictor.bf16, str(self.device))
+        return StackMemory(memory, (*network, *self.options.inversion_key()))
+
+    def ask(
+        self, part: np.ndarray, predictor: Any, options: Any, on_step: OnStep, memory: BatchMemory | None = None
+    ) -> tuple[Healed, np.ndarray]:
+        """What the method makes of some slices, and its samples (samples,N,h,w) as they belong into the window."""
+        images, mask, brain = (
+            send(v[part][self.window][:, None], self.device) for v in (self.stack.images, self.mask, self.stack.brain)
+        )
+        told: dict[str, Any] = {keyword: aid.network for keyword, aid in self.aids.items()}
+        if self.settings.keep_outline and self.method.takes_floor:
+            told["floor"] = floor_under(images, brain, mask, self.stack.placement.model_pitch)
+        if memory is not None:
+            told["memory"] = memory
+        # a fresh generator of the same seed for every batch: slices share their noise whatever the batching
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        out = self.method.run(images, mask, predictor, options, generator, Schedule(), on_step, **told)
+        inside = out.samples.clamp(0, 1)
+        if getattr(options, "fusion", "cached") == "cached":  # the other fusions drift outside the mask, on purpose
+            inside = torch.where(mask[None], inside, images[None])
+        return out, (inside * brain)[:, :, 0].float().cpu().numpy()
+
+    def look(self, s: int, few: DifFuseSettings, on_call: Callable[[], None]) -> np.ndarray:
+        """(H,W), a slice healed in few steps; its calls are no part of the result's cost."""
+        aside = predictor_of(self.model, self.precision)
+        _, samples = self.ask(np.array([s]), aside, few, lambda step: on_call())
+        preview = self.stack.images[s].copy()
+        preview[self.window[1:]] = samples[0, 0]
+        return preview
+
+    def heal(self, part: np.ndarray, on_step: OnStep, memory: BatchMemory | None) -> None:
+        """Heal some slices."""
+        out, samples = self.ask(part, self.predictor, self.options, on_step, memory)
+        _, rows, columns = self.window
+        self.healed[:, part, rows, columns] = samples
+        self.reconstruction[part, rows, columns] = out.reconstruction[:, 0].float().cpu().numpy()
+        if out.score is not None:
+            self.score = np.zeros_like(self.healed) if self.score is None else self.score
+            self.score[:, part, rows, columns] = out.score[:, :, 0].float().cpu().numpy()
+
+    def batch(self) -> int:
+        """Slices that are healed together."""
+        _, rows, columns = self.window
+        pixels = self.stack.images[0, rows, columns].size
+        fitting = batch_for(self.settings.batch, self.device, pixels, memory_of(self.device)[1])
+        return max(1, fitting // self.settings.samples)
 
 
 def heal_slices(
@@ -54,80 +129,39 @@ def heal_slices(
         (samples,S,H,W) float32 counterfactuals in [0,1], (S,H,W) reconstruction, and what it cost and was made with;
         where that has a ``score``, the anomaly map is multiplied by it.
     """
-    method = method_named(settings.method)
-    options = method.options(settings, operating_point(model.card, settings.method))
-    aids = aids_of(settings, model)
-    networks = {keyword: aid.network for keyword, aid in aids.items()}
-    precision = precision_for(settings.precision, device)
-    predictor = predictor_of(model, precision)
-    window = window_of(stack.brain, model.card.get("crop"))
+    work = _Healing(stack, mask, model, settings, device)
+    shelf, options = work.remembered(memory), work.options
     rows = np.nonzero(mask.any((1, 2)))[0]
-    healed = np.repeat(stack.images[None], settings.samples, axis=0)
-    reconstruction = stack.images.copy()
-    score: np.ndarray | None = None
     if view_slice is not None:
         rows = rows[np.argsort(np.abs(rows - view_slice), kind="stable")]
     first = 1 if view_slice is not None and view_slice in rows else 0
-    shelf: StackMemory | None = None
-    if memory is not None and method.takes_memory:
-        network = (id(stack), model.card["sha256"], predictor.bf16, str(device))
-        shelf = StackMemory(memory, (*network, *options.inversion_key()))
     quick = np.array([shelf is not None and shelf.knows(int(s)) for s in rows], dtype=np.bool_)
     order = np.lexsort((np.logical_not(quick), np.arange(len(rows)) >= first))
     rows, quick = rows[order], quick[order]
-    work = np.cumsum([0, *(options.calls(inverted=True) if q else options.calls() for q in quick)])
-    holds = settings.keep_outline and method.takes_floor
-    drifts = getattr(options, "fusion", "cached") != "cached"  # outside the mask, on purpose
-
-    def given(part: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, dict[str, Any]]:
-        x0, m, brain = (send(v[part][window][:, None], device) for v in (stack.images, mask, stack.brain))
-        floor = {"floor": floor_under(x0, brain, m, stack.placement.model_pitch)} if holds else {}
-        return x0, m, brain, {**networks, **floor}
-
-    def placed(out: Healed, x0: torch.Tensor, m: torch.Tensor, brain: torch.Tensor) -> np.ndarray:
-        inside = out.samples.clamp(0, 1)
-        inside = inside if drifts else torch.where(m[None], inside, x0[None])
-        return (inside * brain)[:, :, 0].float().cpu().numpy()
-
-    def generator() -> torch.Generator:
-        # a fresh one of the same seed for every batch: slices share their noise whatever the batching
-        return torch.Generator().manual_seed(settings.seed)
-
-    def glance(tell: OnEvent, few: Any) -> None:
-        total, (x0, m, brain, told) = int(work[-1]), given(rows[:1])
-        aside = predictor_of(model, precision)  # its calls are no part of the result's cost
-        out = method.run(x0, m, aside, few, generator(), Schedule(), lambda _: tell(Event("heal", 0, total)), **told)
-        preview = stack.images[rows[0]].copy()
-        preview[window[1:]] = placed(out, x0, m, brain)[0, 0]
-        tell(Event("heal", 0, total, int(rows[0]), preview, coarse=True))
-
-    def run(part: np.ndarray, finished: int) -> None:
-        nonlocal score
-        shown = 0 if view_slice is not None else len(part) // 2
-        so_far = (int(work[finished]), int(work[-1]))
-        every = None if coarse and not finished else PREVIEW_STEPS
-        on_step = step_teller("heal", stack, window, part, shown, so_far, on_event, every)
-        x0, m, brain, told = given(part)
-        told |= {"memory": shelf.of(part)} if shelf else {}
-        out = method.run(x0, m, predictor, options, generator(), Schedule(), on_step, **told)
-        healed[:, part, window[1], window[2]] = placed(out, x0, m, brain)
-        reconstruction[part, window[1], window[2]] = out.reconstruction[:, 0].float().cpu().numpy()
-        if out.score is not None:
-            score = np.zeros_like(healed) if score is None else score
-            score[:, part, window[1], window[2]] = out.score[:, :, 0].float().cpu().numpy()
+    calls = np.cumsum([0, *(options.calls(inverted=True) if q else options.calls() for q in quick)])
+    total = int(calls[-1])
 
     coarse = coarse_settings(options) if first and on_event and shelf and not quick[0] else None
     if on_event and coarse:
-        glance(on_event, coarse)
-    pixels = int(np.prod(stack.images[window].shape[1:]))
-    batch = max(1, batch_for(settings.batch, device, pixels, memory_of(device)[1]) // settings.samples)
-    cut = first + int(quick[first:].sum())
-    for start, stop, size in ((0, first, 1), (first, cut, batch), (cut, len(rows), batch)):
+        s = int(rows[0])
+        seen = work.look(s, coarse, lambda: on_event(Event("heal", 0, total)))
+        on_event(Event("heal", 0, total, s, seen, coarse=True))
 
-        def from_here(part: np.ndarray, finished: int, start: int = start) -> None:
-            run(part, start + finished)
+    def heal(part: np.ndarray, finished: int) -> None:
+        shown = 0 if view_slice is not None else len(part) // 2
+        every = None if coarse and not finished else PREVIEW_STEPS
+        so_far = (int(calls[finished]), total)
+        on_step = step_teller("heal", stack, work.window, part, shown, so_far, on_event, every)
+        work.heal(part, on_step, shelf.of(part) if shelf else None)
 
-        in_batches(rows[start:stop], size, from_here)
-    cards = [model.card, *(aid.card for aid in aids.values())]
-    ran = Ran(options, predictor.calls, predictor.slice_calls, predictor.bf16, cards, score)
-    return healed, reconstruction, ran
+    known, batch = first + int(quick[first:].sum()), work.batch()
+    for start, stop, size in ((0, first, 1), (first, known, batch), (known, len(rows), batch)):
+
+        def heal_from(part: np.ndarray, finished: int, start: int = start) -> None:
+            heal(part, start + finished)
+
+        in_batches(rows[start:stop], size, heal_from)
+    cards = [model.card, *(aid.card for aid in work.aids.values())]
+    predictor = work.predictor
+    ran = Ran(options, predictor.calls, predictor.slice_calls, predictor.bf16, cards, work.score)
+    return work.healed, work.reconstruction, ran

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -151,6 +151,23 @@ class LoadedModel:
     card: dict[str, Any]
     network: Any
     device: str
+    _bf16: Any = field(default=None, init=False, repr=False, compare=False)
+
+    def network_in(self, precision: str) -> Any:
+        """The network for ``fp32``, or for autocast to ``bf16``: its convolutions and linear layers are cast once, not
+        at every call (autocast keeps no copy of weights that need no gradient)."""
+        if precision != "bf16":
+            return self.network
+        if self._bf16 is None:
+            import copy
+
+            import torch
+
+            self._bf16 = copy.deepcopy(self.network)
+            for layer in self._bf16.modules():
+                if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+                    layer.to(torch.bfloat16)
+        return self._bf16
 
     @property
     def modality(self) -> list[str]:

@@ -6,7 +6,7 @@
     ArrowUp: "up", ArrowDown: "down", PageUp: "up5", PageDown: "down5", w: "up", s: "down",
     1: "layout1", 2: "layout2", 3: "layout3", f: "flicker", z: "undo", y: "redo", h: "heal", i: "heal-slice", v: "saliency",
     Escape: "escape", m: "mask", l: "lesion", o: "overlay", p: "paint", e: "erase", d: "draw", n: "no-tool", b: "box",
-    r: "fit", "?": "help", "[": "brush-", "]": "brush+", ",": "blend-", ".": "blend+",
+    t: "tab", g: "induce", x: "reroll", k: "keep", r: "fit", "?": "help", "[": "brush-", "]": "brush+", ",": "blend-", ".": "blend+",
   };
   const typing = (element) =>
     element && (element.tagName === "TEXTAREA" || element.tagName === "SELECT" || element.isContentEditable ||

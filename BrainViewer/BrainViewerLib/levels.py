@@ -1,0 +1,137 @@
+"""Grey levels: presets, two numbers, or dragged in a view; the same for a scan and everything made from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import slicer
+
+if TYPE_CHECKING:
+    from BrainViewerLib.app import BrainViewer
+
+PRESETS = {  # black and white as multiples of the tissue's grey; None: of the scan's own range
+    "standard": ("Standard", 0.0, 1.9),
+    "contrast": ("High contrast", 0.5, 1.4),
+    "bright": ("Bright lesions", 0.8, 2.2),
+    "full": ("Full range", None, None),
+}
+PRESET_CHOICES = [{"value": name, "title": row[0]} for name, row in PRESETS.items()] + [
+    {"value": "manual", "title": "Manual"}
+]
+
+
+def tissue_gray(sample: np.ndarray) -> float:
+    """The middle grey of what is not background, by the threshold halfway between the two means."""
+    inside = sample[sample > sample.min()]
+    if inside.size == 0:
+        return float(sample.max())
+    threshold = float(inside.mean())
+    for _ in range(12):
+        below, above = inside[inside <= threshold], inside[inside > threshold]
+        if not below.size or not above.size:
+            break
+        threshold = (float(below.mean()) + float(above.mean())) / 2
+    above = inside[inside > threshold]
+    return float(np.median(above if above.size else inside))
+
+
+class Levels:
+    """Black and white of the scan shown."""
+
+    def __init__(self, viewer: BrainViewer) -> None:
+        self.viewer = viewer
+        self.volume: Any = None
+        self._levels: dict[str, tuple[float, float]] = {}
+        self._syncing = False
+        self._observed: list[tuple[Any, int]] = []
+        viewer.state.change("preset")(lambda **_: self._on_preset())
+        viewer.state.change("level_low", "level_high")(lambda **_: self._on_typed())
+
+    def set_scan(self, volume: Any) -> None:
+        """Begin with the standard levels of a scan; ``None``: there is none."""
+        for node, tag in self._observed:
+            node.RemoveObserver(tag)
+        self._observed = []
+        self.volume = volume
+        if volume is None:
+            return
+        self._measure(volume)
+        display = volume.GetDisplayNode()
+        display.AutoWindowLevelOff()
+        self._apply(*self._levels["standard"])
+        self._observed.append((display, display.AddObserver("ModifiedEvent", self._on_display_modified)))
+        self.viewer.state.preset = "standard"
+
+    def _measure(self, volume: Any) -> None:
+        values = slicer.util.arrayFromVolume(volume)
+        step = max(1, round((values.size / 2e6) ** (1 / 3)))
+        sample = values[::step, ::step, ::step].ravel().astype(float)
+        low, high = float(values.min()), float(values.max())
+        tissue = tissue_gray(sample)
+        top = low + 1.05 * (float(np.percentile(sample[sample > low], 99.8)) - low) if high > low else high
+        self._levels = {}
+        for name, (_title, black, white) in PRESETS.items():
+            if black is None or white is None:
+                self._levels[name] = (low, high)
+            else:
+                span = tissue - low
+                self._levels[name] = (low + black * span, min(low + white * span, top if name == "standard" else high))
+        state = self.viewer.state
+        state.gray_low, state.gray_high = low, high
+        state.gray_step = 1 if high - low > 100 else (high - low) / 200
+        state.threshold_low, state.threshold_high = round(low + 1.35 * (tissue - low)), high
+
+    def _apply(self, low: float, high: float) -> None:
+        high = max(high, low + 1e-6 * max(1.0, abs(low)))
+        self._syncing = True
+        try:
+            for node in self._nodes():
+                display = node.GetDisplayNode()
+                display.AutoWindowLevelOff()
+                display.SetWindowLevelMinMax(low, high)
+        finally:
+            self._syncing = False
+        digits = 0 if high - low > 50 else 3
+        self.viewer.state.update({"level_low": round(low, digits), "level_high": round(high, digits)})
+
+    def _nodes(self) -> list[Any]:
+        """The scan, what was made from it in either tab, and what is being made."""
+        viewer = self.viewer
+        nodes = [self.volume, viewer.jobs.preview, viewer.inducing.preview]
+        nodes += [result.counterfactualNode for result in viewer.logic.results(self.volume)]
+        for induction in viewer.simulator.results(self.volume):
+            healed = induction.healed
+            nodes += [induction.diseasedNode, healed.counterfactualNode if healed is not None else None]
+        return [node for node in nodes if node is not None and node.GetDisplayNode() is not None]
+
+    def _on_preset(self) -> None:
+        levels = self._levels.get(self.viewer.state.preset)
+        if levels and self.volume is not None:
+            self._apply(*levels)
+            self.viewer.board.render()
+
+    def _on_typed(self) -> None:
+        if self.volume is None:
+            return
+        low, high = self.viewer.state.level_low, self.viewer.state.level_high
+        display = self.volume.GetDisplayNode()
+        wanted = (float(low), float(high)) if isinstance(low, int | float) and isinstance(high, int | float) else None
+        now = (display.GetWindowLevelMin(), display.GetWindowLevelMax())
+        if (
+            wanted
+            and wanted[1] > wanted[0]
+            and not np.allclose(wanted, now, atol=0.51 if now[1] - now[0] > 50 else 1e-3)
+        ):
+            self._apply(*wanted)
+            self.viewer.board.render()
+
+    def _on_display_modified(self, display: Any, _event: str) -> None:
+        """The levels were dragged in a view."""
+        if self._syncing or self.volume is None:
+            return
+        low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
+        with self.viewer.state:
+            self._apply(low, high)
+            self.viewer.state.preset = "manual"
+        self.viewer.board.render()
