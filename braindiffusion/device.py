@@ -66,8 +66,8 @@ def batch_for(asked: int | None, device: torch.device, pixels: int, free: int | 
     """Slices to compute together.
 
     Args:
-        asked: taken as it is. ``None``: 8 on a CPU, where more are no faster; on a GPU what its free memory holds, at
-            most 256. Where that is too much after all, :func:`in_batches` halves it.
+        asked: taken as it is. ``None``: 8 on a CPU, where more gain less than a tenth; on a GPU what its free memory
+            holds, at most 256. Where that is too much after all, :func:`in_batches` halves it.
         pixels: of a slice.
         free: bytes of memory, see :func:`memory_of`.
     """

@@ -27,6 +27,7 @@ CLIENT_MODULE = {
 PAGE: dict[str, Any] = {
     "trame__title": "Reader study", "stage": "start", "number": 0, "answered": 0, "questions": [], "asked": 0,
     "ready": False, "can_go_back": False, "active_view": "", "message": "", "notice": NO_NOTICE, "most_text": MOST_TEXT,
+    "typed": None,
 }  # fmt: skip
 """What the page begins with. ``stage``: start, case, break, pause, trouble, done."""
 

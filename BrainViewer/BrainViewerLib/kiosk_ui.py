@@ -71,8 +71,12 @@ def questions(kiosk: Kiosk) -> None:
             v_if="q.type === 'text'",
             classes=("'bv-field bk-text id-text-' + i",),
             maxlength=("most_text",),
-            value=("q.text",),
-            input="q.text = $event.target.value; trigger('kiosk_text', [i, $event.target.value])",
+            # what was typed on this page goes before what the server knew when it last sent the questions
+            value=("typed && typed.at === number + '-' + i ? typed.text : q.text",),
+            input=(
+                "q.text = $event.target.value; typed = {at: number + '-' + i, text: $event.target.value}; "
+                "trigger('kiosk_text', [i, $event.target.value])"
+            ),
             __properties=["value"],
         )
 

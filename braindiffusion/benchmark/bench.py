@@ -92,7 +92,7 @@ def run_bench(
         rungs = steps_ladder(QUICK_STEPS if settings.quick else ALL_STEPS)
         facts["steps"] = climb(rungs, items, base, repeats=1, **common)
     if "sweeps" in settings.parts:
-        sizes = sweeps.QUICK if settings.quick else sweeps.Sizes()
+        sizes = sweeps.QUICK if settings.quick else sweeps.Sizes(gridded=100 if "cuda" in device else 8)
         facts["sweeps"] = sweeps.sweep(items[0], base, sizes, repeats, on_event)
         facts["linearity"] = sweeps.linearity(facts["sweeps"])
     if "latency" in settings.parts:

@@ -48,10 +48,19 @@ def _resident() -> int | None:
     return None
 
 
+def _give_back() -> None:
+    """Return what was freed to the system, where it can be asked to (glibc): else the next peak would hide in it."""
+    with suppress(OSError, AttributeError, TypeError):
+        import ctypes
+
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 @contextmanager
 def measured(device: torch.device) -> Iterator[Cost]:
     """Measure a block; the cost is filled in when it ends. Work of a GPU is waited for, before and after."""
     cost = Cost()
+    _give_back()
     before, peak, over = _resident(), _resident(), threading.Event()
 
     def watch() -> None:

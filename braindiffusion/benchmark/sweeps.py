@@ -11,6 +11,7 @@ import torch
 
 from braindiffusion.benchmark.items import Item
 from braindiffusion.benchmark.machine import cheapest, flops_of, matmul_rate
+from braindiffusion.benchmark.monai_loop import heal_with_monai
 from braindiffusion.device import precision_for
 from braindiffusion.healing.models import main_model
 from braindiffusion.healing.run import heal_slices
@@ -27,8 +28,9 @@ class Sizes:
         volumes: slices of volumes that are masked throughout.
         masked: shares of ``volume`` slices that are masked.
         samples: draws of ``sampled`` slices.
-        grids: sides of the grid, at ``gridded`` slices. Where no model of a side is installed, the one there is runs on
-            so many pixels: its cost is that of a model of the same make, its picture means nothing.
+        grids: sides of the grid, at ``gridded`` slices (on a GPU 100), ours and MONAI's loop. Where no model of a side
+            is installed, the one there is runs on so many pixels: its cost is that of a model of the same make, its
+            picture means nothing.
     """
 
     volumes: tuple[int, ...] = (8, 16, 32, 64, 128, 256)
@@ -40,6 +42,7 @@ class Sizes:
     gridded: int = 8
 
 
+MONAI = "grid, MONAI's loop"
 QUICK = Sizes((4, 8, 16), (0.25, 0.5, 1.0), 8, (1, 2, 4), 2, (128, 256), 2)
 
 
@@ -80,7 +83,8 @@ def _points(item: Item, model: LoadedModel, sizes: Sizes) -> Iterator[tuple[str,
         crop = model.card.get("crop")
         card = {**model.card, "grid": side, "crop": [n * times for n in crop] if crop else None}
         larger = LoadedModel(model.name, card, model.network, model.device)
-        yield "grid", side, (*enlarged(*volume_of(item, sizes.gridded), times), larger), {}
+        for name in ("grid", MONAI):
+            yield name, side, (*enlarged(*volume_of(item, sizes.gridded), times), larger), {}
 
 
 def sweep(
@@ -98,17 +102,19 @@ def sweep(
             on_event(Event("evaluate", done, len(points)))
         settings = replace(base, **changes)
 
-        def once(stack=stack, mask=mask, used=used, settings=settings) -> Any:
-            return heal_slices(stack, mask, used, settings, device)[2]
+        def once(name=name, stack=stack, mask=mask, used=used, settings=settings) -> int:
+            if name == MONAI:
+                return heal_with_monai(stack, mask, used, settings, device)[1]
+            return heal_slices(stack, mask, used, settings, device)[2].slice_calls
 
-        cost, ran = cheapest(once, device, repeats + 1)  # the first one plans and allocates
+        cost, calls = cheapest(once, device, repeats + 1)  # the first one plans and allocates
         window = window_of(stack.brain, used.card.get("crop"))
         height, width = stack.images[window].shape[1:]
-        flops = flops_of(model.network, height, width, device) * ran.slice_calls
+        flops = flops_of(model.network, height, width, device) * calls
         rows.append(
             {
                 "sweep": name, "value": value, "masked_slices": int(mask.any((1, 2)).sum()), "pixels": height * width,
-                "calls": ran.slice_calls, "seconds": cost.wall, "cpu_seconds": cost.cpu, "peak_bytes": cost.peak_bytes,
+                "calls": calls, "seconds": cost.wall, "cpu_seconds": cost.cpu, "peak_bytes": cost.peak_bytes,
                 "flop_per_second": flops / cost.wall, "share_of_matmul_rate": flops / cost.wall / rate,
             }
         )  # fmt: skip
@@ -122,7 +128,7 @@ def linearity(rows: list[dict[str, Any]]) -> dict[str, float]:
     """
     out = {}
     for name in dict.fromkeys(row["sweep"] for row in rows):
-        points = [(row["calls"], row["seconds"]) for row in rows if row["sweep"] == name and name != "grid"]
+        points = [(row["calls"], row["seconds"]) for row in rows if row["sweep"] == name and "grid" not in name]
         if len(points) < 3:
             continue
         work, seconds = np.array(points, float).T
