@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from braindiffusion import NOT_FOR_DIAGNOSIS
+from braindiffusion.export.sheet import Sheet
 
 if TYPE_CHECKING:
     from braindiffusion.heal import HealResult, SaliencyResult
     from braindiffusion.scan import Scan
+
+HEADINGS = ("original", "saliency", "mask (cyan), lesion (red)", "COUNTERFACTUAL", "difference")
 
 
 def telling_slices(result: HealResult, count: int = 6) -> list[int]:
@@ -29,66 +32,25 @@ def telling_slices(result: HealResult, count: int = 6) -> list[int]:
     return sorted(picked)
 
 
-def _crop(planes: np.ndarray, border: int = 8) -> tuple[slice, slice]:
-    rows, columns = (np.nonzero(planes.any(axis))[0] for axis in ((0, 2), (0, 1)))
-    if not len(rows):
-        return slice(None), slice(None)
-    return slice(max(0, rows[0] - border), rows[-1] + border + 1), slice(
-        max(0, columns[0] - border), columns[-1] + border + 1
-    )
-
-
 def overview(scan: Scan, result: HealResult, path: Path, title: str = "") -> None:
     """original | saliency | mask | counterfactual | difference, several slices, on the scan's own grid."""
-    from matplotlib.figure import Figure
-
-    p = result.stack.placement
     chosen = telling_slices(result)
 
     def axial(volume: np.ndarray) -> np.ndarray:
-        return p.to_axial(volume)[chosen]
+        return result.stack.placement.to_axial(volume)[chosen]
 
     before, after = axial(scan.voxels).astype(np.float32), axial(result.counterfactual).astype(np.float32)
-    tone = result.stack.intensity_of(chosen[len(chosen) // 2])
-    low, high = tone.zero, tone.zero + (0.95 / tone.gain if tone.gain else 1.0)
     saliency, mask, lesion = axial(result.saliency), axial(result.mask), axial(result.lesion)
-    difference = (after - before) * tone.gain
-    rows, columns = _crop(before > low + 0.05 * (high - low))
-    aspect = p.pitch[0] / p.pitch[1]
-    headings = ["original", "saliency", "mask (cyan), lesion (red)", "COUNTERFACTUAL", "difference"]
-    height = (rows.stop or before.shape[1]) - (rows.start or 0)
-    width = (columns.stop or before.shape[2]) - (columns.start or 0)
-    cell = 2.3
-    figure = Figure(figsize=(5 * cell, len(chosen) * cell * height * aspect / width + 0.85), facecolor="black")
-    axes = figure.subplots(len(chosen), 5, squeeze=False)
-    for i, s in enumerate(chosen):
-        view = before[i][rows, columns]
-        grey: dict[str, Any] = {"cmap": "gray", "vmin": low, "vmax": high, "aspect": aspect, "interpolation": "nearest"}
-        for j in (0, 1, 2):
-            axes[i, j].imshow(view, **grey)
-        shown = saliency[i][rows, columns]
-        axes[i, 1].imshow(shown, cmap="inferno", vmin=0, vmax=1, alpha=np.clip(shown * 1.5, 0, 0.8), aspect=aspect)
-        for volume, colour in ((mask, "cyan"), (lesion, "red")):
-            plane = volume[i][rows, columns]
-            if plane.any() and not plane.all():
-                axes[i, 2].contour(plane, [0.5], colors=colour, linewidths=0.9)
-        axes[i, 3].imshow(after[i][rows, columns], **grey)
-        axes[i, 4].imshow(
-            difference[i][rows, columns], cmap="RdBu_r", vmin=-0.4, vmax=0.4, aspect=aspect, interpolation="nearest"
-        )
-        axes[i, 0].text(0.02, 0.02, f"slice {s}", color="white", fontsize=7, transform=axes[i, 0].transAxes)
-        axes[i, 3].text(
-            0.5, 0.015, NOT_FOR_DIAGNOSIS, color="yellow", fontsize=5.5, ha="center", transform=axes[i, 3].transAxes
-        )
-        for a in axes[i]:
-            a.set_axis_off()
-    for a, heading in zip(axes[0], headings, strict=True):
-        a.set_title(heading, color="white", fontsize=8)
-    figure.suptitle(
-        f"{NOT_FOR_DIAGNOSIS}   {title}", color="yellow", fontsize=9, y=1 - 0.1 / figure.get_figheight(), va="top"
-    )
-    figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.6 / figure.get_figheight(), 0.02, 0.02)
-    figure.savefig(path, dpi=130, facecolor="black", metadata={"Description": NOT_FOR_DIAGNOSIS})
+    sheet = Sheet(before, result.stack, chosen, HEADINGS, synthetic=3)
+    for i in range(len(chosen)):
+        for column in (0, 1, 2):
+            sheet.grey(i, column, before[i])
+        sheet.heat(i, 1, saliency[i])
+        sheet.outline(i, 2, mask[i], "cyan")
+        sheet.outline(i, 2, lesion[i], "red")
+        sheet.grey(i, 3, after[i])
+        sheet.difference(i, 4, after[i] - before[i])
+    sheet.save(path, title)
 
 
 def saliency_picture(scan: Scan, found: SaliencyResult, path: Path, count: int = 12) -> None:
