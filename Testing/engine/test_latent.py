@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from gaussian_oracle import MEAN, SPREAD, pixel_eps
@@ -18,12 +20,13 @@ from braindiffusion.healing.latent import (
     latent,
     latent_mask,
     score_latents,
+    smoothed,
 )
 
 SCHEDULE = Schedule()
 LEVEL = 3e-4
 """Healthy cells of this prior stay below 1.1e-4, the lesion's reach 8e-4."""
-QUICK = LatentSettings(steps=10, level=LEVEL)
+QUICK = LatentSettings(steps=10, level=LEVEL, band=(400, 600), smoothing=0)
 
 
 def g(seed: int = 0) -> torch.Generator:
@@ -72,13 +75,30 @@ def test_the_divergence_is_that_of_two_gaussians() -> None:
     torch.testing.assert_close(found, torch.distributions.kl_divergence(q, p), rtol=1e-4, atol=1e-7)
 
 
+def all_cells(z: Tensor) -> Tensor:
+    return torch.ones_like(z[:, :1], dtype=torch.bool)
+
+
+def test_smoothing_stays_in_the_brain_and_keeps_what_is_even() -> None:
+    cells = torch.rand((2, 1, 9, 7), generator=g(4)) > 0.4
+    even = smoothed(torch.full((2, 1, 9, 7), 0.3), cells, 1.5)
+    torch.testing.assert_close(even, 0.3 * cells.float())
+    score = torch.rand((2, 1, 9, 7), generator=g(5))
+    elsewhere = torch.where(cells, score, torch.full_like(score, 100.0))
+    torch.testing.assert_close(smoothed(elsewhere, cells, 1.5), smoothed(score, cells, 1.5))
+    assert torch.equal(smoothed(score, cells, 0.0), score * cells)
+    blurred = smoothed(score, torch.ones_like(cells), 1.5)
+    assert float(blurred.std()) < 0.6 * float(score.std())
+    assert not smoothed(score, torch.zeros_like(cells), 1.5).any()
+
+
 def test_an_outlier_has_the_highest_score_wherever_it_lies() -> None:
     z0 = healthy(4, 64)[..., ::4, ::4].clone()
     where = torch.zeros_like(z0, dtype=torch.bool)
     for n in range(4):
         where[n, 0, 3 * n, 15 - 4 * n] = True
     z0[where] = 1.6
-    score = score_latents(z0, pixel_eps, LatentSettings(), g(), SCHEDULE)
+    score = score_latents(z0, all_cells(z0), pixel_eps, LatentSettings(smoothing=0), g(), SCHEDULE)
     assert score.shape == (4, 1, 16, 16)
     assert float(score[where].min()) > 3 * float(score[~where].max())
 
@@ -86,16 +106,17 @@ def test_an_outlier_has_the_highest_score_wherever_it_lies() -> None:
 def test_the_score_is_the_mean_over_channels_and_levels() -> None:
     z0 = torch.randn((1, 3, 4, 4), generator=g(3))
     settings = LatentSettings(band=(450, 450), looks=1)
-    whole = score_latents(z0, pixel_eps, settings, g(), SCHEDULE)
+    whole = score_latents(z0, all_cells(z0), pixel_eps, settings, g(), SCHEDULE)
     levels: list[int] = []
 
     def listen(z: Tensor, level: int) -> Tensor:
         levels.append(level)
         return pixel_eps(z, level)
 
-    score_latents(z0, listen, LatentSettings(), g(), SCHEDULE)
-    assert levels == [400, 450, 500, 550, 600]
-    twice = score_latents(z0, pixel_eps, LatentSettings(band=(450, 450), looks=3), g(), SCHEDULE)
+    score_latents(z0, all_cells(z0), listen, LatentSettings(), g(), SCHEDULE)
+    assert levels == [500, 550, 600, 650, 700]
+    thrice = LatentSettings(band=(450, 450), looks=3)
+    twice = score_latents(z0, all_cells(z0), pixel_eps, thrice, g(), SCHEDULE)
     torch.testing.assert_close(whole, twice)  # three looks at one level are one
 
 
@@ -118,7 +139,7 @@ def test_healthy_slices_are_left_alone() -> None:
 def test_an_empty_mask_leaves_the_slice_and_half_a_mask_its_other_half() -> None:
     x = with_lesion(healthy())
     nowhere = torch.zeros_like(x, dtype=torch.bool)
-    for settings in (QUICK, LatentSettings(steps=10)):
+    for settings in (QUICK, LatentSettings(steps=10, smoothing=0)):
         assert torch.equal(run(x, nowhere, settings)[0], x)
     half = nowhere.clone()
     half[..., :16] = True
@@ -139,7 +160,7 @@ def test_without_a_level_each_slice_gives_up_the_same_share() -> None:
     cells = torch.zeros((3, 1, 20, 20), dtype=torch.bool)
     cells[:2, :, 5:15, 5:15] = True
     found = latent_mask(score, cells, None)
-    assert found.sum((1, 2, 3)).tolist() == [3, 3, 0]  # 2.5 % of 100 cells, by interpolation; no cell, none
+    assert found.sum((1, 2, 3)).tolist() == [10, 10, 0]  # 10 % of 100 cells; no cell, none
     assert not (found & ~cells).any()
 
 
@@ -152,7 +173,7 @@ def test_a_cell_belongs_to_a_mask_that_covers_half_of_it() -> None:
 
 def test_samples_differ_inside_only() -> None:
     x = with_lesion(healthy(1))
-    samples = run(x, settings=LatentSettings(steps=10, level=LEVEL, samples=3))
+    samples = run(x, settings=replace(QUICK, samples=3))
     assert samples.shape == (3, *x.shape)
     spread = samples.std(0)
     assert float(spread.max()) > 0.01

@@ -53,8 +53,9 @@ def healthy_level(
         x, b = (torch.from_numpy(v)[:, None].to(device) for v in (images, brain))
         generator = torch.Generator().manual_seed(settings.seed)  # as a healing draws it
         z = coder.encode(x).float()
-        score = score_latents(z, predictor, LatentSettings(), generator, Schedule())  # type: ignore[arg-type]
-        scores.append(score[cells_of(b, z)].cpu().numpy())
+        inside = cells_of(b, z)
+        score = score_latents(z, inside, predictor, LatentSettings(), generator, Schedule())  # type: ignore[arg-type]
+        scores.append(score[inside].cpu().numpy())
 
     for case in cases(part, wanted, int(main.card["grid"]), str(device)):
         if on_event:
