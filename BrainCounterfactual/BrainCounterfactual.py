@@ -11,6 +11,7 @@ from BrainCounterfactualLib import models, texts
 from BrainCounterfactualLib.choicepanel import ChoicePanel
 from BrainCounterfactualLib.editorpanel import EditorPanel
 from BrainCounterfactualLib.enginepanel import EnginePanel
+from BrainCounterfactualLib.exportpanel import ExportPanel
 from BrainCounterfactualLib.logic import BrainCounterfactualLogic
 from BrainCounterfactualLib.maskpanel import MaskPanel
 from BrainCounterfactualLib.parameters import BrainCounterfactualParameterNode
@@ -82,12 +83,9 @@ class BrainCounterfactualWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = self.makeLogic()
         self._pollTimer = self._timer(POLL_MS, self.onPoll)
+        flickerTimer = self._timer(FLICKER_MS, lambda: self.results.onFlickerTick())
         self.results = ResultPanel(
-            self.ui,
-            self.logic,
-            qt.QTableWidgetItem,
-            self._timer(FLICKER_MS, lambda: self.results.onFlickerTick()),
-            _chooseFolder,
+            self.ui, self.logic, qt.QTableWidgetItem, flickerTimer, _chooseFolder, self.updateButtons
         )
         self.mask = MaskPanel(
             self.ui,
@@ -102,6 +100,9 @@ class BrainCounterfactualWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.warnings.start()
         self.editor = EditorPanel(self.ui.segmentEditorFrame)
         self.choices = ChoicePanel(self.ui, self.logic, lambda: self._parameterNode, self.onModality)
+        self.export = ExportPanel(
+            self.ui, self.logic, lambda: self.results.result, _chooseFolder, self._startOrCancel, self.updateButtons
+        )
         for name, slot in (
             ("saliencyButton", self.onSaliency),
             ("healSliceButton", lambda: self.onHeal(self.ui.healSliceButton)),
@@ -252,6 +253,7 @@ class BrainCounterfactualWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             button.setEnabled(running or (not busy and not why))
             button.setToolTip(_("Stop it.") if running else why or tip)
         self.mask.update(volumeNode if hasImage else None)
+        self.export.update(self._runningButton)
         self.ui.progressBar.setVisible(busy)
         if not busy:
             self.ui.progressLabel.setText("")
@@ -329,7 +331,7 @@ class BrainCounterfactualWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
 
         self._startOrCancel(button, _("The scan could not be healed."), start)
 
-    def _startOrCancel(self, button, message, start):
+    def _startOrCancel(self, button, message, start, onDone=None):
         if self.logic.busy:
             self.logic.cancel()
             self.ui.progressLabel.setText(_("Stopping..."))
@@ -338,17 +340,17 @@ class BrainCounterfactualWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             if not self.engine.ensure():
                 return
             self._runningButton = button
-            start(settingsOf(self._parameterNode), self._callbacks())
+            start(settingsOf(self._parameterNode), self._callbacks(onDone or self.onDone))
             self.ui.progressBar.setRange(0, 0)
             self.ui.progressLabel.setText(_("Starting the engine..."))
             self._pollTimer.start()
         self.updateButtons()
 
-    def _callbacks(self):
+    def _callbacks(self, onDone):
         return {
             "onProgress": self.onProgress,
             "onPreview": self.results.showPreview,
-            "onDone": self.onDone,
+            "onDone": onDone,
             "onError": self.onError,
             "onCancelled": self.onCancelled,
         }

@@ -9,6 +9,7 @@ import slicer
 import vtk
 from BrainCounterfactualLib.editorpanel import EditorPanel
 from BrainCounterfactualLib.enginepanel import EnginePanel
+from BrainCounterfactualLib.exportpanel import ExportPanel
 from BrainCounterfactualLib.results import SYNTHETIC
 from BrainLesionSimLib import texts
 from BrainLesionSimLib.choicepanel import ChoicePanel
@@ -83,6 +84,7 @@ class BrainLesionSimWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             lambda path: qt.QIcon(qt.QPixmap(path)),
             self._timer(FLICKER_MS, lambda: self.results.onFlickerTick()),
             _chooseFolder,
+            self.updateButtons,
         )
         parameters = self.parameters
         self.lesion = LesionPanel(
@@ -93,6 +95,9 @@ class BrainLesionSimWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.warnings.start()
         self.editor = EditorPanel(self.ui.segmentEditorFrame, "BrainLesionSim")
         self.choices = ChoicePanel(self.ui, self.logic, parameters, self.onModality)
+        self.export = ExportPanel(
+            self.ui, self.logic, lambda: self.results.induction, _chooseFolder, self._startOrCancel, self.updateButtons
+        )
         for name, slot in (
             ("makeLesionButton", self.onMakeLesion),
             ("applyButton", self.onInduce),
@@ -243,6 +248,7 @@ class BrainLesionSimWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             button.setEnabled(running or (not busy and not reason))
             button.setToolTip(_("Stop it.") if running else reason or tip)
         self.lesion.update(volumeNode if hasImage else None)
+        self.export.update(self._runningButton)
         self.ui.progressBar.setVisible(busy)
         if not busy:
             self.ui.progressLabel.setText("")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
@@ -96,3 +99,21 @@ def plant(ds: Dataset) -> None:
         nested = Dataset()
         nested.PatientName = f"{NAME}^{FIRST}"
         block.add_new(0x12, "SQ", Sequence([nested]))
+
+
+def everything(folder: Path) -> str:
+    """All text of all files below a folder: their names, their bytes, their DICOM headers, unzipped where zipped."""
+    told = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        raw = path.read_bytes()
+        raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+        told += [path.relative_to(folder).as_posix(), raw.decode("latin-1"), raw.decode("utf-16-le", "ignore")]
+        if path.suffix == ".dcm":
+            ds = pydicom.dcmread(path)
+            told += [str(ds), str(ds.file_meta)]
+    return "\n".join(told).lower()
+
+
+def leaked(text: str, secrets: Iterable[str] = SECRETS) -> list[str]:
+    """Which of the secrets stand in a text."""
+    return [secret for secret in secrets if secret.lower() in text.lower()]

@@ -16,6 +16,9 @@ from BrainCounterfactualLib.results import isSynthetic
 
 SKIPPED = ("difference",)
 """Of a healing: the worker makes it from the others."""
+DICOM_FOLDER, CASE_FOLDER = "SYNTHETIC_dicom", "SYNTHETIC_case"
+"""Names of new folders, before their number; they tell nothing of the scan."""
+FACES = ("remove", "blur", "keep")
 
 
 class Exporting:
@@ -81,6 +84,19 @@ class Exporting:
         sent = {role: array.transpose() for role, array in arrays.items()}
         extra = {"synthetic": isSynthetic(result.volumeNode)}
         return self._start(request, result.volumeNode, {}, callbacks, paths, told, sent, extra)
+
+
+def textsOf(choices="", answer=0, **texts):
+    """A filled-in form as :meth:`Exporting.saveTeachingFile` wants it.
+
+    Args:
+        choices: one a line; empty lines do not count.
+        answer: number of the right one, from 1; 0 for none.
+        texts: the other fields, as they were typed.
+    """
+    told = {name: text.strip() if isinstance(text, str) else bool(text) for name, text in texts.items()}
+    lines = [line.strip() for line in choices.splitlines() if line.strip()]
+    return dict(told, choices=lines, answer=int(answer) or None)
 
 
 def sourceFiles(volumeNode):

@@ -18,9 +18,10 @@ class ResultPanel:
         makeItem: ``(text) -> item`` of the slice table.
         flickerTimer: calls :meth:`onFlickerTick` while it is started.
         chooseFolder: ``() -> path`` or an empty text.
+        onRefreshed: called when another result, or none, may be in view.
     """
 
-    def __init__(self, ui, logic, makeItem, flickerTimer, chooseFolder):
+    def __init__(self, ui, logic, makeItem, flickerTimer, chooseFolder, onRefreshed):
         self.ui = ui
         self.logic = logic
         self.comparison = Comparison()
@@ -30,6 +31,7 @@ class ResultPanel:
         self._makeItem = makeItem
         self._timer = flickerTimer
         self._chooseFolder = chooseFolder
+        self._onRefreshed = onRefreshed
         self._rows = []
         self._history = ChoiceBinding(ui.resultComboBox, self._onChosen)
         ui.undoButton.connect("clicked(bool)", lambda _checked: self.undo())
@@ -85,6 +87,7 @@ class ResultPanel:
         self._fillTable(rows)
         if self.ui.compareButton.checked and self.volumeNode is not None:
             self._showInViews()
+        self._onRefreshed()
 
     def _fillTable(self, rows):
         table = self.ui.sliceTable

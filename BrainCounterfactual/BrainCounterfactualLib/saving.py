@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import itertools
 import json
 import os
 import re
@@ -85,6 +86,12 @@ def arraysOf(result):
         node = getattr(result, role + "Node")
         if node is not None:
             yield role, arrayOf(node, result.volumeNode).astype(np.uint8)
+
+
+def freshFolder(folder, name):
+    """Path of ``folder/name_N`` with the lowest N from 1 that is not there yet; nothing is made."""
+    base = os.path.join(os.path.abspath(os.path.expanduser(str(folder))), name)
+    return next(path for path in ("{}_{}".format(base, n) for n in itertools.count(1)) if not os.path.lexists(path))
 
 
 def _write(array, like, path):

@@ -75,8 +75,8 @@ class BrainCounterfactualTest(ScriptedLoadableModuleTest):
             told = {}
             callbacks = {"onDone": lambda r: told.update(result=r), "onError": lambda e: told.update(error=e)}
             logic.heal(sample, {"steps": 5}, callbacks, maskNode=seg)
-            deadline = time.time() + 600
-            while logic.busy and time.time() < deadline:
+            deadline = time.monotonic() + 600
+            while logic.busy and time.monotonic() < deadline:
                 logic.poll()
                 slicer.app.processEvents()
                 time.sleep(0.02)

@@ -108,6 +108,14 @@ def estimate(told):
     return "{}. {}".format(line, told["warning"]) if told.get("warning") else line + "."
 
 
+def uncertainty():
+    """What the uncertainty map is."""
+    return _(
+        "Uncertainty: how far the samples differ (standard deviation). High: the model could as well have painted "
+        "something else. Low is no proof that it is right."
+    )
+
+
 def summary(result):
     """Of the result in view."""
     if result is None:
@@ -124,6 +132,8 @@ def summary(result):
         )
     if facts.get("check", {}).get("outside_identical"):
         lines.append(_("Checked: every voxel outside the edited region is the original's."))
+    if result.deviationNode is not None:
+        lines.append(uncertainty())
     lines += [escape(warning) for warning in facts.get("warnings", [])]
     return "<br>".join(lines)
 

@@ -22,9 +22,10 @@ class InductionPanel:
         makeIcon: ``(path of a PNG) -> icon`` of the strip.
         flickerTimer: calls :meth:`onFlickerTick` while it is started.
         chooseFolder: ``() -> path`` or an empty text.
+        onRefreshed: called when another result, or none, may be in view.
     """
 
-    def __init__(self, ui, logic, makeItem, makeIcon, flickerTimer, chooseFolder):
+    def __init__(self, ui, logic, makeItem, makeIcon, flickerTimer, chooseFolder, onRefreshed):
         self.ui = ui
         self.logic = logic
         self.comparison = Comparison()
@@ -34,6 +35,7 @@ class InductionPanel:
         self._makeItem, self._makeIcon = makeItem, makeIcon
         self._timer = flickerTimer
         self._chooseFolder = chooseFolder
+        self._onRefreshed = onRefreshed
         self._strip = []
         ui.resultStrip.connect("currentRowChanged(int)", self._onChosen)
         for button, slot in (
@@ -95,6 +97,7 @@ class InductionPanel:
         self._fillTable(texts.effectRows(induction))
         if ui.compareButton.checked and volumeNode is not None:
             self._showInViews()
+        self._onRefreshed()
 
     def _fillStrip(self, found, induction):
         strip = self.ui.resultStrip

@@ -80,8 +80,8 @@ class BrainLesionSimTest(ScriptedLoadableModuleTest):
         told = {}
         callbacks = {"onDone": lambda r: told.update(result=r), "onError": lambda e: told.update(error=e)}
         start(self.sample, *arguments, callbacks=callbacks)
-        deadline = time.time() + 600
-        while self.logic.busy and time.time() < deadline:
+        deadline = time.monotonic() + 600
+        while self.logic.busy and time.monotonic() < deadline:
             self.logic.poll()
             slicer.app.processEvents()
             time.sleep(0.02)

@@ -35,7 +35,7 @@ def makeStudy(folder):
     study = {"format": "braindiffusion-study", "version": 1, "study": "0" * 16, "title": "Self-test"}
     study.update(notice=NOT_FOR_DIAGNOSIS, use=RESEARCH_USE_ONLY, protocol=protocol, cases=cases)
     study.update(readers={"R1": list(CASES)})
-    with open(os.path.join(folder, "study.json"), "w") as stream:
+    with open(os.path.join(folder, "study.json"), "w", encoding="utf-8") as stream:
         json.dump(study, stream)
 
 

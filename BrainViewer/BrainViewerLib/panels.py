@@ -1,13 +1,12 @@
-"""What the panels of both tabs have: the scan, the drawing tools, fading, saving, the status."""
+"""What the panels of both tabs have: the scan, the drawing tools, fading, the status."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trame.widgets import html
 
-from BrainViewerLib.parts import Step, button, checkbox, icon, icon_button, menu, select, sending, slider
-from BrainViewerLib.saving import SENT
+from BrainViewerLib.parts import Step, button, checkbox, icon, icon_button, menu, slider
 
 if TYPE_CHECKING:
     from BrainViewerLib.app import BrainViewer
@@ -124,39 +123,6 @@ def fade_row(viewer: BrainViewer, title: str) -> None:
             "Flicker by itself",
             "flicker_auto",
         )
-
-
-def save_rows(viewer: BrainViewer, remove: Any) -> None:
-    """Folder, format, save, download; and remove the result in view."""
-    html.Hr(classes="bv-hr")
-    html.Div("Save", classes="bv-sub")
-    with html.Div(classes="bv-row"):
-        html.Input(
-            classes="bv-field grow id-folder", placeholder="Folder", value=("save_folder",),
-            input="save_folder = $event.target.value", title="The folder on this computer that gets the files",
-        )  # fmt: skip
-        with html.Div(style="width: 92px"):
-            select("save_format", "formats", "save-format")
-    with html.Div(classes="bv-row"):
-        button(
-            "Save",
-            sending(viewer.state, viewer.saving.save, SENT),
-            "save",
-            mdi="content-save-outline",
-            kind="primary",
-            disabled=("!save_folder || busy",),
-        )
-        button(
-            "Download",
-            sending(viewer.state, viewer.saving.download, SENT),
-            "download",
-            mdi="download-outline",
-            disabled=("busy",),
-            title="The same files as a .zip",
-        )
-        html.Div(classes="bv-spacer")
-        icon_button("trash-can-outline", remove, "remove-result", "Remove this result", disabled=("!!running",))
-    html.Div("{{ saved_text }}", classes="bv-note id-saved", v_if="saved_text")
 
 
 def status(viewer: BrainViewer) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from BrainCounterfactualLib.texts import uncertainty
 from trame.widgets import html
 
 from BrainViewerLib.jobs import SENT
-from BrainViewerLib.panels import cancel_button, draw_tools, drawn_size, fade_row, save_rows, scan_step
+from BrainViewerLib.panels import cancel_button, draw_tools, drawn_size, fade_row, scan_step
+from BrainViewerLib.panels_save import save_rows
 from BrainViewerLib.parts import Step, button, checkbox, segments, select, sending, slider, text_field
 
 if TYPE_CHECKING:
@@ -210,11 +212,13 @@ def compare_step(viewer: BrainViewer) -> None:
             with html.Div(classes="bv-row"):
                 html.Span("Third view", classes="bv-label", style="width: 62px")
                 select("third", "thirds", "third")
+            html.Div(uncertainty(), v_if="third === 'deviation'", classes="bv-note id-uncertainty-note")
             slider(
                 "Overlay", "overlay_opacity", 0, 1, 0.05, "overlay-opacity", "Math.round(overlay_opacity * 100) + ' %'"
             )
             slider("Range", "overlay_range", 0.1, 1.5, 0.05, "overlay-range", "'× ' + overlay_range.toFixed(2)")
             save_rows(viewer, viewer.results.remove_result)
+            cancel_button(viewer)
 
 
 def heal_tab(viewer: BrainViewer) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from trame.widgets import html
 
 from BrainViewerLib.inducing import SENT, SENT_SHAPE
-from BrainViewerLib.panels import cancel_button, draw_tools, drawn_size, fade_row, save_rows, scan_step
+from BrainViewerLib.panels import cancel_button, draw_tools, drawn_size, fade_row, scan_step
+from BrainViewerLib.panels_save import save_rows
 from BrainViewerLib.parts import Step, button, checkbox, select, sending, slider, text_field
 
 if TYPE_CHECKING:

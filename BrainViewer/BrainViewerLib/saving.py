@@ -1,4 +1,4 @@
-"""Saving the result in view, of either tab: files in a folder, a scene, a download."""
+"""Saving the result in view, of either tab: files in a folder, a scene, a download; DICOM and teaching files too."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import slicer
+from BrainCounterfactualLib.exporting import CASE_FOLDER, DICOM_FOLDER, FACES, textsOf
+from BrainCounterfactualLib.saving import freshFolder
 
 from braindiffusion.errors import OutputError
 from BrainViewerLib import loading
@@ -22,11 +25,20 @@ if TYPE_CHECKING:
 FORMATS = [
     {"value": "nifti", "title": "NIfTI"},
     {"value": "nrrd", "title": "NRRD"},
+    {"value": "dicom", "title": "DICOM"},
     {"value": "mrb", "title": ".mrb scene"},
 ]
 
-SENT = ("save_folder", "save_format")
+SENT = ("save_folder", "save_format", "burn_in")
 """What a click on Save takes along."""
+TEXTS = ("title", "history", "findings", "diagnosis", "discussion", "question", "choices")
+TEACHING: dict[str, Any] = {
+    **{f"case_{name}": "" for name in TEXTS}, "case_answer": "0", "case_unknown": False, "case_face": FACES[0],
+}  # fmt: skip
+"""The form of a teaching file, empty."""
+SENT_TEACHING = ("save_folder", *TEACHING)
+Export = Callable[[Any, Path, Any], Any]
+"""``(result, folder, callbacks)``: starts the worker's job."""
 
 
 def default_folder(volume: Any) -> str:
@@ -51,6 +63,9 @@ class Saving:
     async def save(self) -> None:
         """Write the result in view to the folder."""
         folder = Path(str(self.viewer.state.save_folder)).expanduser()
+        if self.viewer.state.save_format == "dicom":
+            self._export("Writing DICOM", self._dicom, folder, DICOM_FOLDER)
+            return
         paths = await self._written(folder)
         if paths:
             names = ", ".join(path.name for path in paths[:2]) + (
@@ -62,17 +77,78 @@ class Saving:
 
     async def download(self) -> None:
         """The same files as a .zip, through the browser."""
-        workspace = Path(tempfile.mkdtemp(prefix="brainviewer-", dir=self.viewer.workspace))
+        if self.viewer.state.save_format == "dicom":
+            self._export("Writing DICOM", self._dicom, None, DICOM_FOLDER)
+            return
+        workspace = self._workspace()
         paths = await self._written(workspace / "SYNTHETIC_results")
         if not paths:
             shutil.rmtree(workspace, ignore_errors=True)
             return
-        archive = Path(shutil.make_archive(str(workspace / "SYNTHETIC_results"), "zip", workspace, "SYNTHETIC_results"))
-        shutil.rmtree(workspace / "SYNTHETIC_results", ignore_errors=True)
+        await self._offer(workspace / "SYNTHETIC_results")
+
+    def save_case(self) -> None:
+        """A teaching file of the result in view, in the folder."""
+        folder = Path(str(self.viewer.state.save_folder)).expanduser()
+        self._export("Making the teaching file", self._case, folder, CASE_FOLDER)
+
+    def download_case(self) -> None:
+        """The same as a .zip."""
+        self._export("Making the teaching file", self._case, None, CASE_FOLDER)
+
+    # -- through the worker
+
+    def _dicom(self, result: Any, folder: Path, callbacks: Any) -> None:
+        self.viewer.work.logic.saveDicom(result, folder, callbacks, burnIn=bool(self.viewer.state.burn_in))
+
+    def _case(self, result: Any, folder: Path, callbacks: Any) -> None:
+        state = self.viewer.state
+        texts = {name: str(state[f"case_{name}"]) for name in TEXTS}
+        told = textsOf(**texts, answer=int(state.case_answer), unknown=bool(state.case_unknown))
+        self.viewer.work.logic.saveTeachingFile(result, folder, told, callbacks, face=state.case_face)
+
+    def _export(self, text: str, start: Export, base: Path | None, name: str) -> None:
+        """Have the worker write into a new folder of that name; without a base it is downloaded."""
+        viewer = self.viewer
+        work, volume = viewer.work, viewer.scans.volume
+        result = work.logic.currentResult(volume) if volume is not None else None
+        if result is None or viewer.busy:
+            return
+        folder = Path(freshFolder(base or self._workspace(), name))
+
+        def done(paths: list[str]) -> None:
+            work.end()
+            if base is None:
+                asyncio.get_running_loop().create_task(self._offer(folder))
+                return
+            viewer.state.saved, viewer.state.saved_text = True, f"Saved in {folder}: {len(paths)} files"
+            viewer.say(f"Saved {len(paths)} files.")
+
+        with viewer.told():
+            start(result, folder, work.callbacks(done))
+            work.begin("export", text, covers=False)
+
+    # -- downloads
+
+    def _workspace(self) -> Path:
+        return Path(tempfile.mkdtemp(prefix="brainviewer-", dir=self.viewer.workspace))
+
+    async def _offer(self, folder: Path) -> None:
+        """Let the browser fetch a folder of the workspace as a .zip; the folder goes."""
+        try:
+            archive = Path(
+                await asyncio.to_thread(shutil.make_archive, str(folder), "zip", str(folder.parent), folder.name)
+            )
+        except OSError as error:
+            with self.viewer.state:
+                self.viewer.tell_error(error)
+            return
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
         key = secrets.token_urlsafe(12)
         self.downloads[key] = archive
-        self.viewer.browser_go(f"/download/{key}")
         with self.viewer.state as state:
+            self.viewer.browser_go(f"/download/{key}")
             state.saved, state.saved_text = True, f"Downloading {archive.name}"
 
     async def _written(self, folder: Path) -> list[Path]:

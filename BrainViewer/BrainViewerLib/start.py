@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from BrainCounterfactualLib.exporting import FACES
+
 from BrainViewerLib.inducing import DEFAULTS as INDUCE_DEFAULTS
 from BrainViewerLib.inductiondesk import NO_INDUCTION
 from BrainViewerLib.jobs import DEFAULTS
 from BrainViewerLib.levels import PRESET_CHOICES
 from BrainViewerLib.resultdesk import NO_RESULT
-from BrainViewerLib.saving import FORMATS
+from BrainViewerLib.saving import FORMATS, TEACHING
 from BrainViewerLib.scans import MODALITY_CHOICES
 
 CHANGE_OPACITY = 0.5
@@ -134,6 +136,10 @@ COMPARE: dict[str, Any] = {
     "save_folder": "",
     "save_format": "nifti",
     "formats": FORMATS,
+    "burn_in": False,
+    "faces": choices(*FACES),
+    "answers": [{"value": "0", "title": "none"}, *choices(*"123456789")],
+    "writing_case": False,
     "saved": False,
     "saved_text": "",
 }
@@ -178,6 +184,6 @@ INDUCED: dict[str, Any] = {
 
 def start_state() -> dict[str, Any]:
     """All of it."""
-    heal = {**FIND, **MASK, **HEAL, **COMPARE, **DEFAULTS}
+    heal = {**FIND, **MASK, **HEAL, **COMPARE, **TEACHING, **DEFAULTS}
     induce = {**LESION, **INDUCE, **INDUCED, **INDUCE_DEFAULTS}
     return {**PAGE, **SCAN, **heal, **induce}

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 KINDS = ("scan", "mask")
 CHUNK = 1 << 20
+MOST_BYTES, MOST_FILES = 4 << 30, 20_000
+"""Of one upload: a series of the finest scanners has a tenth of either."""
+
+
+class UploadTooLargeError(Exception):
+    """More than one scan can be."""
 
 
 def safe_parts(name: str) -> list[str]:
@@ -25,8 +31,13 @@ def safe_parts(name: str) -> list[str]:
 
 
 async def receive(request: Request, folder: Path) -> int:
-    """Write the files of a form into a folder as they arrive; how many."""
-    count = 0
+    """Write the files of a form into a folder as they arrive; how many.
+
+    Raises:
+        UploadTooLargeError: more files or bytes than a scan has.
+        OSError: the disk is full, say.
+    """
+    count = size = 0
     reader = await request.multipart()
     while (part := await reader.next()) is not None:
         parts = safe_parts(part.filename or "")
@@ -36,8 +47,13 @@ async def receive(request: Request, folder: Path) -> int:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("wb") as stream:
             while chunk := await part.read_chunk(CHUNK):
+                size += len(chunk)
+                if size > MOST_BYTES:
+                    raise UploadTooLargeError(f"more than {MOST_BYTES >> 30} GB")
                 stream.write(chunk)
         count += 1
+        if count > MOST_FILES:
+            raise UploadTooLargeError(f"more than {MOST_FILES} files")
     return count
 
 
@@ -56,6 +72,8 @@ def add_routes(viewer: BrainViewer, web_server: Any) -> None:
                 return web.Response(status=400, text="No file arrived.")
             opened = await viewer.scans.open_upload(folder, kind)
             return web.json_response({"files": count, "opened": opened})
+        except UploadTooLargeError as error:
+            return web.Response(status=413, text=f"The upload is too large for one scan: {error}.")
         except OSError as error:
             return web.Response(status=507, text=f"The upload could not be kept: {error.strerror or error}")
         finally:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom_series import BIRTH, DAY, FIRST, ID, NAME, ROOT, SECRETS, oblique, write_series
+from dicom_series import BIRTH, DAY, FIRST, ID, NAME, ROOT, SECRETS, everything, leaked, oblique, write_series
 from PIL import Image, PngImagePlugin
 
 from braindiffusion import NOT_FOR_DIAGNOSIS, errors
@@ -62,23 +62,6 @@ def write_nifti(path: Path, voxels: np.ndarray, planted: bool = True) -> Path:
     with path.open("wb") as stream, gzip.GzipFile(f"{NAME}.nii" if planted else "", "wb", fileobj=stream) as zipped:
         zipped.write(bytes(raw) + extra + voxels.tobytes(order="F"))
     return path
-
-
-def everything(folder: Path) -> str:
-    """All text of all files below a folder: their names, their bytes, their DICOM headers, unzipped where zipped."""
-    told = []
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        raw = path.read_bytes()
-        raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-        told += [path.relative_to(folder).as_posix(), raw.decode("latin-1"), raw.decode("utf-16-le", "ignore")]
-        if path.suffix == ".dcm":
-            ds = pydicom.dcmread(path)
-            told += [str(ds), str(ds.file_meta)]
-    return "\n".join(told).lower()
-
-
-def leaked(text: str) -> list[str]:
-    return [secret for secret in SECRETS if secret.lower() in text.lower()]
 
 
 @pytest.fixture

@@ -1,16 +1,20 @@
 """Results saved as DICOM and as teaching files through the real worker, and loaded again by slicer-core."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import slicer
+from dicom_series import DAY, FIRST, ID, NAME, everything, leaked, write_series
 from logic_helpers import Heard, healed, makeVolume, obliqueAffine
 
 from BrainCounterfactualCommon import scene
 from BrainCounterfactualCommon.host import Problem
 
+ROOT = Path(__file__).resolve().parents[2]
 TEXTS = {
     "title": "A case",
     "history": "Weak left arm.",
@@ -77,6 +81,46 @@ def test_a_teaching_file(logic, real, head, tmp_path):
     assert {"index.html", "case.json", "volumes/original.nii.gz", "volumes/SYNTHETIC_counterfactual.nii.gz"} <= names
     assert "Xaveria" not in (tmp_path / "case" / "index.html").read_text(encoding="utf-8")
     logic._client = None
+
+
+def test_the_patient_is_in_no_file_and_no_line_of_the_worker(logic, head, enginePython, tmp_path, caplog):
+    """Planted in the scan's name, its files, the scene's hierarchy and the record of the result."""
+    from BrainCounterfactualLib.results import PROVENANCE
+
+    from BrainCounterfactualCommon.workerclient import WorkerClient
+
+    caplog.set_level("DEBUG")
+    voxels = slicer.util.arrayFromVolume(head).T
+    source = write_series(tmp_path / f"{NAME} {ID}" / DAY, voxels, scene.ijkToRas(head))
+    head.SetName(f"{NAME} {FIRST}")
+    head.SetAttribute("BrainViewer.Path", str(source))
+    sh = scene.hierarchy()
+    patient = sh.CreateSubjectItem(sh.GetSceneItemID(), f"{NAME}, {FIRST}")
+    sh.SetItemAttribute(patient, "DICOM.PatientName", f"{NAME}^{FIRST}")
+    sh.SetItemAttribute(patient, "DICOM.PatientID", ID)
+    sh.SetItemParent(scene.itemOf(head), patient)
+    result = healed(logic, head)
+    record = dict(result.provenance, scan={"file": str(source), "voxels_sha256": "0"})
+    result.node.SetAttribute(PROVENANCE, json.dumps(record))
+    lines = []
+    (tmp_path / "arrays").mkdir()
+    client = WorkerClient(enginePython, extraPaths=[str(ROOT)], onLog=lines.append, tempRoot=str(tmp_path / "arrays"))
+    try:
+        logic._client = client
+        for save, more in ((logic.saveDicom, ()), (logic.saveTeachingFile, (TEXTS,))):
+            name, told = finished(logic, save, result, tmp_path / "out" / save.__name__, *more)
+            assert name == "onDone", told
+        left = everything(tmp_path / "arrays")
+    finally:
+        client.stop()
+        logic._client = None
+    out = everything(tmp_path / "out")
+    images = [pydicom.dcmread(path, stop_before_pixels=True) for path in source.iterdir()]
+    for uid in {str(ds.SOPInstanceUID) for ds in images} | {str(images[0].FrameOfReferenceUID)}:
+        assert uid in out, "the source is referred to"
+        out = out.replace(uid, "")
+    assert leaked(re.sub(r"2\.25\.\d+|\b[0-9a-f]{64}\b", "", out)) == []  # drawn: may hold a short number
+    assert leaked("\n".join(lines) + caplog.text + left) == []
 
 
 def test_a_name_of_the_scene_in_a_text_is_a_doubt(logic, real, head, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("BrainViewerLib", reason="BrainViewerLib is not on the path")
 
+from BrainViewerLib import web
 from BrainViewerLib.glcheck import GraphicsMissingError, require_graphics
 from BrainViewerLib.security import Guard
 from BrainViewerLib.web import safe_parts
@@ -85,6 +86,13 @@ def test_a_server_lets_in_only_its_own_page(start_viewer, sample) -> None:
     assert ask(server, page, Host="evil.example")[0] == 403
     assert ask(server, page, Host=f"evil.example:{server.port}")[0] == 403
     assert ask(server, page, Origin="https://evil.example")[0] == 403
+
+    for way in ("/../../../../etc/passwd", "/%2e%2e/%2e%2e/%2e%2e/etc/passwd", "/brainviewer_static/..%2f..%2fapp.py",
+                "/download/..%2f..%2fetc%2fpasswd", "//etc/passwd", "/..%5c..%5cwin.ini"):  # fmt: skip
+        status, _, body = ask(server, way, Cookie=cookie)
+        assert status in (400, 403, 404), way
+        assert b"root:" not in body
+        assert b"import" not in body
 
     own = f"http://127.0.0.1:{server.port}"
     assert knock(server, Origin=own, Cookie=cookie) == 101
@@ -197,6 +205,44 @@ def test_names_of_uploads_lead_nowhere() -> None:
     assert safe_parts("C:\\scans\\a.dcm") == ["C_", "scans", "a.dcm"]
     assert safe_parts("/absolute/a.nii.gz") == ["absolute", "a.nii.gz"]
     assert safe_parts("..") == []
+
+
+class Part:
+    """A file of a form, as aiohttp hands it out."""
+
+    def __init__(self, filename: str, *chunks: bytes) -> None:
+        self.filename, self._chunks = filename, [*chunks]
+
+    async def read_chunk(self, size: int) -> bytes:
+        return self._chunks.pop(0) if self._chunks else b""
+
+
+class Form:
+    """A request with files."""
+
+    def __init__(self, *parts: Part) -> None:
+        self._parts = [*parts]
+
+    async def multipart(self) -> Form:
+        return self
+
+    async def next(self) -> Part | None:
+        return self._parts.pop(0) if self._parts else None
+
+
+def test_an_upload_has_limits(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(web, "MOST_BYTES", 10)
+    monkeypatch.setattr(web, "MOST_FILES", 2)
+
+    def send(*parts: Part) -> int:
+        return asyncio.run(web.receive(Form(*parts), tmp_path))
+
+    assert send(Part("a", b"12345"), Part("../b", b"12345")) == 2
+    assert (tmp_path / "b").read_bytes() == b"12345"
+    with pytest.raises(web.UploadTooLargeError):
+        send(Part("c", b"123456"), Part("d", b"12345"))
+    with pytest.raises(web.UploadTooLargeError):
+        send(Part("e"), Part("f"), Part("g"))
 
 
 def test_help_is_light_and_needs_no_viewer() -> None:

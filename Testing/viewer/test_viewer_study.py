@@ -53,11 +53,16 @@ def seal(folder: Path, sample: Path, protocol: str, each: int, *more: str) -> Pa
             name = f"{source}Jane{n}" if source == "real" else f"sub0Jane{n}"
             path = folder / source / f"{name}.nii.gz"
             reader_study.save_nifti(path, slab(sample, 10 * n + start), (0.94, 0.94, 5.0))
-    command = [sys.executable, "-m", "braindiffusion", "study", "create", "--real", folder / "real"]
-    for method in METHODS:
-        command += ["--synthetic", folder / method]
-    command += ["--protocol", protocol, "--face", "keep", "--out", folder / "STUDY", "--progress", "none", *more]
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
+    given = [part for method in METHODS for part in ("--synthetic", folder / method)]
+    return sealed(folder, "--real", folder / "real", *given, "--protocol", protocol, *more)
+
+
+def sealed(folder: Path, *given: object) -> Path:
+    """``braindiffusion study create``, which has to end well."""
+    command = ["-m", "braindiffusion", "study", "create", *given, "--face", "keep", "--out", folder / "STUDY"]
+    done = subprocess.run(
+        [sys.executable, *map(str, command), "--progress", "none"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return folder / "STUDY"
 
@@ -216,6 +221,55 @@ def test_a_prior_is_linked_and_places_are_marked(read_study, open_desk, tmp_path
     assert (last["position"], last["revision"], last["answers"]["realism"]) == (2, 1, 0)
     desk.until(lambda: desk.text("progress") == "Case 3 of 3")
     assert desk.problems == []
+
+
+def test_the_paired_protocol_beside_its_prior(read_study, open_desk, sample: Path, tmp_path: Path) -> None:
+    """MedEdit's second stage, sealed, read by keys and the wheel, and analysed: who changed more is graded lower."""
+    for n in range(2):
+        before = slab(sample, n)
+        spots = {"prior": None, "mededit": np.s_[60:70, 70:80, 3], "palette": np.s_[60:70, 70:80]}
+        for name, spot in spots.items():
+            voxels = before.copy()
+            if spot is not None:
+                voxels[spot] = 1.6 * before.max()
+            reader_study.save_nifti(tmp_path / name / f"sub0Jane{n}.nii.gz", voxels, (0.94, 0.94, 5.0))
+    given = ("--synthetic", tmp_path / "mededit", "--synthetic", tmp_path / "palette", "--prior", tmp_path / "prior")
+    study = sealed(tmp_path, *given, "--protocol", "path_fidel_indpath", "--repeats", "0")
+    labels = json.loads((tmp_path / "STUDY-key.json").read_text())["cases"]
+    order = json.loads((study / "study.json").read_text())["readers"]["R1"]
+    server = read_study(study)
+    desk = open_desk(server)
+    begin(desk)
+    assert "Is the rest of the scan unchanged?" in desk.text("question-1")
+    for n, case in enumerate(order):
+        desk.until(lambda: desk.slice_of("StudyCase") == desk.slice_of("StudyPrior") == 4)
+        desk.wheel("StudyPrior", 1)
+        desk.until(lambda: desk.slice_of("StudyCase") == desk.slice_of("StudyPrior") != 4)
+        for asked, grade in enumerate("443" if labels[case]["method"] == "mededit" else "421"):
+            desk.until(lambda asked=asked: desk.state("asked") == asked)
+            desk.until(lambda asked=asked: in_sight(desk, asked))
+            desk.page.keyboard.press(grade)
+        desk.until(lambda: desk.state("ready"))
+        if n == 0:
+            desk.shot("study-paired")
+            knows_nothing(desk, server, study)
+        desk.page.keyboard.press("Enter")
+        desk.until(lambda n=n: desk.state("answered") == n + 1)
+    desk.until(lambda: stage(desk) == "done")
+    assert desk.problems == []
+
+    from braindiffusion.studies.analyse import analyse_study
+
+    results = analyse_study(study)
+    for question, grades in (("path", (4, 4)), ("fidel", (4, 2)), ("ind_path", (3, 1))):
+        rows = {row["method"]: row["mean"] for row in results.table(f"{question}_methods")}
+        assert rows == dict(zip(METHODS, grades, strict=True)), question
+
+
+def in_sight(desk, question: int) -> bool:
+    """Whether a question lies in the visible part of the panel."""
+    asked, panel = desk[f"question-{question}"].bounding_box(), desk.page.locator(".bv-steps").bounding_box()
+    return panel["y"] - 1 <= asked["y"] and asked["y"] + asked["height"] <= panel["y"] + panel["height"] + 1
 
 
 def test_a_case_that_was_changed_is_told_and_nothing_is_lost(read_study, open_desk, tmp_path: Path) -> None:

@@ -19,5 +19,10 @@
     const moves = name.startsWith("up") || name.startsWith("down");
     if (!event.repeat || moves) press(name); // a key held down must not answer the next case
   }, true);
+  new MutationObserver((changes) => { // the question that the keys answer is in sight
+    for (const { target } of changes) {
+      if (target.classList.contains("asked")) target.scrollIntoView({ block: "nearest" });
+    }
+  }).observe(document, { subtree: true, attributes: true, attributeFilter: ["class"] });
   window.addEventListener("contextmenu", (event) => event.preventDefault());
 })();

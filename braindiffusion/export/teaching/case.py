@@ -53,12 +53,12 @@ class Texts:
         if longest > MOST_LETTERS:
             raise SettingsError("A text is too long.", f"{longest} letters; at most {MOST_LETTERS}.", "Shorten it.")
         if self.choices and not self.question:
-            raise SettingsError("There are choices without a question.", "Nothing is asked.", "Give --question.")
+            raise SettingsError("There are choices without a question.", "Nothing is asked.", "Ask one (--question).")
         known = range(1, len(self.choices) + 1)
         if (self.choices and self.answer not in known) or (self.answer is not None and not self.choices):
             raise SettingsError(
                 "The right answer is not told.", f"{len(self.choices)} choices, answer {self.answer}.",
-                "Give --choice for each answer, and --answer N for the right one, counted from 1.",
+                "Give each answer (--choice) and the number of the right one, counted from 1 (--answer).",
             )  # fmt: skip
 
     def _all(self) -> list[str]:
@@ -122,7 +122,7 @@ def write_case(folder: Path, pair: Pair, texts: Texts) -> None:
     }
     pictures = draw(clean.scan, diseased, healthy, not real["diseased"], not real["healthy"])
     how = derivation(pair.provenance)
-    with OutputFolder(folder) as out:
+    with OutputFolder(folder, keep=True) as out:
         names = [*_volumes(out, pair), *_dicom(out, pair, how)]
         record = _record(pair, texts, how, real, pictures)
         out.file(THUMBNAIL).write_bytes(pictures.slices[pictures.first].diseased)

@@ -1,0 +1,158 @@
+"""Saving as DICOM and as a teaching file, in both panels, on STAND-INS for Qt and Slicer's widgets."""
+
+import dataclasses
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def counterfactual(module):
+    """BrainCounterfactual's panel with one result."""
+    from logic_fake_client import FakeClient
+
+    client = FakeClient()
+    widget = module.BrainCounterfactualWidget()
+    widget.makeLogic = lambda: module.BrainCounterfactualLogic(client)
+
+    def work(scan):
+        mask = np.zeros((6, 8, 10), bool)
+        mask[2:4, 2:5, 3:6] = True
+        widget.logic.setMaskArray(mask, widget.logic.maskSegmentation(scan), scan)
+        widget.ui.applyButton.click()
+        client.finish()
+
+    return widget, work
+
+
+def lesion(module):
+    """BrainLesionSim's panel with one result."""
+    from lesion_sim_helpers import FakeLesionClient, block
+
+    client = FakeLesionClient()
+    widget = module.BrainLesionSimWidget()
+    widget.makeLogic = lambda: module.BrainLesionSimLogic(client)
+
+    def work(scan):
+        widget.logic.setLesion(block(), scan)
+        widget.ui.applyButton.click()
+        client.finishInduction()
+
+    return widget, work
+
+
+@pytest.fixture(params=[("BrainCounterfactual", counterfactual), ("BrainLesionSim", lesion)], ids=lambda p: p[0])
+def panel(request, standins, monkeypatch, tmp_path):
+    """``(panel, work)``: a panel with a scan; ``work()`` makes a result. ``tmp_path`` is the folder that is chosen."""
+    import standin_slicer
+    from logic_helpers import makeVolume, obliqueAffine
+
+    name, make = request.param
+    monkeypatch.setattr(standin_slicer.ScriptedLoadableModuleWidget, "folder", ROOT / name)
+    module = importlib.import_module(name)
+    from BrainCounterfactualCommon import dependencies
+
+    monkeypatch.setattr(dependencies, "satisfied", lambda: True)
+    standins.qt.QFileDialog.getExistingDirectory = lambda *arguments: str(tmp_path)
+    widget, work = make(module)
+    widget.setup()
+    scan = makeVolume(np.arange(480, dtype=np.int16).reshape(6, 8, 10), obliqueAffine(), "head FLAIR")
+    widget.ui.inputSelector.setCurrentNode(scan)
+    yield widget, lambda: work(scan)
+    widget.cleanup()
+
+
+def written(widget, *names):
+    """The worker answers that it wrote these files."""
+    from BrainCounterfactualCommon.workerclient import Result
+
+    job = widget.logic.client.last
+    job.state = "done"
+    job.tell("onResult", Result({}, {"files": list(names)}))
+
+
+def test_standin_dicom(panel, standins, tmp_path):
+    widget, work = panel
+    ui = widget.ui
+    assert not ui.dicomButton.enabled
+    assert ui.dicomButton.toolTip == "There is no result to save."
+    work()
+    (tmp_path / "SYNTHETIC_dicom_1").mkdir()
+    ui.burnInCheckBox.setChecked(True)
+    ui.dicomButton.click()
+    assert standins.dialogs.errors == []
+    sent = widget.logic.client.last
+    assert (sent.request, sent.payload["burn_in"]) == ("export", True)
+    assert sent.payload["target"] == str(tmp_path / "SYNTHETIC_dicom_2"), "never into a folder that is in use"
+    assert ui.dicomButton.text == "Cancel"
+    assert not widget.export.form.teachingButton.enabled
+    written(widget, "counterfactual/0001.dcm", "provenance.json")
+    assert ui.dicomButton.text == "Save as DICOM..."
+    assert ui.dicomButton.enabled
+    assert standins.dialogs.status[-1] == f"2 files saved in {tmp_path / 'SYNTHETIC_dicom_2'}."
+    ui.undoButton.click()
+    assert not ui.dicomButton.enabled, "the scan as it is has no result"
+
+
+def test_standin_dicom_is_cancelled_and_its_errors_are_shown(panel, standins):
+    widget, work = panel
+    work()
+    widget.ui.dicomButton.click()
+    widget.ui.dicomButton.click()
+    widget.onPoll()
+    assert not widget.logic.busy
+    assert widget.ui.dicomButton.text == "Save as DICOM..."
+    widget.ui.dicomButton.click()
+    widget.logic.client.fail("OutputError", "The disk is full.", "", "Free some space.")
+    assert "The disk is full." in standins.dialogs.errors[0]
+    assert widget.ui.dicomButton.enabled
+
+
+def test_standin_no_folder_is_no_job(panel, standins):
+    widget, work = panel
+    work()
+    standins.qt.QFileDialog.getExistingDirectory = lambda *arguments: ""
+    jobs = len(widget.logic.client.jobs)
+    widget.ui.dicomButton.click()
+    assert len(widget.logic.client.jobs) == jobs
+    assert widget.ui.dicomButton.enabled
+
+
+def test_standin_teaching_file(panel, standins, tmp_path):
+    widget, work = panel
+    form = widget.export.form
+    assert not form.teachingButton.enabled
+    work()
+    form.teachingButton.click()
+    assert "no title" in standins.dialogs.errors.pop()
+    form.titleEdit.setText(" Infiltrating tumour ")
+    form.historyEdit.setPlainText("First seizure.\nNothing before.")
+    form.questionEdit.setText("How is the margin?")
+    form.choicesEdit.setPlainText("Sharp\n\n Ill-defined \n")
+    form.answerSpinBox.setValue(2)
+    form.unknownCheckBox.setChecked(True)
+    form.faceComboBox.setCurrentIndex(2)
+    form.teachingButton.click()
+    assert standins.dialogs.errors == []
+    sent = widget.logic.client.last
+    assert sent.request == "teach"
+    assert sent.payload["target"] == str(tmp_path / "SYNTHETIC_case_1")
+    assert sent.payload["face"] == "keep"
+    assert sent.payload["texts"] == {
+        "title": "Infiltrating tumour", "history": "First seizure.\nNothing before.", "findings": "", "diagnosis": "",
+        "discussion": "", "question": "How is the margin?", "choices": ["Sharp", "Ill-defined"], "answer": 2,
+        "unknown": True,
+    }  # fmt: skip
+    assert form.teachingButton.text == "Cancel"
+    written(widget, "index.html", "case.json")
+    assert "SYNTHETIC_case_1" in standins.dialogs.status[-1]
+    assert form.titleEdit.text == " Infiltrating tumour ", "what was typed stays"
+
+
+def test_standin_the_forms_fields_are_the_engines(panel):
+    """The worker refuses texts it does not know."""
+    case = pytest.importorskip("braindiffusion.export.teaching.case", reason="the engine is not installed here")
+    assert set(panel[0].export.texts()) == {field.name for field in dataclasses.fields(case.Texts)}
