@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from braindiffusion import errors
-from braindiffusion.reading import COPY_AGAIN, Loaded, check_size, lost_geometry, modality_of, quiet_sitk, to_ras
+from braindiffusion.reading import (
+    COPY_AGAIN,
+    EXPORT,
+    Loaded,
+    check_size,
+    for_itk,
+    lost_geometry,
+    modality_of,
+    quiet_sitk,
+    to_ras,
+)
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+MOST_INFLATED = 1 << 27
+"""Bytes that a deflated file may grow to."""
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
 _HINTS = (
     *("Modality", "SeriesDescription", "ProtocolName", "ScanningSequence", "SequenceVariant", "MRAcquisitionType"),
     *("RepetitionTime", "EchoTime", "InversionTime", "MagneticFieldStrength", "SliceThickness"),
@@ -68,17 +82,57 @@ def _dicom_header(file: Path) -> Dataset | None:
     if file.name.upper() == "DICOMDIR" or not is_dicom(file):
         return None
     try:
-        header = dcmread(file, stop_before_pixels=True)
-        if "Rows" in header:
-            return header
+        with file.open("rb") as stream:
+            _check_deflated(stream, file)
+            header = dcmread(stream, stop_before_pixels=True)
+            if "Rows" in header:
+                _check_pixels(stream, header, file)
+                return header
         kind = header.file_meta["MediaStorageSOPClassUID"].value.name
-    except OSError:
+    except (OSError, errors.BrainDiffusionError):
         raise
     except Exception as error:  # a damaged header raises many kinds
-        raise errors.ScanUnreadableError(f"{file} is damaged.", str(error), COPY_AGAIN) from error
+        why = str(error) or type(error).__name__
+        raise errors.ScanUnreadableError(f"{file} is damaged.", why, COPY_AGAIN) from error
     if "Image Storage" in kind:
         raise errors.ScanUnreadableError(f"{file} is damaged.", "Its header is incomplete.", COPY_AGAIN)
     return None
+
+
+def _check_deflated(stream: BinaryIO, file: Path) -> None:
+    """Refuse a deflated file that grows beyond measure: a few MB may stand for terabytes."""
+    head = stream.read(1024)
+    if _DEFLATED in head:
+        # where the deflated part begins is told by the length of the group before it
+        stream.seek(144 + int.from_bytes(head[140:144], "little"))
+        inflate, grown = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while not inflate.eof and (packed := inflate.unconsumed_tail or stream.read(1 << 16)):
+            grown += len(inflate.decompress(packed, 1 << 20))
+            if grown > MOST_INFLATED:
+                why = f"Its deflated contents grow beyond {MOST_INFLATED >> 20} MiB."
+                raise errors.ScanUnreadableError(f"{file} is damaged.", why, COPY_AGAIN)
+    stream.seek(0)
+
+
+def _check_pixels(stream: BinaryIO, header: Dataset, file: Path) -> None:
+    """Refuse pixels that are fewer than the header promises, which GDCM fills up; ``stream`` stands before them.
+
+    What is compressed shows at decoding.
+    """
+    bits, syntax = header.get("BitsAllocated"), header.file_meta.TransferSyntaxUID
+    if bits not in (8, 16, 32):
+        raise errors.ScanPixelTypeError(f"{file} is not a plain grey image.", f"It has {bits} bits a pixel.", EXPORT)
+    if syntax.is_compressed:  # deflated ones too
+        return
+    implicit, little = header.original_encoding
+    element = stream.read(8 if implicit else 12)
+    length = int.from_bytes(element[-4:], "little" if little else "big") if len(element) >= 8 else 0
+    held = min(length, file.stat().st_size - stream.tell())
+    frames = max(int(header.get("NumberOfFrames") or 1), 1)
+    due = int(header.Rows) * int(header.Columns) * int(header.get("SamplesPerPixel") or 1) * frames * bits // 8
+    if held < due:
+        why = f"It holds {max(held, 0)} bytes of the {due} of pixels that its header promises."
+        raise errors.ScanUnreadableError(f"{file} is incomplete.", why, COPY_AGAIN)
 
 
 def frames_of(file: Path, header: Dataset) -> list[Frame]:
@@ -162,9 +216,10 @@ def headers_of(files: list[Path], path: Path) -> dict[Path, Dataset]:
             "Give the folder that holds the images of one series, or one NIfTI file.",
         )
     suffixes = {file.suffix for file in headers}
-    empty = next((f for f in files if f.suffix in suffixes and f.stat().st_size == 0), None)
-    if empty is not None:
-        raise errors.ScanUnreadableError(f"{empty} is empty.", "The series was not copied completely.", COPY_AGAIN)
+    short = next((f for f in files if f.suffix in suffixes and f.stat().st_size < 132), None)
+    if short is not None:
+        why = "It is too short for DICOM: the series was not copied completely."
+        raise errors.ScanUnreadableError(f"{short} is incomplete.", why, COPY_AGAIN)
     series: dict[str, list[Dataset]] = {}
     for header in headers.values():
         series.setdefault(str(header.get("SeriesInstanceUID", "")), []).append(header)
@@ -222,7 +277,7 @@ def _pixels(file: Path) -> np.ndarray:
     """(frames, rows, columns), rescaled to real-world values: integers where slope and intercept are."""
     sitk = quiet_sitk()
     try:
-        return sitk.GetArrayFromImage(sitk.ReadImage(str(file), imageIO="GDCMImageIO"))
+        return sitk.GetArrayFromImage(sitk.ReadImage(for_itk(file), imageIO="GDCMImageIO"))
     except RuntimeError as error:
         why = "Its pixels are incomplete, or compressed in an unknown way."
         raise errors.ScanUnreadableError(f"{file} cannot be decoded.", why, COPY_AGAIN) from error

@@ -7,17 +7,13 @@ beside it. Of a DICOM header only facts of the acquisition are kept, nothing abo
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import math
 import os
 import re
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import permutations, product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -26,10 +22,14 @@ from braindiffusion.scan import LPS_TO_RAS, Scan
 
 FORMATS = {"NIfTI": (".nii.gz", ".nii"), "NRRD": (".nrrd", ".nhdr"), "MetaImage": (".mha", ".mhd")}
 MOST_VOXELS = 2_000_000_000
+MOST_GREY = 1e30
+"""Computing is done in float32, which ends at 3e38."""
+SPACINGS_MM, FARTHEST_MM = (1e-3, 1e3), 1e6
+"""What a voxel can measure, and how far away it can lie: beyond, a header is damaged."""
 SHEAR = 2e-4
 """Largest cosine between voxel axes: ITK straightens what goes into a NIfTI file, by half of it."""
 
-_EXPORT = "Export or convert it again (DICOM: with dcm2niix) and read the new file."
+EXPORT = "Export or convert it again (DICOM: with dcm2niix) and read the new file."
 COPY_AGAIN = "Copy or download it again."
 Loaded = tuple[np.ndarray, np.ndarray, "str | None", dict[str, Any]]
 
@@ -52,12 +52,15 @@ def read_scan(path: str | Path, files: list[Path] | None = None) -> Scan:
         ScanGeometryError, DicomSeriesError: see :mod:`braindiffusion.errors`.
         MemoryExhaustedError: the volume does not fit in this machine's memory.
     """
-    voxels, affine, modality, facts = _load(Path(path).expanduser(), finite=True, files=files)
+    voxels, affine, modality, facts = _load(path, finite=True, files=files)
     low, high = voxels.min(), voxels.max()  # NaN and infinity come through
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise _not_finite(path, int((~np.isfinite(voxels)).sum()))
+        raise not_finite(path, int((~np.isfinite(voxels)).sum()))
+    if max(abs(float(low)), abs(float(high))) > MOST_GREY:
+        why = f"They run from {low:g} to {high:g}."
+        raise errors.ScanContentError(f"{path} holds values too large to compute with.", why, "Rescale the scan.")
     if low == high:
-        raise errors.ScanContentError(f"{path} shows nothing.", f"Every voxel is {low}.", _EXPORT)
+        raise errors.ScanContentError(f"{path} shows nothing.", f"Every voxel is {low}.", EXPORT)
     facts |= {
         "size": list(voxels.shape),
         "spacing": [round(float(s), 6) for s in np.linalg.norm(affine[:3, :3], axis=0)],
@@ -80,7 +83,7 @@ def read_mask(path: str | Path, scan: Scan) -> np.ndarray:
         EmptyMaskError: nothing is set.
         InputError: as for :func:`read_scan`.
     """
-    voxels, affine, _, _ = _load(Path(path).expanduser())
+    voxels, affine, _, _ = _load(path)
     turned = on_grid_of(scan, voxels, affine)
     if turned is None:
         raise errors.MaskGeometryError(
@@ -171,31 +174,32 @@ def orientation_code(affine: np.ndarray) -> str:
     return "".join(("LR", "PA", "IS")[p][int(d[p, i] > 0)] for i, p in enumerate(best))
 
 
-def _times(values: Any, form: str = "g") -> str:
+def times(values: Any, form: str = "g") -> str:
+    """Sizes for people to read, such as ``256 x 256 x 24``."""
     return " x ".join(f"{v:{form}}" for v in values)
 
 
 def _geometry(shape: tuple[int, ...], affine: np.ndarray) -> str:
     spacing, first = np.linalg.norm(affine[:3, :3], axis=0), ", ".join(f"{c:.2f}" for c in affine[:3, 3])
     code = orientation_code(affine)
-    return f"{_times(shape)} voxels of {_times(spacing, '.2f')} mm, {code}, the first at ({first}) mm RAS"
+    return f"{times(shape)} voxels of {times(spacing, '.2f')} mm, {code}, the first at ({first}) mm RAS"
 
 
 def lost_geometry(path: Path, why: str) -> errors.ScanGeometryError:
     """The error of a file that does not say where its voxels lie."""
-    return errors.ScanGeometryError(f"{path} does not say where its voxels lie.", why, _EXPORT)
+    return errors.ScanGeometryError(f"{path} does not say where its voxels lie.", why, EXPORT)
 
 
 def to_ras(direction: np.ndarray, spacing: np.ndarray, origin: np.ndarray, path: Path) -> np.ndarray:
     """Affine IJK -> RAS (4,4) from axes (columns), spacing and origin in LPS mm, if they span a grid in space.
 
     Raises:
-        ScanGeometryError: spacing that is not a positive number, axes that are not at right angles.
+        ScanGeometryError: a spacing or a place that no scan has, axes that are not at right angles.
     """
-    if not (np.isfinite(spacing).all() and (spacing > 0).all()):
-        raise lost_geometry(path, f"The spacing is {_times(spacing)} mm.")
-    if not (np.isfinite(direction).all() and np.isfinite(origin).all()):
-        raise lost_geometry(path, "Its axes or its origin are not numbers.")
+    if not all(SPACINGS_MM[0] <= mm <= SPACINGS_MM[1] for mm in spacing):  # NaN is neither
+        raise lost_geometry(path, f"The spacing is {times(spacing)} mm.")
+    if not (np.isfinite(direction).all() and (np.abs(origin) <= FARTHEST_MM).all()):
+        raise lost_geometry(path, "Its axes or its origin are not numbers, or it lies more than a kilometre away.")
     if np.abs(direction.T @ direction - np.eye(3)).max() > SHEAR:
         raise errors.ScanGeometryError(
             f"The axes of {path} are sheared.",
@@ -210,7 +214,7 @@ def to_ras(direction: np.ndarray, spacing: np.ndarray, origin: np.ndarray, path:
 def check_size(size: tuple[int, ...], bytes_per_voxel: int, path: Path) -> None:
     """Refuse what is no single 3-D volume, and what this machine cannot hold, before memory is asked for."""
     if len(size) < 3 or min(size) < 1 or math.prod(size[3:]) != 1:
-        why = f"Its size is {_times(size)}."
+        why = f"Its size is {times(size)}."
         raise errors.ScanDimensionError(f"{path} is not one 3-D volume.", why, "Extract one volume and read that.")
     count = math.prod(size)
     if count > MOST_VOXELS:
@@ -237,14 +241,25 @@ def quiet_sitk() -> Any:
     return sitk
 
 
-def _not_finite(path: str | Path, count: int) -> errors.ScanContentError:
+def not_finite(path: str | Path, count: int) -> errors.ScanContentError:
+    """The error for a scan with ``count`` voxels that are NaN or infinite."""
     why = f"{count} voxels are NaN or infinite."
     action = "Replace them, for instance by 0, and save the scan again."
     return errors.ScanContentError(f"{path} holds voxels that are not numbers.", why, action)
 
 
-def _load(path: Path, finite: bool = False, files: list[Path] | None = None) -> Loaded:
-    """Voxels (I,J,K), affine, modality and facts of whatever lies at ``path``."""
+def for_itk(path: Path) -> str:
+    """The name of a file for ITK, which ends the program over one that is not Unicode."""
+    try:
+        return str(path).encode("utf-8").decode("utf-8")
+    except UnicodeEncodeError as error:
+        what = f"{str(path)!a} cannot be opened."
+        raise errors.ScanUnreadableError(what, "Its name is not Unicode.", "Rename it.") from error
+
+
+def _load(given: str | Path, finite: bool = False, files: list[Path] | None = None) -> Loaded:
+    """Voxels (I,J,K), affine, modality and facts of whatever lies there."""
+    path = Path(os.path.expanduser(given))  # a home that is not known stays as it is
     try:
         if not path.exists():
             raise errors.ScanNotFoundError(f"{path} does not exist.", "No file or folder is there.", "Check the path.")
@@ -252,6 +267,9 @@ def _load(path: Path, finite: bool = False, files: list[Path] | None = None) -> 
 
         if path.is_dir():
             return load_dicom(files or sorted(f for f in path.iterdir() if f.is_file()), path)
+        if not path.is_file():  # one might wait for ever
+            why = "It is a pipe, a socket or a device."
+            raise errors.ScanUnreadableError(f"{path} is no file.", why, "Give a file or a folder.")
         if is_dicom(path):
             return load_dicom([path], path)
         for form, suffixes in FORMATS.items():
@@ -267,15 +285,15 @@ def _load(path: Path, finite: bool = False, files: list[Path] | None = None) -> 
 def _load_image(path: Path, form: str, finite: bool) -> Loaded:
     sitk = quiet_sitk()
     if form == "NIfTI":
-        with _unzipped(path) as stream:
-            _nifti_header(stream.read(348), path)
-    elif form == "NRRD":
-        with path.open("rb") as stream:
-            unknown = re.search(rb"^spacings:.*nan.*$", stream.read(4096).split(b"\n\n")[0], re.M | re.I)
-        if unknown:  # ITK would make it 1 mm
-            raise lost_geometry(path, f"Its header says {unknown[0].decode('ascii', 'replace').strip()}.")
+        from braindiffusion.nifti import check_nifti, check_nifti_header
+
+        check_nifti_header(path)
+    else:
+        from braindiffusion.text_headers import check_meta, check_nrrd
+
+        (check_nrrd if form == "NRRD" else check_meta)(path)
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(for_itk(path))
     try:
         reader.ReadImageInformation()
         kind, size = sitk.GetPixelIDValueAsString(reader.GetPixelID()), reader.GetSize()
@@ -298,80 +316,3 @@ def _load_image(path: Path, form: str, finite: bool) -> Loaded:
             raise lost_geometry(path, why) from error
         raise errors.ScanUnreadableError(f"{path} cannot be decoded.", why, COPY_AGAIN) from error
     return voxels, affine, modality_of(path.name), {"path": str(path), "format": form}
-
-
-_NIFTI = np.dtype(  # the fields of a NIfTI-1 header that are checked
-    {
-        "names": ["dim", "type", "bits", "spacing", "offset", "qform", "sform", "matrix"],
-        "formats": ["8i2", "i2", "i2", "8f4", "f4", "i2", "i2", "(3,4)f4"],
-        "offsets": [40, 70, 72, 76, 108, 252, 254, 280],
-        "itemsize": 348,
-    }
-)
-
-
-def check_nifti(path: Path, finite: bool = False) -> None:
-    """Check a NIfTI file's header, and that it holds all the header promises (.nii.gz: down to the checksum).
-
-    Args:
-        finite: also that all voxels are numbers; ITK reads NaN and infinity as 0.
-
-    Raises:
-        ScanUnreadableError: not NIfTI-1, incomplete or damaged.
-        ScanContentError: NaN or infinite voxels.
-        ScanDimensionError, ScanGeometryError: sizes or a spacing that are zero or not numbers.
-    """
-    with _unzipped(path) as stream:
-        head = _nifti_header(stream.read(348), path)
-        order = head.dtype["dim"].base.str[0]
-        kind = {16: f"{order}f4", 64: f"{order}f8"}.get(int(head["type"])) if finite else None
-        start = int(np.clip(np.nan_to_num(head["offset"]), 348, 1 << 31))
-        due, bad = start + math.prod(_nifti_size(head)) * int(head["bits"]) // 8, 0
-        found = 348 + len(stream.read(start - 348))
-        while chunk := stream.read(1 << 20):
-            found += len(chunk)
-            if kind is not None:
-                bad += int((~np.isfinite(np.frombuffer(chunk, kind, len(chunk) // int(kind[2])))).sum())
-    if found < due:
-        why = f"It holds {found} bytes of the {due} that its header promises."
-        raise errors.ScanUnreadableError(f"{path} is incomplete.", why, COPY_AGAIN)
-    if bad:
-        raise _not_finite(path, bad)
-
-
-@contextmanager
-def _unzipped(path: Path) -> Iterator[Any]:
-    """The file as a stream of bytes, decompressed where it is compressed."""
-    with path.open("rb") as raw:
-        zipped = raw.read(2) == b"\x1f\x8b"
-    try:
-        with gzip.open(path) if zipped else path.open("rb") as stream:
-            yield stream
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise errors.ScanUnreadableError(f"{path} is incomplete or damaged.", str(error), COPY_AGAIN) from error
-
-
-def _nifti_size(head: np.void) -> list[int]:
-    return head["dim"][1 : 1 + np.clip(head["dim"][0], 0, 7)].tolist()
-
-
-def _nifti_header(block: bytes, path: Path) -> np.void:
-    """The header, checked for what ITK mends without a word: a spacing of 0 or NaN, an sform of another scale."""
-    order: Literal["<", ">"] = "<" if block[:2] == b"\x5c\x01" else ">"  # 348, little-endian
-    if len(block) < 348 or np.frombuffer(block, f"{order}i4", 1)[0] != 348:
-        why = "It is NIfTI-2." if block[4:7] == b"n+2" else "It does not begin with a NIfTI-1 header."
-        raise errors.ScanUnreadableError(f"{path} cannot be read.", why, _EXPORT)
-    head = np.frombuffer(block, _NIFTI.newbyteorder(order))[0]
-    size = _nifti_size(head)
-    if not size or min(size) < 1:
-        why = f"Its size is {_times(size) or 'not given'}."
-        raise errors.ScanDimensionError(f"{path} is not one 3-D volume.", why, _EXPORT)
-    spacing, matrix = head["spacing"][1:4].astype(float)[: len(size)], head["matrix"].astype(float)
-    if not (np.isfinite(spacing).all() and (spacing > 0).all()):
-        raise lost_geometry(path, f"The spacing is {_times(spacing)} mm.")
-    if head["sform"] > 0 and not np.isfinite(matrix).all():
-        raise lost_geometry(path, "Its sform is not a matrix of numbers.")
-    scale = np.linalg.norm(matrix[:, : len(spacing)], axis=0)
-    if head["sform"] > 0 and head["qform"] <= 0 and not np.allclose(scale, spacing, rtol=0.01):
-        raise lost_geometry(path, f"pixdim says {_times(spacing)} mm, the sform {_times(scale)} mm.")
-    return head

@@ -290,16 +290,16 @@ def test_the_users_own_model_goes_before_a_shipped_one(no_user_models: Path) -> 
 
 
 def test_facts_can_be_added_to_a_card(tiny: Path) -> None:
-    update_card("tiny", {"gate": 0.7})
-    assert verify("tiny")["gate"] == 0.7
+    update_card("tiny", {"note": 0.7})
+    assert verify("tiny")["note"] == 0.7
     assert sorted(p.name for p in tiny.parent.iterdir()) == ["tiny.json", "tiny.safetensors"]
 
 
 def test_a_changed_card_is_read_again(tiny: Path) -> None:
-    assert "gate" not in load_model("tiny").card
-    update_card("tiny", {"gate": 0.7})
+    assert "note" not in load_model("tiny").card
+    update_card("tiny", {"note": 0.7})
     os.utime(tiny, (1, 1))  # clocks of file systems may be coarse
-    assert load_model("tiny").card["gate"] == 0.7
+    assert load_model("tiny").card["note"] == 0.7
 
 
 def test_a_missing_resource_names_itself() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from braindiffusion.models.registry import sha256_of
+from braindiffusion.writing import complete
 
 
 def export_model(folder: Path, card: dict[str, Any], state: dict[str, Tensor]) -> Path:
@@ -19,13 +19,12 @@ def export_model(folder: Path, card: dict[str, Any], state: dict[str, Tensor]) -
     folder.mkdir(parents=True, exist_ok=True)
     name = card["name"]
     weights = folder / f"{name}.safetensors"
-    partial = folder / f".{name}.{os.getpid()}.partial"
     half = {k: (v.half() if v.is_floating_point() else v).contiguous().cpu() for k, v in state.items()}
-    save_file(half, str(partial), metadata={"name": name, "note": "Research use only, never diagnosis."})
-    full = {**card, "weights": weights.name, "sha256": sha256_of(partial), "bytes": partial.stat().st_size}
-    partial.chmod(0o644)  # safetensors writes files only their owner may read
-    os.replace(partial, weights)
+    with complete(weights) as partial:
+        save_file(half, str(partial), metadata={"name": name, "note": "Research use only, never diagnosis."})
+        full = {**card, "weights": weights.name, "sha256": sha256_of(partial), "bytes": partial.stat().st_size}
+        partial.chmod(0o644)  # safetensors writes files only their owner may read
     out = folder / f"{name}.json"
-    partial.write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, out)
+    with complete(out) as partial:
+        partial.write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")
     return out

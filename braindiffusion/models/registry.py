@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +14,8 @@ from typing import Any
 
 from braindiffusion.errors import ModelCorruptError, ModelFormatError, ModelNotFoundError
 
-MAX_HEADER_BYTES = 8_000_000
+_NO_NAME = re.compile(r"[\x00-\x1f\\/:]")
+MAX_HEADER_BYTES, MAX_CARD_BYTES = 8_000_000, 4_000_000
 
 
 def resource(*parts: str) -> Path:
@@ -72,11 +75,19 @@ def read_card(name: str) -> dict[str, Any]:
 
 
 def parse_card(path: Path) -> dict[str, Any]:
-    """Read and check one card file."""
+    """Read and check one card file.
+
+    Raises:
+        ModelFormatError: it cannot be read, or a field that the program goes by is missing or of another kind.
+    """
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as handle:
+            content = handle.read(MAX_CARD_BYTES + 1)
+        if len(content) > MAX_CARD_BYTES:
+            raise ValueError(f"It is larger than {MAX_CARD_BYTES} bytes.")
+        card = json.loads(content.decode("utf-8"))
         missing = {"name", "network", "sha256", "weights"} - set(card)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ModelFormatError(
             f"The model card {path.name} cannot be read.", str(error), "Install the model again."
         ) from error
@@ -84,7 +95,37 @@ def parse_card(path: Path) -> dict[str, Any]:
         raise ModelFormatError(
             f"The model card {path.name} is incomplete.", f"It lacks {sorted(missing)}.", "Install the model again."
         )
+    wrong = [name for name, fits in _FIELDS.items() if name in card and not fits(card[name])]
+    if wrong:
+        raise ModelFormatError(
+            f"The model card {path.name} is malformed.", f"Its '{wrong[0]}' cannot be.", "Install the model again."
+        )
     return card
+
+
+def _network(value: Any) -> bool:
+    """Whether a card's network is a class and arguments that build something within reason."""
+    args = value.get("args", {}) if isinstance(value, dict) else None
+    if not isinstance(args, dict) or not isinstance(value.get("class", ""), str):
+        return False
+    lists = [v if isinstance(v, list) else [v] for v in args.values()]
+    return all(len(v) <= 64 and all(not isinstance(n, int) or 0 <= n <= 8192 for n in v) for v in lists)
+
+
+def _whole(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= 4096
+
+
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    **{name: lambda v: isinstance(v, str) and len(v) <= 200 for name in ("name", "weights", "sha256")},
+    "network": _network,
+    "modality": lambda v: isinstance(v, list) and all(isinstance(m, str) for m in v),
+    "grid": _whole,
+    "crop": lambda v: v is None or (isinstance(v, list) and len(v) == 2 and all(_whole(n) for n in v)),
+    **{name: lambda v: isinstance(v, dict) for name in ("operating_point", "operating_points")},
+    "gate": lambda v: isinstance(v, dict) and all(isinstance(v.get(k), int | float) for k in ("high", "low")),
+}
+"""What the program goes by, and whether a value fits."""
 
 
 def sha256_of(path: Path) -> str:
@@ -182,17 +223,26 @@ def build_from_card(card: dict[str, Any], weights: Path) -> Any:
         ModelCorruptError: names or shapes do not fit the card's network.
     """
     import torch
-    from safetensors import SafetensorError
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
     from braindiffusion.diffusion.network import build_network
 
     try:
-        state = load_file(str(weights))
+        with torch.device("meta"):  # names and shapes alone first: a card may ask for more than there is memory
+            due = {k: v.shape for k, v in build_network(card["network"]).state_dict().items()}
+        with safe_open(str(weights), framework="pt") as file:
+            odd = set(file.keys()) ^ set(due)
+        state = {} if odd else load_file(str(weights))
+        odd |= {k for k, v in state.items() if v.shape != due[k]}
+        if odd:
+            raise ValueError(f"{min(odd)} is missing, unknown or of another shape.")
         with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and overwritten
             network = build_network(card["network"])
         network.load_state_dict({k: v.float() for k, v in state.items()})
-    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (
+        SafetensorError, RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError,
+    ) as error:  # fmt: skip
         raise ModelCorruptError(
             f"The weights {weights.name} do not fit their card.",
             (str(error).splitlines() or [""])[0],
@@ -240,7 +290,7 @@ def add(card_file: Path) -> str:
         raise ModelNotFoundError(f"There is no file {card_file}.", "It does not exist.", "Check the path.")
     card = parse_card(card_file)
     name, stored = str(card["name"]), str(card["weights"])
-    if not name.strip(".") or Path(name).name != name or Path(stored).name != stored:
+    if not name.strip(".") or _NO_NAME.search(name) or Path(name).name != name or Path(stored).name != stored:
         raise ModelFormatError(
             f"The model card {card_file.name} is not usable.",
             "The name of a model, and of its weights, is a plain file name.",
@@ -266,8 +316,10 @@ def add(card_file: Path) -> str:
 
 def update_card(name: str, facts: dict[str, Any]) -> None:
     """Merge facts into an installed model's card (the weights stay as they are)."""
+    from braindiffusion.writing import complete
+
     read_card(name)
     path = installed()[name]
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({**parse_card(path), **facts}, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    text = json.dumps({**parse_card(path), **facts}, indent=2) + "\n"
+    with complete(path) as partial:
+        partial.write_text(text, encoding="utf-8")

@@ -113,7 +113,7 @@ def create_study(
     names = {s: f"s{i + 1:03d}" for i, s in enumerate(rng.permutation(sorted(set(subjects))).tolist())}
     written = False
     try:
-        with OutputFolder(out) as folder:
+        with OutputFolder(out, keep=True) as folder:
             _write_cases(folder, cases, ids, protocol, settings, on_case)
             study = plain({
                 "format": STUDY, "version": VERSION, "study": study_id, "title": settings.title or protocol.title,
@@ -129,7 +129,7 @@ def create_study(
             }))  # fmt: skip
             study["key_sha256"] = sha256_of(secret)
             folder.file("study.json").write_bytes(_text(study))
-            with OutputFolder(key.parent) as apart:
+            with OutputFolder(key.parent, keep=True) as apart:
                 path = apart.file(key.name)
                 path.write_bytes(secret)
                 path.chmod(0o600)

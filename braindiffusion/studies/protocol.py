@@ -129,7 +129,7 @@ def load_protocol(name: str | Path) -> Protocol:
         )
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _refused(path.name, f"It cannot be read: {error}") from error
     return parse_protocol(data, path.name)
 
@@ -145,7 +145,7 @@ def parse_protocol(data: Any, name: str = "the protocol") -> Protocol:
     """
     try:
         return _parse(data)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         why = f"'{error.args[0]}' is missing." if isinstance(error, KeyError) else f"{error}."
         raise _refused(name, why[0].upper() + why[1:]) from error
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from braindiffusion.errors import AnswersError, StudyError, StudyKeyError
 from braindiffusion.studies.format import ANSWERS, KEY, STUDY, VERSION, canonical, seal_of, sha256_of, sha256_of_file
 from braindiffusion.studies.protocol import MOST_TEXT, Protocol, Question, parse_protocol
 
+MOST_SECONDS, MOST_MM = 1e7, 1e6
 _NAME = re.compile(r"(?P<reader>[A-Za-z0-9][A-Za-z0-9_-]*)-(?P<session>[0-9]{3,})\.jsonl")
 
 
@@ -52,13 +52,22 @@ def open_study(folder: Path) -> SealedStudy:
         images = [image for case in data["cases"].values() for image in case["images"]]
         if not all(c in data["cases"] for order in data["readers"].values() for c in order) or not data["readers"]:
             raise ValueError("A reader's order names cases that are not there.")
+        for image in images:
+            if not _lies_in(folder, image["file"]):
+                raise ValueError(f"{image['file']!r:.80} is no file in it.")
         changed = [i["file"] for i in images if sha256_of_file(folder / i["file"]) != i["sha256"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = f"{error} is missing." if isinstance(error, KeyError) else str(error)
         raise StudyError(f"{folder} is no study.", why, "Give the folder that 'study create' made, whole.") from error
     if changed:
         raise StudyError(f"{changed[0]} was changed.", "Its hash is not the sealed one.", "Copy the study again.")
     return SealedStudy(folder, data, sha256_of(content), protocol)
+
+
+def _lies_in(folder: Path, name: str) -> bool:
+    """Whether a study's file is a plain one, inside its folder: a forged study could name a pipe, or a device."""
+    inside = Path(name)
+    return not inside.is_absolute() and ".." not in inside.parts and (folder / inside).is_file()
 
 
 def open_key(path: Path, study: SealedStudy) -> dict[str, Any]:
@@ -76,8 +85,16 @@ def open_key(path: Path, study: SealedStudy) -> dict[str, Any]:
     if sha256_of(content) != study.data["key_sha256"]:
         why = "Its hash is not the one sealed into the study: it is another study's, or was changed."
         raise StudyKeyError(f"{path.name} is not the key of this study.", why, "Bring the key as it was written.")
-    key = json.loads(content)
-    if key["format"] != KEY or key["study"] != study.data["study"] or key["seal"] != seal_of(study.data):
+    try:
+        key = json.loads(content)
+        fits = (key["format"], key["study"], key["seal"]) == (KEY, study.data["study"], seal_of(study.data))
+        labels = [key["cases"][case] for case in study.data["cases"]]
+        if not all(isinstance(label.get("method"), str) and "subject" in label for label in labels):
+            raise ValueError("A case has no method or no subject.")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        why = f"{error} is missing." if isinstance(error, KeyError) else str(error)
+        raise StudyKeyError(f"{path.name} is no key.", why, "Bring the key as it was written.") from error
+    if not fits:
         why = "study.json is not the one the key was made with."
         raise StudyKeyError("The study was changed since it was sealed.", why, "Bring study.json as it was written.")
     return dict(key)
@@ -94,14 +111,19 @@ def _damaged(path: Path, why: str) -> AnswersError:
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
     """The records of a file; a last line that is not whole is what a crash leaves."""
-    lines = path.read_bytes().split(b"\n")[:-1]
+    try:
+        if not path.is_file():
+            raise OSError("It is no file.")
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except OSError as error:
+        raise _damaged(path, error.strerror or str(error)) from error
     out: list[dict[str, Any]] = []
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
             if not isinstance(record, dict):
                 raise ValueError("no record")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number == len(lines):
                 break
             raise _damaged(path, f"Line {number} cannot be read.") from error
@@ -170,9 +192,13 @@ def _answers_of(study: SealedStudy, reader: str, files: dict[int, Path]) -> list
         if (head.get("reader"), head.get("session")) != (reader, session):
             raise _damaged(path, "It was renamed.")
         for number, record in enumerate(records, 1):
-            if record.get("chain") != _chain(chain, record):
+            try:
+                link = _chain(chain, record)
+            except (ValueError, RecursionError) as error:  # NaN, or lists without end
+                raise _damaged(path, f"Line {number} is no record: {error}.") from error
+            if record.get("chain") != link:
                 raise _damaged(path, f"Line {number} does not follow from the line before.")
-            chain = record["chain"]
+            chain = link
             if record.get("kind") == "answer":
                 _check_answer(study, reader, record, path, number)
                 out.append(record | {"session": session})
@@ -181,10 +207,12 @@ def _answers_of(study: SealedStudy, reader: str, files: dict[int, Path]) -> list
 
 def _check_answer(study: SealedStudy, reader: str, record: dict[str, Any], path: Path, number: int) -> None:
     order, position = study.orders[reader], record.get("position")
-    if not isinstance(position, int) or not 1 <= position <= len(order) or order[position - 1] != record.get("case"):
+    if type(position) is not int or not 1 <= position <= len(order) or order[position - 1] != record.get("case"):
         raise _damaged(path, f"Line {number} answers a case that was not shown there.")
     answers, seconds = record.get("answers"), record.get("seconds")
-    if not isinstance(answers, dict) or not isinstance(seconds, int | float) or seconds < 0:
+    timed = isinstance(seconds, int | float) and type(seconds) is not bool and 0 <= seconds < MOST_SECONDS
+    tools, window = record.get("tools", {}), record.get("window", {})
+    if not isinstance(answers, dict) or not timed or not _counts(tools) or not _numbers(window):
         raise _damaged(path, f"Line {number} is no answer.")
     questions = {q.id: q for q in study.protocol.questions}
     missing = [q.id for q in questions.values() if q.required and answers.get(q.id) in (None, "")]
@@ -193,16 +221,25 @@ def _check_answer(study: SealedStudy, reader: str, record: dict[str, Any], path:
         raise _damaged(path, f"Line {number}: the answer to {(missing + wrong)[0]} is not allowed or missing.")
 
 
+def _counts(tools: Any) -> bool:
+    return isinstance(tools, dict) and all(type(n) is int and n >= 0 for n in tools.values())
+
+
+def _numbers(window: Any) -> bool:
+    lists = list(window.values()) if isinstance(window, dict) else [None]
+    return all(isinstance(v, list) and all(type(n) in (int, float) for n in v) for v in lists)
+
+
 def allowed(question: Question, value: Any) -> bool:
     """Whether a value answers a question."""
 
     def number(v: Any) -> bool:
-        return isinstance(v, int | float) and not isinstance(v, bool) and isfinite(v)
+        return type(v) in (int, float) and abs(v) < MOST_MM
 
     if question.type == "grades":
         return isinstance(value, int) and not isinstance(value, bool) and value in question.values
     if question.type == "choice":
-        return value in question.values
+        return isinstance(value, str) and value in question.values
     if question.type == "text":
         return isinstance(value, str) and len(value) <= MOST_TEXT
     return (

@@ -119,7 +119,7 @@ def read_strata(path: Path) -> dict[str, str]:
         with path.expanduser().open(newline="", encoding="utf-8-sig") as handle:
             rows = list(csv.DictReader(handle))
         pairs = [(row["name"].strip(), row["stratum"].strip()) for row in rows]
-    except (OSError, KeyError, AttributeError, UnicodeDecodeError) as error:
+    except (OSError, KeyError, AttributeError, ValueError, csv.Error) as error:
         why = str(error) if isinstance(error, OSError) else "It is no CSV file with the columns name and stratum."
         raise StudyError(f"{path} holds no strata.", why, "Write one row for each case: name,stratum.") from error
     out: dict[str, str] = {}

@@ -6,8 +6,10 @@ Nothing that arrives can end the worker: whatever is malformed becomes a :class:
 from __future__ import annotations
 
 import json
-import math
+import os
 import threading
+import tokenize
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any, BinaryIO, Literal, TypeVar, Union, get_args, get_origin,
 import numpy as np
 
 from braindiffusion.errors import MaskGeometryError, OutputError, ProtocolError, SettingsError
+from braindiffusion.reading import MOST_GREY
 from braindiffusion.scan import Scan
 
 MOST_BYTES_A_LINE = 1 << 20
@@ -121,13 +124,18 @@ def load_array(path: Any, name: str, shape: tuple[int, ...] | None = None) -> np
         ProtocolError: no such file, not .npy, not three-dimensional, no numbers.
         MaskGeometryError: another shape than ``shape``.
     """
-    if not isinstance(path, str) or not path.endswith(".npy") or not Path(path).is_file():
+    if not isinstance(path, str) or not path.endswith(".npy") or not os.path.isfile(path):
         raise malformed(f"'{name}' is no .npy file: {str(path)[:200]}.")
     try:
         # mapped first, so that a header that promises more than the file holds costs no memory
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, TypeError, OverflowError) as error:
+    except (
+        OSError, ValueError, EOFError, TypeError, OverflowError, SyntaxError, RecursionError, MemoryError,
+        tokenize.TokenError, zipfile.BadZipFile,
+    ) as error:  # fmt: skip
         raise malformed(f"'{name}' cannot be read: {str(error)[:200]}.") from error
+    if not isinstance(mapped, np.ndarray):
+        raise malformed(f"'{name}' is no single array.")
     if mapped.ndim != 3 or mapped.dtype.kind not in KINDS or not 0 < mapped.size <= MOST_VOXELS:
         raise malformed(f"'{name}' is {mapped.dtype} of shape {mapped.shape}, not one 3-D volume of numbers.")
     if shape is not None and mapped.shape != shape:
@@ -155,8 +163,8 @@ def save_array(folder: Path, name: str, values: np.ndarray) -> str:
 def folder_of(request: Request) -> Path:
     """Where the arrays of an answer go."""
     given = request.fields.get("folder")
-    if not isinstance(given, str) or not Path(given).is_dir():
-        raise malformed("'folder' is no folder.")
+    if not isinstance(given, str) or not os.path.isabs(given) or not os.path.isdir(given):
+        raise malformed("'folder' is no folder, given by its whole path.")
     return Path(given)
 
 
@@ -173,14 +181,14 @@ def read_scan(given: Any) -> Scan:
         raise malformed("'scan' is no object.")
     try:
         affine = np.array(given.get("affine"), dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise malformed("'scan.affine' is no 4 x 4 matrix.") from error
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise malformed("'scan.affine' is no 4 x 4 matrix that spans a grid.")
     modality, name = text(given, "modality"), text(given, "name")
     voxels = load_array(given.get("voxels"), "scan.voxels")
-    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
-        raise malformed("The scan holds voxels that are not numbers.", "Replace NaN and infinite voxels, say by 0.")
+    if voxels.dtype.kind == "f" and not float(np.abs(voxels).max()) <= MOST_GREY:  # nor NaN
+        raise malformed("The scan holds voxels that are not numbers, or beyond 1e30.", "Replace them, say by 0.")
     source = {"format": "worker"} | ({"path": Path(name).name} if name else {})
     return Scan(voxels, affine, modality.upper() if modality else None, source)
 
@@ -197,7 +205,7 @@ def whole(given: Any, name: str, least: int = 0) -> int | None:
     """A whole number, or ``None``."""
     if given is None:
         return None
-    if type(given) is not int or given < least:
+    if type(given) is not int or not least <= given <= MOST_VOXELS:
         raise malformed(f"'{name}' is no whole number from {least}.")
     return given
 
@@ -249,5 +257,5 @@ def _fit(value: Any, kind: Any) -> Any:
     if kind is NoneType:
         return None if value is None else _MISFIT
     if kind is float and type(value) in (int, float):
-        return float(value) if math.isfinite(value) else _MISFIT
+        return float(value) if abs(value) <= MOST_GREY else _MISFIT
     return value if type(value) is kind else _MISFIT
