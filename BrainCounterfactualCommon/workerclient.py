@@ -18,6 +18,8 @@ from queue import Empty, Queue
 
 import numpy as np
 
+from BrainCounterfactualCommon.silence import SILENT_SECONDS, START_SECONDS, Silence
+from BrainCounterfactualCommon.workererror import WorkerError, asError, died
 from BrainCounterfactualCommon.workerprocess import WorkerProcess
 
 PROTOCOL = 1
@@ -28,23 +30,6 @@ RESTARTS, RESTART_SECONDS = 3, 60.0
 IMMEDIATE = frozenset({"hello", "estimate"})
 """Requests the worker answers while a job runs; all others wait for their turn."""
 REPAIR = "Check the installation: Repair in the module's dependencies, or reinstall braindiffusion."
-
-
-class WorkerError(Exception):
-    """What went wrong, in words for the user: ``className, what, cause, action`` (also by index)."""
-
-    def __init__(self, className, what, cause="", action=""):
-        super().__init__(what)
-        self.className, self.what, self.cause, self.action = className, what, cause, action
-
-    def __getitem__(self, name):
-        return self.asDict()[name]
-
-    def asDict(self):
-        return {"className": self.className, "what": self.what, "cause": self.cause, "action": self.action}
-
-    def __str__(self):
-        return "\n".join(line for line in (self.what, self.cause, self.action) if line)
 
 
 class Result:
@@ -103,7 +88,7 @@ class WorkerClient:
         self._waiting, self._sent = deque(), {}
         self._starts = deque()
         self._numbers = itertools.count(1)
-        self._stopping = False
+        self._silence = Silence()
         # held apart from self, so that the interpreter's exit can clean up without keeping this object alive
         self._held = {"process": None, "folder": None}
         self._finalizer = weakref.finalize(self, _cleanUp, self._held)
@@ -145,6 +130,7 @@ class WorkerClient:
         except OSError as error:
             raise WorkerError("WorkerDiedError", "The worker cannot be started.", str(error), REPAIR) from error
         self._held["process"], self.info = process, None
+        self._silence.broken()
         process.send({"id": 0, "request": "hello"})
 
     def stop(self, timeoutSeconds=2.0):
@@ -272,18 +258,39 @@ class WorkerClient:
             if source is not None and source is not self._held["process"]:
                 continue  # the last words of a worker that was replaced
             count += 1
+            self._silence.broken()
             self._dispatch(event)
         now = time.monotonic()
+        self._listen()
         if any(job.cancelDeadline is not None and now > job.cancelDeadline for job in self._sent.values()):
             self._dropProcess()
             self._starts.clear()  # we ended it: that is no sign of a broken installation
-            for job in list(self._sent.values()):
-                if job.cancelDeadline is not None:
-                    self._finish(job, "cancelled")
-                else:
-                    self._finish(job, "failed", _died("It did not stop when asked to, so it was ended.", []))
-            self._advance()
+            self._endSent(died("It did not stop when asked to, so it was ended.", []))
         return count
+
+    def _listen(self):
+        """Ask a silent worker whether it is there, and end one that does not answer."""
+        process = self._held["process"]
+        if process is None or not (self._sent or self.info is None):
+            self._silence.broken()
+        limit = SILENT_SECONDS if self.info else START_SECONDS
+        due = self._silence.tick(limit)
+        if due == "ask":
+            process.send({"id": next(self._numbers), "request": "hello"})
+        elif due == "over":
+            self._dropProcess()
+            self._endSent(died("It did not answer for {:.0f} s, so it was ended.".format(limit), []))
+
+    def _endSent(self, error):
+        """End what was sent to a worker that is gone, and go on with what waits."""
+        if not self._sent:  # it never came to its first word
+            self._failAll(error)
+        for job in list(self._sent.values()):
+            if job.cancelDeadline is not None:
+                self._finish(job, "cancelled")
+            else:
+                self._finish(job, "failed", error)
+        self._advance()
 
     def waitForIdle(self, timeoutSeconds=60.0):
         """Poll until no job is open; for scripts and tests. Raises TimeoutError."""
@@ -319,8 +326,13 @@ class WorkerClient:
             self._finish(job, "done")
             self._advance()
         elif kind == "error":
-            self._finish(job, "failed", _asError(event["error"]))
-            self._advance()
+            error = asError(event["error"])
+            self._finish(job, "failed", error)
+            if error.className == "DeviceLostError":  # that process cannot use the GPU any more; the next one can
+                self._dropProcess()
+                self._endSent(error)
+            else:
+                self._advance()
 
     def _job(self, number):
         return self._sent.get(number) or next((job for job in self._waiting if job.id == number), None)
@@ -354,7 +366,7 @@ class WorkerClient:
         spoken, version = event.get("protocol"), event.get("version")
         if event["event"] == "error":
             self._dropProcess()
-            self._failAll(_asError(event["error"]))
+            self._failAll(asError(event["error"]))
         elif event["event"] == "result" and (spoken != PROTOCOL or self._version not in (None, version)):
             expected = f"protocol {PROTOCOL}" + (f", version {self._version}" if self._version else "")
             cause = f"It speaks protocol {spoken}, version {version}; expected: {expected}."
@@ -372,18 +384,7 @@ class WorkerClient:
         self._dropProcess()
         code = event["code"]
         how = f"It was ended by signal {-code}." if code is not None and code < 0 else f"Its exit code was {code}."
-        self._failAll(_died(how, event["lines"]))
-
-
-def _died(how, lines):
-    cause = " ".join([how, *(["It last said:", *lines[-3:]] if lines else [])])
-    return WorkerError("WorkerDiedError", "The worker ended unexpectedly.", cause, "Try again: it is started anew.")
-
-
-def _asError(error):
-    if isinstance(error, WorkerError):
-        return error
-    return WorkerError(*(str(error.get(k, "")) for k in ("class", "what", "cause", "action")))
+        self._failAll(died(how, event["lines"]))
 
 
 def _cleanUp(held):

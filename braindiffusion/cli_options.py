@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from braindiffusion.errors import BrainDiffusionError, Cancelled, MemoryExhaustedError, SettingsError
+from braindiffusion.errors import BrainDiffusionError, Cancelled, SettingsError
 
 
 class Fusion(str, Enum):
@@ -68,13 +68,11 @@ def told() -> Iterator[None]:
         typer.echo(str(Cancelled()), err=True)
         raise typer.Exit(Cancelled.exit_code) from None
     except (MemoryError, RuntimeError) as problem:
-        from braindiffusion.device import out_of_memory
+        from braindiffusion.device import machine_error
 
-        if not out_of_memory(problem):
+        error = machine_error(problem)
+        if error is None:
             raise
-        error = MemoryExhaustedError(
-            "There is not enough memory.", str(problem).splitlines()[0], "Close other programs, or use --device cpu."
-        )
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         raise typer.Exit(error.exit_code) from None
     except BrainDiffusionError as error:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from braindiffusion.diffusion.network import bf16_supported
-from braindiffusion.errors import DeviceError, MemoryExhaustedError
+from braindiffusion.errors import BrainDiffusionError, DeviceError, DeviceLostError, MemoryExhaustedError
 
 HEAL_BYTES = 2_000
 """Peak memory a pixel of the model grid for a slice in a batch: twice what fp32 takes on a CPU (940)."""
@@ -106,6 +106,24 @@ def out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+
+
+def device_lost(error: BaseException) -> bool:
+    """Whether an error means that the GPU itself failed; what follows in this process fails too."""
+    text = str(error)
+    signs = ("CUDA error", "CUDA driver error", "cuDNN error", "CUBLAS_STATUS", "HIP error", "device-side assert")
+    return isinstance(error, RuntimeError) and any(sign in text for sign in signs) and not out_of_memory(error)
+
+
+def machine_error(error: BaseException) -> BrainDiffusionError | None:
+    """What ran out or failed in the machine, in words for the user; ``None`` where the error means something else."""
+    why = (str(error).splitlines() or [""])[0][:300]
+    if out_of_memory(error):
+        why = why or "Memory ran out."
+        return MemoryExhaustedError("There is not enough memory.", why, "Close other programs, or use --device cpu.")
+    if device_lost(error):
+        return DeviceLostError("The GPU failed during the work.", why, "Try it again, or on the CPU: --device cpu.")
+    return None
 
 
 def in_batches(rows: np.ndarray, batch: int, run: Callable[[np.ndarray, int], None]) -> int:

@@ -170,6 +170,10 @@ class OutputError(EnvironmentProblemError):
     """The output cannot be written: permission, disk full, read-only."""
 
 
+class DeviceLostError(EnvironmentProblemError):
+    """The GPU failed in the middle of the work; this process cannot use it any more."""
+
+
 class DependencyMissingError(EnvironmentProblemError):
     """An optional package is needed for this command."""
 

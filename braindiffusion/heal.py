@@ -18,6 +18,7 @@ from braindiffusion.healing.run import heal_slices
 from braindiffusion.healing.trajectories import Trajectories
 from braindiffusion.masks import dilate
 from braindiffusion.models.registry import LoadedModel, load_model
+from braindiffusion.out_of_distribution import check_distribution
 from braindiffusion.prepared import Prepared, prepared_for
 from braindiffusion.preview import stored_index, with_planes
 from braindiffusion.provenance import model_facts, record
@@ -209,6 +210,9 @@ def heal_scan(
             "Every slice was judged healthy, so nothing was changed. "
             "Draw a mask (--mask, --box), or lower the gate (--gate 0.1), to heal anyway."
         )
+    whole, _ = kept.brain(brain, device)
+    seen, unlike = check_distribution(stack, whole, model.card, scan.modality, found.saliency.probability)
+    warnings += unlike
     placement, pitch = stack.placement, stack.placement.model_pitch
     shown = with_planes(scan, stack, region, tell)
     healed, reconstruction, ran = heal_slices(stack, region, model, settings, device, shown, viewed, memory)
@@ -247,6 +251,7 @@ def heal_scan(
         method={"name": settings.method, "settings": ran.options},
         mask={"origin": found.origin, "voxels": None if mask is None else int(mask.sum())},
         brain={"origin": brain_origin, "volume_ml": round(float(stack.brain.sum() * pixel_ml), 1)},
+        distribution=seen,
         models=[model_facts(card) for card in (*ran.cards, *found.cards)],
         device=str(device),
         precision="bf16" if ran.bf16 else "fp32",
@@ -330,7 +335,9 @@ def saliency_scan(
     stack, origin = kept.stack(int(classifier.card["grid"]), brain, device, on_event=on_event)
     wanted = chosen_slices(settings, len(stack), stack.brain)
     found, cards = kept.saliency(stack, settings, wanted, device, on_event)
-    warnings += found.warnings
+    whole, _ = kept.brain(brain, device)
+    seen, unlike = check_distribution(stack, whole, classifier.card, scan.modality, found.probability)
+    warnings += [*found.warnings, *unlike]
     table = [
         {
             "slice": int(s),
@@ -340,7 +347,7 @@ def saliency_scan(
         for s in np.nonzero(wanted)[0]
     ]
     facts = record(
-        scan, task="saliency", settings=settings, brain={"origin": origin}, models=[model_facts(c) for c in cards],
-        device=str(device), warnings=warnings, slices=table,
+        scan, task="saliency", settings=settings, brain={"origin": origin}, distribution=seen,
+        models=[model_facts(c) for c in cards], device=str(device), warnings=warnings, slices=table,
     )  # fmt: skip
     return SaliencyResult(map_to_scan(found.maps, stack.placement), stack, table, facts, warnings)

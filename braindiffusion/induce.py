@@ -22,6 +22,7 @@ from braindiffusion.lesions.placing import make_lesion, place_lesion, voxel_ml
 from braindiffusion.lesions.registry import METHODS
 from braindiffusion.lesions.sdedit import RATIOS
 from braindiffusion.lesions.shapes import Shape, ShapeSettings
+from braindiffusion.out_of_distribution import check_distribution
 from braindiffusion.prepared import Prepared, prepared_for
 from braindiffusion.preview import stored_index, with_planes
 from braindiffusion.provenance import model_facts, record
@@ -262,7 +263,8 @@ def induce_scan(
     placement, pitch = stack.placement, stack.placement.model_pitch
     options = settings.of_method(pitch, painter.tuned)
     placed = place_lesion(scan, lesion, settings, whole, stack)
-    warnings += placed.warnings
+    seen, unlike = check_distribution(stack, whole, card, scan.modality)
+    warnings += [*placed.warnings, *unlike]
     shown = with_planes(scan, stack, _shown(stack, placed.told, options), tell)
     viewed = None if view_slice is None else stored_index(view_slice, placement)
     painted, generate, predictor = induce_slices(stack, placed.told, painter, options, settings, device, shown, viewed)
@@ -294,6 +296,7 @@ def induce_scan(
         method={"name": settings.method, "kind": painter.kind, "guidance": painter.guidance, "options": options},
         lesion=placed.facts,
         brain={"origin": brain_origin, "volume_ml": round(float(whole.sum()) * voxel_ml(scan), 1)},
+        distribution=seen,
         models=[model_facts(card)],
         device=str(device),
         precision="bf16" if predictor.bf16 else "fp32",

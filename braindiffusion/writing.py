@@ -1,7 +1,8 @@
 """Writing results: all of a run's files appear together, complete and checked, or none of them does.
 
 Files are staged in a hidden folder on the same file system, readable by its owner only, and moved into place when
-everything is written. Whatever stops the run before (an error, Ctrl-C, a full disk) leaves the target as it was.
+everything is written (:mod:`braindiffusion.staging`). Whatever stops the run before (an error, Ctrl-C, a full disk)
+leaves the target as it was.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import errno
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,11 +24,12 @@ import numpy as np
 
 from braindiffusion import NOT_FOR_DIAGNOSIS
 from braindiffusion.errors import OutputError, ScanUnreadableError
-from braindiffusion.reading import check_nifti, quiet_sitk
+from braindiffusion.nifti import check_nifti
+from braindiffusion.reading import quiet_sitk
 from braindiffusion.scan import LPS_TO_RAS, Scan
+from braindiffusion.staging import NEW, PREFIX, Staging, move_in
 
 FORMATS = {"nifti": ".nii.gz", "nrrd": ".nrrd"}
-_PREFIX = ".braindiffusion-"
 _CAUSES = {
     errno.ENOSPC: ("The disk is full.", "Free some space, or choose a folder on another disk."),
     errno.EDQUOT: ("Your quota is used up.", "Free some space, or choose a folder on another disk."),
@@ -69,7 +73,7 @@ def check_writable(folder: str | Path) -> None:
     """
     folder = Path(folder).expanduser().absolute()
     try:
-        with tempfile.TemporaryFile(dir=_ground(folder), prefix=_PREFIX) as probe:
+        with tempfile.TemporaryFile(dir=_ground(folder), prefix=PREFIX) as probe:
             probe.write(b"\0")
             probe.flush()
     except OSError as error:
@@ -92,6 +96,32 @@ def free_space_check(folder: str | Path, bytes_needed: int) -> None:
         raise OutputError(f"The results will not fit into {folder}.", why, _CAUSES[errno.ENOSPC][1])
 
 
+@contextmanager
+def complete(path: Path) -> Iterator[Path]:
+    """A name to write one file under; the file takes its own when the block ends well, and the old one stays till then.
+
+    One writer at a time: the name is the same for all, so that what a killed run left is written over.
+
+    Raises:
+        OutputError: no permission, disk full, read-only ...
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        with partial.open("r+b") as stream:
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+    except BaseException as error:
+        with suppress(OSError):
+            partial.unlink()
+        # safetensors has an error of its own, which tells the system's in words
+        code = re.search(r"\(os error (\d+)\)", str(error))
+        if isinstance(error, OSError) or code:
+            problem = error if isinstance(error, OSError) else OSError(int(code[1]), os.strerror(int(code[1])))  # type: ignore[index]
+            raise _refused(path.parent, problem) from error
+        raise
+
+
 class OutputFolder:
     """A folder that receives all files of a run at once.
 
@@ -103,22 +133,20 @@ class OutputFolder:
     Args:
         path: the folder; made, with its parents, when the block ends well. Files of the same names are replaced,
             others stay.
+        keep: refuse to replace a file: what is written here is written once.
 
     Raises:
         OutputError: on entering, inside, or on leaving the block: no permission, disk full, read-only ...
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser().absolute()
-        self._staging: Path | None = None
+    def __init__(self, path: str | Path, keep: bool = False) -> None:
+        self.path, self._keep = Path(path).expanduser().absolute(), keep
+        self._staging: Staging | None = None
 
     def __enter__(self) -> OutputFolder:
         try:
-            self._staging = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_ground(self.path)))
-            (self._staging / "new").mkdir()
-            (self._staging / "old").mkdir()
+            self._staging = Staging(_ground(self.path))
         except OSError as error:
-            self._discard()
             raise _refused(self.path, error) from error
         return self
 
@@ -142,7 +170,7 @@ class OutputFolder:
         inside = Path(name)
         if inside.is_absolute() or ".." in inside.parts or not inside.name:
             raise ValueError(f"{name!r} is not a name inside the folder.")
-        path = self._staging / "new" / inside
+        path = self._staging.folder / NEW / inside
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -209,50 +237,17 @@ class OutputFolder:
         if error.filename is None:
             return error.errno in _CAUSES
         names = [str(n) for n in (error.filename, error.filename2) if n is not None]
-        return any(n.startswith((str(self.path), str(self._staging))) for n in names)
+        ours = [str(self.path), *([str(self._staging.folder)] if self._staging else [])]
+        return any(n.startswith(tuple(ours)) for n in names)
 
     def _commit(self) -> None:
         """Move every staged file into place, or put everything back."""
         assert self._staging is not None
-        new, old = self._staging / "new", self._staging / "old"
-        made: list[Path] = []
-        moves: list[tuple[Path, Path, Path]] = []
-        for i, source in enumerate(sorted(p for p in new.rglob("*") if p.is_file())):
-            with suppress(PermissionError), source.open("r+b") as stream:
-                os.fsync(stream.fileno())  # some file systems find out only now that they are full
-            moves.append((source, self.path / source.relative_to(new), old / str(i)))
-        try:
-            for folder in [self.path, *(target.parent for _, target, _ in moves)]:
-                missing = [p for p in (folder, *folder.parents) if not p.exists()]
-                for parent in reversed(missing):
-                    parent.mkdir()
-                    made.append(parent)
-            for source, target, saved in moves:
-                if target.is_file():
-                    _keep(target, saved)
-                os.replace(source, target)
-        except BaseException:
-            for source, target, saved in moves:
-                if not source.exists():
-                    if saved.exists():
-                        os.replace(saved, target)
-                    else:
-                        target.unlink()
-            for folder in reversed(made):
-                folder.rmdir()
-            raise
+        move_in(self._staging.folder, self.path, self._keep)
 
     def _discard(self) -> None:
         if self._staging is not None:
-            shutil.rmtree(self._staging, ignore_errors=True)
-
-
-def _keep(target: Path, saved: Path) -> None:
-    """A second name for a file about to be replaced; a copy where the file system has no hard links."""
-    try:
-        os.link(target, saved)
-    except OSError:
-        shutil.copy2(target, saved)
+            self._staging.remove()
 
 
 def _with_suffix(name: str, suffix: str) -> str:

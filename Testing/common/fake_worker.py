@@ -14,6 +14,8 @@ def tell(event, number, **facts):
 def main():
     if "FAKE_FAILS" in os.environ:
         sys.exit("No module named torch")
+    if "FAKE_SLEEPS" in os.environ:
+        time.sleep(600)
     running = None
     for line in sys.stdin:
         ask = json.loads(line)
@@ -35,6 +37,10 @@ def main():
             sys.stderr.write("last words\n")
             sys.stderr.flush()
             os._exit(3)
+        elif name == "hang":
+            time.sleep(600)
+        elif name == "gpu":
+            tell("error", number, error={"class": "DeviceLostError", "what": "The GPU failed during the work."})
         elif name in ("deaf", "polite"):
             running = ask
             tell("progress", number, stage="heal", done=0, total=1, seconds_left=None)

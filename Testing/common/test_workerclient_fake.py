@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from BrainCounterfactualCommon import workerclient
+from BrainCounterfactualCommon import silence, workerclient
 from BrainCounterfactualCommon.workerclient import WorkerClient, WorkerError
 
 HERE = Path(__file__).resolve().parent
@@ -199,6 +199,60 @@ def test_every_open_job_hears_of_a_death(client):
     client.waitForIdle(10)
     assert [job.error.className for job in (first, second)] == ["WorkerDiedError"] * 2
     assert "signal 9" in first.error.cause or os.name == "nt"
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(silence, "ASK_SECONDS", 0.3)
+    monkeypatch.setattr(workerclient, "SILENT_SECONDS", 0.8)
+
+
+def test_a_worker_that_hangs_is_ended_and_the_next_request_works(client, impatient):
+    hung, told = ask(client, "hang", wait=False)
+    process = client.processId
+    waiting, _ = ask(client, "echo", wait=False)
+    client.waitForIdle(20)
+    assert hung.state == "failed"
+    assert [error.what for error in told.errors] == ["The worker ended unexpectedly."]
+    assert told.errors[0].cause == "It did not answer for 1 s, so it was ended."
+    assert waiting.state == "done"
+    assert client.processId not in (None, process)
+
+
+def test_a_worker_that_hangs_at_its_start_is_ended(makeClient, monkeypatch):
+    monkeypatch.setattr(workerclient, "START_SECONDS", 0.5)
+    _, told = ask(makeClient(FAKE_SLEEPS="1"), "echo")
+    assert "did not answer" in told.errors[0].cause
+
+
+def test_a_long_job_of_a_worker_that_answers_is_left_alone(client, impatient):
+    job, told = ask(client, "deaf", wait=False)
+    untilRunning(client, told)
+    process, until = client.processId, time.monotonic() + 2.0
+    while time.monotonic() < until:
+        client.poll()
+        time.sleep(0.02)
+    assert job.state == "running"
+    assert client.processId == process
+    job.cancel()
+    client.waitForIdle(10)
+
+
+def test_sleep_of_the_computer_is_no_silence():
+    clock = silence.Silence()
+    assert [clock.tick(120.0, now=clock._polled + 3600.0 * n) for n in (1, 2, 3)] == ["", "", ""]
+    clock = silence.Silence()
+    begun = clock._polled
+    told = [clock.tick(120.0, now=begun + second) for second in range(1, 125)]
+    assert told.count("ask") == 1
+    assert told.index("over") == 120
+
+
+def test_after_a_gpu_failure_the_next_job_has_a_new_process(client):
+    _, told = ask(client, "gpu")
+    assert [error.className for error in told.errors] == ["DeviceLostError"]
+    assert not client.isRunning()
+    assert ask(client, "echo")[0].state == "done"
 
 
 def test_the_next_job_starts_it_again_but_not_for_ever(client):

@@ -170,7 +170,7 @@ def brain_volumes_on_grid(folder: Path, size: int, stripped: bool = False) -> Gr
             "The recipe needs it.",
             "Point --data at the folder that holds it.",
         )
-    with (folder / "subjects.csv").open() as handle:
+    with (folder / "subjects.csv").open(encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle))
     images, brains, patients, splits = [], [], [], []
     for row in rows:

@@ -16,6 +16,7 @@ from braindiffusion.diffusion.network import EpsPredictor
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.spacing import ascending_levels
 from braindiffusion.diffusion.steps import Clip, add_noise, ddim_move, predict_clean
+from braindiffusion.writing import complete
 
 
 def save_grid(rows: list[np.ndarray], path: Path) -> None:
@@ -23,14 +24,15 @@ def save_grid(rows: list[np.ndarray], path: Path) -> None:
     from PIL import Image
 
     canvas = np.concatenate([np.concatenate(list(np.clip(row, 0, 1)), axis=1) for row in rows], axis=0)
-    Image.fromarray((canvas * 255).astype(np.uint8)).save(path)
+    with complete(path) as partial:
+        Image.fromarray((canvas * 255).astype(np.uint8)).save(partial, "PNG")
 
 
 def loss_curve(log: Path, path: Path) -> None:
     """Train and validation loss against iterations."""
     from matplotlib.figure import Figure
 
-    with log.open() as handle:
+    with log.open(encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle))
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.subplots()
@@ -38,7 +40,8 @@ def loss_curve(log: Path, path: Path) -> None:
         axes.plot([float(r["iteration"]) for r in rows], [float(r[key]) for r in rows], label=key)
     axes.set(xlabel="iteration", yscale="log")
     axes.legend()
-    figure.savefig(path, dpi=90)
+    with complete(path) as partial:
+        figure.savefig(partial, dpi=90, format="png")
 
 
 @torch.no_grad()

@@ -23,12 +23,13 @@ from torch import Tensor, nn
 from braindiffusion import __version__
 from braindiffusion.device import choose_device
 from braindiffusion.diffusion.network import bf16_supported, build_network
-from braindiffusion.errors import DependencyMissingError, PackError, RecipeError
+from braindiffusion.errors import DependencyMissingError, OutputError, PackError, RecipeError
+from braindiffusion.locking import Lock
 from braindiffusion.models.export import export_model
 from braindiffusion.training.datasets import GridData, load_data
 from braindiffusion.training.figures import loss_curve, task_figure
 from braindiffusion.training.tasks import TASKS, Batch, Task
-from braindiffusion.writing import check_writable
+from braindiffusion.writing import check_writable, complete
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -47,10 +48,11 @@ def load_recipe(name: str) -> dict[str, Any]:
         raise RecipeError(
             f"There is no recipe '{name}'.", f"Shipped recipes: {known}.", "Name one, or give a .json file."
         ) from error
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RecipeError(f"The recipe {path.name} cannot be read.", str(error), "Mend the JSON.") from error
-    missing = {"name", "task", "data", "network", "optimiser", "batch", "iterations"} - set(recipe)
-    if missing or recipe["task"] not in TASKS:
+    given = recipe if isinstance(recipe, dict) else {}
+    missing = {"name", "task", "data", "network", "optimiser", "batch", "iterations"} - set(given)
+    if missing or not isinstance(given["task"], str) or given["task"] not in TASKS:
         raise RecipeError(
             f"The recipe {path.name} is incomplete.",
             f"Missing {sorted(missing)} or unknown task.",
@@ -92,13 +94,9 @@ class Checkpoint:
         state |= {f"ema.{k}": v for k, v in ema.state_dict().items()}
         for index, moments in optimiser.state_dict()["state"].items():
             state |= {f"optim.{index}.{k}": torch.as_tensor(v) for k, v in moments.items()}
-        partial = self.path.with_suffix(".partial")
-        save_file(
-            {k: v.detach().contiguous().cpu().clone() for k, v in state.items()},
-            str(partial),
-            {"facts": json.dumps(facts)},
-        )
-        os.replace(partial, self.path)
+        tensors = {k: v.detach().contiguous().cpu().clone() for k, v in state.items()}
+        with complete(self.path) as partial:
+            save_file(tensors, str(partial), {"facts": json.dumps(facts)})
 
     def load(self, network: nn.Module, ema: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
         """Read them back into the three; returns ``facts``."""
@@ -203,6 +201,7 @@ def train(
 
     Raises:
         RecipeError, PackError, DependencyMissingError.
+        OutputError: the run folder cannot be written, or another training uses it.
     """
     try:
         from lightning_fabric import Fabric
@@ -240,6 +239,9 @@ def train(
             "There is nothing to train on.", "No slice of the train split fits the recipe.", "Check the pack's split."
         )
     out.mkdir(parents=True, exist_ok=True)
+    lock = Lock(out / ".training.lock")
+    if rank == 0 and not lock.take():
+        raise OutputError(f"Another training writes to {out}.", "Both would spoil it.", "Choose another --out.")
     if not len(val_data.image):
         val_data = train_data
     kinds = recipe.get("settings", {}).get("kinds")
@@ -264,7 +266,8 @@ def train(
     if resume and checkpoint.path.is_file():  # after the weights went to their device: the moments follow them
         facts = checkpoint.load(network, ema, optimiser)
     spent_before = facts["seconds"]
-    (out / "config.json").write_text(json.dumps(recipe, indent=2))
+    if rank == 0:
+        _write(out / "config.json", recipe)
     log_path = out / "log.csv"
     running: list[float] = []
 
@@ -282,18 +285,18 @@ def train(
         }  # fmt: skip
         running.clear()
         if rank == 0:
-            checkpoint.save(network, ema, optimiser, facts)
-            if best:
+            if best:  # before the checkpoint: a run killed in between, and resumed, comes here again
                 export_model(
                     out,
                     make_card(recipe, facts, numbers, train_data, world, str(fabric.device), half),
                     ema.state_dict(),
                 )
+            checkpoint.save(network, ema, optimiser, facts)
             append_row(log_path, record)
             loss_curve(log_path, out / "curve.png")
             task_figure(recipe["task"], ema, val, settings, out / f"figure-{iteration:06d}.png")
             if final:
-                (out / "done.json").write_text(json.dumps({**record, **facts}, indent=2))
+                _write(out / "done.json", {**record, **facts})
         return record
 
     last_report = time.monotonic()
@@ -327,6 +330,7 @@ def train(
             yield report(iteration, final=False)
             last_report = time.monotonic()
     yield report(iteration, final=True)
+    lock.release()
 
 
 class _OnDevice(nn.Module):
@@ -345,13 +349,21 @@ class _OnDevice(nn.Module):
 
 
 def append_row(path: Path, record: dict[str, Any]) -> None:
-    """Append to a CSV, with a header when it is new."""
-    new = not path.exists()
-    with path.open("a", newline="") as handle:
-        writer = csv.DictWriter(handle, list(record))
-        if new:
-            writer.writeheader()
-        writer.writerow(record)
+    """Add a row to a CSV, which is written anew; rows of later iterations, of a run killed since, are left out."""
+    rows: list[dict[str, Any]] = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as handle:
+            told = [row for row in csv.DictReader(handle) if (row.get("iteration") or "").isdigit()]
+        rows = [row for row in told if int(row["iteration"]) <= record["iteration"]]
+    with complete(path) as partial, partial.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, list(record), extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows([*rows, record])
+
+
+def _write(path: Path, data: dict[str, Any]) -> None:
+    with complete(path) as partial:
+        partial.write_text(json.dumps(data, indent=2), encoding="utf-8")
 
 
 def make_card(

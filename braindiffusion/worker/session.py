@@ -163,8 +163,8 @@ class Session:
                 return
         try:
             task()
-        except Exception:
-            traceback.print_exc(file=sys.stderr)
+        except Exception as error:
+            log(error)
 
     def _do(self, job: Job) -> None:
         with self._lock:
@@ -185,9 +185,20 @@ def outcome(handler: Handler, job: Job) -> tuple[str, dict[str, Any]]:
         return "cancelled", {}
     except BrainDiffusionError as error:
         return "error", {"error": error.as_dict()}
+    except (MemoryError, RuntimeError) as error:
+        from braindiffusion.device import machine_error
+
+        log(error)
+        known = machine_error(error)
+        return "error", {"error": known.as_dict() if known else fault(error)}
     except BaseException as error:
-        traceback.print_exc(file=sys.stderr)
+        log(error)
         return "error", {"error": fault(error)}
+
+
+def log(error: BaseException) -> None:
+    """Where it happened, on stderr; not what it said: a message may hold a path, and the path a patient's name."""
+    print(*traceback.format_tb(error.__traceback__), type(error).__name__, sep="", file=sys.stderr, flush=True)
 
 
 def fault(error: BaseException) -> dict[str, str]:
