@@ -181,8 +181,8 @@ def main() -> None:
         for row in rows
     ]
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "induction_remedies.json").write_text(json.dumps(plain(rows), indent=2) + "\n")
-    (args.out / "induction_remedies.md").write_text("\n".join(lines) + "\n")
+    (args.out / "induction_remedies.json").write_text(json.dumps(plain(rows), indent=2) + "\n", encoding="utf-8")
+    (args.out / "induction_remedies.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -154,7 +154,7 @@ def evaluate_models(
             folder.json("models", report.facts())
             folder.file("models.md").write_text(report.markdown(), encoding="utf-8")
             for (name, table), rows in report.tables.items():
-                with folder.file(f"{name}_{table}.csv").open("w", newline="") as handle:
+                with folder.file(f"{name}_{table}.csv").open("w", newline="", encoding="utf-8") as handle:
                     writer = csv.DictWriter(handle, list(rows[0]))
                     writer.writeheader()
                     writer.writerows(rows)

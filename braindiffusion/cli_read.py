@@ -24,6 +24,7 @@ def read(
     """Read a blinded study in a window, one case at a time; it goes on where this reader stopped."""
     with told():
         require_viewer()
+        typer.echo("Starting the viewer ...", err=True)  # what draws takes seconds to load
         from BrainViewerLib.launch import run_study
 
         run_study(study, reader, answers, port, window=not no_browser)

@@ -87,7 +87,7 @@ def evaluate_tune(
             else:
                 point, rows = tune(pack, settings, limit, tell)
         with OutputFolder(out) as folder:
-            with folder.file("sweep.csv").open("w", newline="") as handle:
+            with folder.file("sweep.csv").open("w", newline="", encoding="utf-8") as handle:
                 writer = csv.DictWriter(handle, list(rows[0]))
                 writer.writeheader()
                 writer.writerows(rows)

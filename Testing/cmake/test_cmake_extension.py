@@ -1,9 +1,11 @@
 """The extension against a STUB of Slicer's CMake package: every listed file exists, all that is needed is installed."""
 
+import importlib.util
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -64,24 +66,10 @@ def test_metadata_is_complete(installed: tuple[Path, Path]) -> None:
 @pytest.mark.parametrize("tree", ["build", "installed"])
 def test_everything_the_module_needs_lies_beside_it(installed: tuple[Path, Path], tree: str) -> None:
     folder = installed[1] if tree == "installed" else installed[0] / "lib" / "Slicer-0.0" / "qt-scripted-modules"
-    for name in (
-        "BrainCounterfactual.py",
-        "BrainCounterfactualLib/logic.py",
-        "BrainLesionSim.py",
-        "BrainLesionSimLib/logic.py",
-        "Resources/UI/BrainLesionSim.ui",
-        "Resources/Icons/BrainLesionSim.png",
-        "BrainReaderStudy.py",
-        "BrainReaderStudyLib/session.py",
-        "Resources/UI/BrainReaderStudy.ui",
-        "Resources/Icons/BrainReaderStudy.png",
-        "BrainCounterfactualCommon/workerclient.py",
-        "braindiffusion/worker/__main__.py",
-        "braindiffusion/heal.py",
-        "Resources/UI/BrainCounterfactual.ui",
-        "Resources/Icons/BrainCounterfactual.png",
-        "Resources/Samples/SYNTHETIC_FLAIR_lesion.nii.gz",
-    ):
+    for module in MODULES:
+        beside = folder / module.name if module.name == "BrainCounterfactualCommon" else folder
+        assert not [name for name in listed(module) if not (beside / name).is_file()], module.name
+    for name in ("braindiffusion/worker/__main__.py", "Resources/Samples/SYNTHETIC_FLAIR_lesion.nii.gz"):
         assert (folder / name).is_file(), name
     shipped = {path.name for path in (ROOT / "Resources" / "Models").iterdir()}
     assert {path.name for path in (folder / "Resources" / "Models").iterdir()} == shipped
@@ -108,3 +96,16 @@ def test_installed_packages_find_each_other_and_their_resources(installed: tuple
     assert Path(root) == installed[1]
     assert Path(samples).parent == Path(card).parent.parent == installed[1] / "Resources"
     assert int(count) >= 4
+
+
+def test_the_archive_of_the_tool_is_what_cmake_installs(installed: tuple[Path, Path], tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("make_slicer_zip", ROOT / "tools" / "make_slicer_zip.py")
+    assert spec is not None
+    assert spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    tool.make(tmp_path / "extension.zip", "0.0")
+    with zipfile.ZipFile(tmp_path / "extension.zip") as archive:
+        names = archive.namelist()
+    inside = {name.partition("/qt-scripted-modules/")[2] for name in names if "/lib/Slicer-0.0/" in name}
+    assert inside == {path.relative_to(installed[1]).as_posix() for path in installed[1].rglob("*") if path.is_file()}

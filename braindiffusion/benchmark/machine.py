@@ -39,7 +39,7 @@ def _resident() -> int | None:
     with suppress(OSError, ValueError, AttributeError):
         import resource
 
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         return pages * resource.getpagesize()
     with suppress(ImportError):
         import psutil
@@ -102,7 +102,7 @@ def cheapest(run: Callable[[], Any], device: torch.device, repeats: int) -> tupl
 def processor() -> str:
     """The CPU's name."""
     with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

@@ -87,7 +87,7 @@ def with_head(scan: Scan, brain: np.ndarray, seed: int = 0) -> Scan:
 
 def subjects(folder: Path, split: str, limit: int | None) -> list[tuple[str, Scan, np.ndarray]]:
     """Name, scan and known brain of the subjects of a split."""
-    with (folder / "subjects.csv").open() as handle:
+    with (folder / "subjects.csv").open(encoding="utf-8") as handle:
         names = [row["subject"] for row in csv.DictReader(handle) if row["split"] == split]
     out = []
     for name in [names[i] for i in spread(len(names), limit)]:
