@@ -98,7 +98,7 @@ def shipped_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_models_list_names_what_is_shipped(shipped_only: Path) -> None:
     out = succeed("models", "list").out
     for name in MODELS:
-        (row,) = [line for line in out.splitlines() if f" {name} " in line]
+        (row,) = [line for line in out.splitlines() if line.startswith(f"│ {name} ")]
         assert any(modality in row for modality in read_card(name)["modality"])
         assert "?" not in row  # a licence is told
     assert "Research use only" in out

@@ -81,15 +81,15 @@ def test_what_the_engine_found_unlike_is_carried_to_the_end(
     registry.release()
     kill_trials.heal(tmp_path / "models")
     scan, lesion, brain = kill_trials._scan()
-    slab = Scan(scan.voxels[..., 3:8], scan.affine, "FLAIR", scan.source)
+    slab = Scan(scan.voxels[..., 3:7], scan.affine, "FLAIR", scan.source)
     settings = HealSettings(steps=2, device="cpu", precision="fp32")
-    cut = (lesion[..., 3:8], brain[..., 3:8])
+    cut = (lesion[..., 3:7], brain[..., 3:7])
     heal_and_write(slab, settings, *cut, tmp_path / "out", ResultFormat.nifti, ProgressKind.none)
-    said = "The scan shows 60 mm of the brain only"
+    said = "The scan shows 48 mm of the brain only"
     assert f"Warning: {said}" in capsys.readouterr().err
     facts = json.loads((tmp_path / "out" / "provenance.json").read_text())
     assert any(warning.startswith(said) for warning in facts["warnings"])
-    assert facts["distribution"]["field_of_view"]["brain_mm"] == 60.0
+    assert facts["distribution"]["field_of_view"]["brain_mm"] == 48.0
 
     for name, values in (("voxels", slab.voxels), ("mask", cut[0]), ("brain", cut[1])):
         np.save(tmp_path / f"{name}.npy", values)
