@@ -53,6 +53,21 @@ def _refused(folder: Path, error: OSError | str) -> OutputError:
     return OutputError(f"The results cannot be written to {folder}.", why, action)
 
 
+def _place(folder: str | Path) -> Path:
+    """Where results go, absolute; ``~`` is the home, and stays as it is where none is known.
+
+    Raises:
+        OutputError: the name is not Unicode: ITK would end the program over it.
+    """
+    place = Path(os.path.expanduser(folder)).absolute()
+    try:
+        str(place).encode("utf-8")
+    except UnicodeEncodeError as error:
+        what = f"The results cannot be written to {str(place)!a}."
+        raise OutputError(what, "The name is not Unicode.", "Choose another folder.") from error
+    return place
+
+
 def _ground(folder: Path) -> Path:
     """The folder itself, or its nearest ancestor that exists.
 
@@ -71,7 +86,7 @@ def check_writable(folder: str | Path) -> None:
     Raises:
         OutputError: it cannot be written or made.
     """
-    folder = Path(folder).expanduser().absolute()
+    folder = _place(folder)
     try:
         with tempfile.TemporaryFile(dir=_ground(folder), prefix=PREFIX) as probe:
             probe.write(b"\0")
@@ -86,7 +101,7 @@ def free_space_check(folder: str | Path, bytes_needed: int) -> None:
     Raises:
         OutputError: it has less than ``bytes_needed`` left, or cannot be asked.
     """
-    folder = Path(folder).expanduser().absolute()
+    folder = _place(folder)
     try:
         free = shutil.disk_usage(_ground(folder)).free
     except OSError as error:
@@ -140,7 +155,7 @@ class OutputFolder:
     """
 
     def __init__(self, path: str | Path, keep: bool = False) -> None:
-        self.path, self._keep = Path(path).expanduser().absolute(), keep
+        self.path, self._keep = _place(path), keep
         self._staging: Staging | None = None
 
     def __enter__(self) -> OutputFolder:

@@ -323,3 +323,19 @@ def test_without_hard_links_a_copy_is_kept(tmp_path: Path, monkeypatch: pytest.M
         out.json("1", {"new": 1})
     assert json.loads((tmp_path / "1.json").read_text()) == {"new": 1}
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="every name is Unicode there")
+def test_a_folder_whose_name_is_not_unicode_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "caf\udce9"  # a byte that is no UTF-8, as POSIX hands it over
+    for asked in (check_writable, OutputFolder, lambda path: free_space_check(path, 1)):
+        with pytest.raises(errors.OutputError, match="not Unicode"):
+            asked(folder)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_home_that_is_not_known_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with OutputFolder("~nobody-of-that-name/out") as out:
+        out.json("record", {})
+    assert (tmp_path / "~nobody-of-that-name" / "out").is_dir()
