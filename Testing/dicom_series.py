@@ -18,10 +18,10 @@ BIRTH, DAY = "19430521", "20190317"
 ROOT = "1.3.12.2.1107.5.2.32.35131.2019031712243856"
 """A UID root as vendors make them: with the device's number and the date in it."""
 SECRETS = (
-    NAME, FIRST, ID, BIRTH, DAY, "1943-05-21", "21.05.1943", "2019-03-17", "17.03.2019", ROOT, "35131", "Sankt-Pankraz",
-    "Doktorowitsch",
+    NAME, FIRST, ID, BIRTH, DAY, "1943-05-21", "21.05.1943", "2019-03-17", "17.03.2019", ROOT, "Q7-35131-X",
+    "Sankt-Pankraz", "Doktorowitsch",
 )  # fmt: skip
-"""None of these may be found in an export."""
+"""None of these may be found in an export; five digits alone would be, now and then, in a random UID."""
 
 
 def oblique(spacing: tuple[float, float, float] = (3.0, 3.2, 7.0)) -> np.ndarray:
@@ -81,8 +81,8 @@ def plant(ds: Dataset) -> None:
     ds.PatientName, ds.PatientID, ds.PatientBirthDate = f"{NAME}^{FIRST}", ID, BIRTH
     ds.OtherPatientIDs, ds.PatientAddress, ds.PatientComments = ID, f"{NAME} Street 7", f"{FIRST} seen {DAY}"
     ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = DAY
-    ds.AcquisitionDateTime, ds.AccessionNumber, ds.StudyID = f"{DAY}101112", ID, "35131"
-    ds.InstitutionName, ds.StationName, ds.DeviceSerialNumber = "Sankt-Pankraz", NAME[:16], "35131"
+    ds.AcquisitionDateTime, ds.AccessionNumber, ds.StudyID = f"{DAY}101112", ID, "Q7-35131-X"
+    ds.InstitutionName, ds.StationName, ds.DeviceSerialNumber = "Sankt-Pankraz", NAME[:16], "Q7-35131-X"
     ds.ReferringPhysicianName, ds.OperatorsName = "Doktorowitsch^Ivo", "Doktorowitsch"
     ds.StudyDescription, ds.ProtocolName = f"{NAME} 1943-05-21", f"flair {FIRST}"
     ds.ImageComments, ds.Manufacturer = f"{NAME} 21.05.1943, seen 17.03.2019", "Sankt-Pankraz"

@@ -429,7 +429,7 @@ def test_a_real_ctrl_c(head: Head, tmp_path: Path) -> None:
                 if line.startswith("{") and json.loads(line)["stage"] == "heal":
                     break
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=180)
         finally:
             process.kill()
     assert process.returncode == 130
