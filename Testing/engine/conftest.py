@@ -24,3 +24,23 @@ def no_user_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "user-models"
     monkeypatch.setenv("BRAINDIFFUSION_MODELS", str(folder))
     return folder
+
+
+@pytest.fixture(scope="module")
+def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small healthy model of random weights."""
+    from healing_models import add_model
+
+    made = tmp_path_factory.mktemp("models")
+    add_model(made, "flair-healthy-128", 64)
+    return made
+
+
+@pytest.fixture
+def small_network(small_models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The models of ``small_models`` in place of the shipped ones."""
+    from braindiffusion.models.registry import release
+
+    monkeypatch.setenv("BRAINDIFFUSION_MODELS", str(small_models))
+    yield
+    release()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from healing_models import add_model
 
 from braindiffusion.benchmark import bench as bench_module
 from braindiffusion.benchmark import sweeps
@@ -29,32 +26,18 @@ from braindiffusion.evaluation.overlap import count
 from braindiffusion.healing.dif_fuse import DifFuseSettings
 from braindiffusion.healing.models import main_model
 from braindiffusion.healing.run import heal_slices
-from braindiffusion.models.registry import LoadedModel, release
+from braindiffusion.models.registry import LoadedModel
 from braindiffusion.scan import Scan
 from braindiffusion.slices import SliceStack, to_slices
 from braindiffusion.stages import HealSettings
 
+pytestmark = pytest.mark.usefixtures("small_network")
 CPU = torch.device("cpu")
 BASE = HealSettings(device="cpu", force=True)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("models")
-    add_model(made, "flair-healthy-128", 64)
-    return made
-
-
-@pytest.fixture(autouse=True)
-def small(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A small random network in place of the shipped one."""
-    monkeypatch.setenv("BRAINDIFFUSION_MODELS", str(folder))
-    yield
-    release()
-
-
 @pytest.fixture
-def model(small: None) -> LoadedModel:
+def model(small_network: None) -> LoadedModel:
     return main_model(BASE, "cpu")
 
 

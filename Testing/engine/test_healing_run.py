@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from healing_models import add_model
 
 from braindiffusion.device import out_of_memory
 from braindiffusion.diffusion.network import EpsPredictor
@@ -20,32 +17,18 @@ from braindiffusion.healing.dif_fuse import DifFuseSettings
 from braindiffusion.healing.models import main_model
 from braindiffusion.healing.run import COARSE_STEPS, coarse_settings, heal_slices
 from braindiffusion.healing.trajectories import Trajectories
-from braindiffusion.models.registry import LoadedModel, release
+from braindiffusion.models.registry import LoadedModel
 from braindiffusion.scan import Scan
 from braindiffusion.slices import SliceStack, to_slices
 from braindiffusion.stages import Event, HealSettings
 
+pytestmark = pytest.mark.usefixtures("small_network")
 CPU = torch.device("cpu")
 SETTINGS = HealSettings(steps=6, precision="fp32", device="cpu", force=True)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("models")
-    add_model(made, "flair-healthy-128", 64)
-    return made
-
-
-@pytest.fixture(autouse=True)
-def small(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A small random network in place of the shipped one."""
-    monkeypatch.setenv("BRAINDIFFUSION_MODELS", str(folder))
-    yield
-    release()
-
-
 @pytest.fixture
-def model(small: None) -> LoadedModel:
+def model(small_network: None) -> LoadedModel:
     return main_model(SETTINGS, "cpu")
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from gaussian_oracle import Counting, pixel_eps
-from healing_models import add_model
 from torch import Tensor
 
 from braindiffusion.diffusion.inversion import invert
@@ -18,11 +15,11 @@ from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.heal import HealResult, heal_scan
 from braindiffusion.healing.dif_fuse import DifFuseSettings, Healed, dif_fuse
 from braindiffusion.healing.trajectories import BatchMemory, Inversion, StackMemory, Trajectories
-from braindiffusion.models.registry import release
 from braindiffusion.prepared import Prepared
 from braindiffusion.scan import Scan
 from braindiffusion.stages import Event, HealSettings
 
+pytestmark = pytest.mark.usefixtures("small_network")
 FUSIONS = ["joint", "independent", "cached"]
 CPU = torch.device("cpu")
 
@@ -173,21 +170,6 @@ def test_keys_of_a_stack_tell_its_slices_apart() -> None:
 QUICK = HealSettings(steps=6, precision="fp32", force=True)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("models")
-    add_model(made, "flair-healthy-128", 64)
-    return made
-
-
-@pytest.fixture(autouse=True)
-def small(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A small random network in place of the shipped one."""
-    monkeypatch.setenv("BRAINDIFFUSION_MODELS", str(folder))
-    yield
-    release()
-
-
 def drawn(scan: Scan, *slices: int, wide: int = 8) -> np.ndarray:
     mask = np.zeros(scan.voxels.shape, bool)
     mask[18 : 18 + wide, 40:48, list(slices)] = True
@@ -203,7 +185,7 @@ def calls(result: HealResult) -> int:
 
 
 @pytest.fixture
-def prepared(small: None, head_phantom: Scan) -> Prepared:
+def prepared(small_network: None, head_phantom: Scan) -> Prepared:
     """With the inversions of slices 10 and 11."""
     kept = Prepared(head_phantom)
     heal(kept, head_phantom, drawn(head_phantom, 10, 11))
@@ -233,7 +215,7 @@ def test_other_settings_and_seeds_are_told_apart(head_phantom: Scan, prepared: P
     assert asked(precision="bf16") == 13
 
 
-def test_another_brain_is_another_stack(head_phantom: Scan, small: None) -> None:
+def test_another_brain_is_another_stack(head_phantom: Scan) -> None:
     kept, mask = Prepared(head_phantom), drawn(head_phantom, 10)
     for smaller in (200, 390):
         result = heal_scan(head_phantom, QUICK, mask=mask, brain=head_phantom.voxels > smaller, prepared=kept)
@@ -243,6 +225,6 @@ def test_another_brain_is_another_stack(head_phantom: Scan, small: None) -> None
     assert len(kept.trajectories) <= 2
 
 
-def test_without_prepared_nothing_is_kept(head_phantom: Scan, small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_prepared_nothing_is_kept(head_phantom: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trajectories, "keep", lambda *_: pytest.fail("kept"))
     heal(None, head_phantom, drawn(head_phantom, 10))

@@ -47,10 +47,10 @@ class Sheet:
         for row, s in zip(self.axes, chosen, strict=True):
             for axis in row:
                 axis.set_axis_off()
-            row[0].text(0.02, 0.02, f"slice {s}", color="white", fontsize=7, transform=row[0].transAxes)
-            for side, x in (("R", 0.01), ("L", 0.99)):  # axial slices lie as radiologists have them
-                ha = "left" if side == "R" else "right"
-                row[0].text(x, 0.5, side, color="white", fontsize=7, ha=ha, transform=row[0].transAxes)
+            label: dict[str, Any] = {"color": "white", "fontsize": 7, "transform": row[0].transAxes}
+            row[0].text(0.02, 0.02, f"slice {s}", **label)
+            row[0].text(0.01, 0.5, "R", **label)  # axial slices lie as radiologists have them
+            row[0].text(0.99, 0.5, "L", ha="right", **label)
             mark: dict[str, Any] = {"color": "yellow", "fontsize": 5.5, "ha": "center"}
             row[synthetic].text(0.5, 0.015, NOT_FOR_DIAGNOSIS, transform=row[synthetic].transAxes, **mark)
 
