@@ -18,7 +18,14 @@ from braindiffusion.evaluation import segmenter_tuning
 from braindiffusion.finding import find_by_segmenter, lesion_probability_of, region_of_segmenter
 from braindiffusion.models.registry import release
 from braindiffusion.saliency.registry import METHODS, SALIENCIES
-from braindiffusion.saliency.segmenter import SEGMENTERS, in_doubt, lesion_probability_map, segmented, told_in_doubt
+from braindiffusion.saliency.segmenter import (
+    SEGMENTERS,
+    in_doubt,
+    lesion_probabilities,
+    lesion_probability_map,
+    segmented,
+    told_in_doubt,
+)
 from braindiffusion.scan import Scan
 from braindiffusion.slices import SliceStack, place
 from braindiffusion.stages import HealSettings, Saliency, find_saliency, mask_of_saliency
@@ -73,6 +80,21 @@ def test_the_probability_is_the_greatest_over_the_outputs() -> None:
 
     x = torch.linspace(-3, 3, 5).view(5, 1, 1, 1)
     torch.testing.assert_close(lesion_probability_map(x, Two(), batch=2), torch.sigmoid(x.abs()))
+
+
+def test_a_slice_and_its_mirror_image_are_averaged_in_place() -> None:
+    class Left(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            weight = torch.linspace(4, -4, x.shape[-1])
+            return torch.cat([x * weight, x.flip(-1)], 1)  # an opinion that depends on the side; one that crosses over
+
+    x = torch.rand((3, 1, 4, 6), generator=torch.Generator().manual_seed(0))
+    weight = torch.linspace(4, -4, 6)
+    p = lesion_probabilities(x, Left(), batch=2)
+    assert p.shape == (3, 2, 4, 6)
+    torch.testing.assert_close(p[:, :1], (torch.sigmoid(x * weight) + torch.sigmoid(x * weight.flip(-1))) / 2)
+    torch.testing.assert_close(p[:, 1:], torch.sigmoid(x.flip(-1)))
+    torch.testing.assert_close(lesion_probabilities(x.flip(-1), Left()), p.flip(-1))
 
 
 def test_only_wanted_slices_are_looked_at(stack: SliceStack, bright_is_lesion: dict) -> None:

@@ -15,7 +15,7 @@ from braindiffusion.device import choose_device, precision_for
 from braindiffusion.evaluation.healing_data import Measured
 from braindiffusion.evaluation.healing_rows import COSTLY_CALLS, Row, calls_of
 from braindiffusion.evaluation.kept import Kept, fingerprint
-from braindiffusion.evaluation.model_data import in_parts, spread
+from braindiffusion.evaluation.model_data import spread
 from braindiffusion.heal import DRAWN_MARGIN_MM
 from braindiffusion.healing.models import fitting, main_card, main_model, readable_cards
 from braindiffusion.healing.registry import METHODS, operating_point
@@ -24,7 +24,7 @@ from braindiffusion.healing.trajectories import Trajectories
 from braindiffusion.masks import dilate, percentile_mask, smooth
 from braindiffusion.models.registry import load_model, read_card
 from braindiffusion.provenance import plain
-from braindiffusion.saliency.segmenter import SEGMENTERS
+from braindiffusion.saliency.segmenter import SEGMENTERS, lesion_probabilities
 from braindiffusion.slices import SliceStack
 from braindiffusion.stages import (
     CLASSIFIER,
@@ -174,7 +174,8 @@ class Runner:
             def run(index: np.ndarray) -> dict[str, Any]:
                 started, stack = time.perf_counter(), self.slices.stack(index)
                 window = window_of(stack.brain, model.card.get("crop"))
-                p = torch.sigmoid(in_parts(model.network, torch.from_numpy(stack.images[window])[:, None], self.device))
+                x = torch.from_numpy(stack.images[window])[:, None].to(self.device)
+                p = lesion_probabilities(x, model.network).cpu()
                 maps = np.zeros((len(index), p.shape[1], *stack.images.shape[1:]), np.float16)
                 maps[:, :, window[1], window[2]] = p.numpy()
                 seconds = time.perf_counter() - started

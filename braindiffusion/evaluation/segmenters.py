@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from braindiffusion.evaluation.floors import BRIGHT_LEVELS, bright
-from braindiffusion.evaluation.model_data import Bench, Finding, cpu_seconds, images_of, in_parts, rounded, spread
+from braindiffusion.evaluation.model_data import Bench, Finding, cpu_seconds, images_of, rounded, spread
 from braindiffusion.evaluation.model_figures import outlines_figure
 from braindiffusion.evaluation.overlap import count, summary
 from braindiffusion.masks import smooth
 from braindiffusion.models.registry import load_model
+from braindiffusion.saliency.segmenter import lesion_probabilities
 from braindiffusion.slices import FIELD_OF_VIEW_MM
 from braindiffusion.training.datasets import GridData
 
@@ -25,7 +25,8 @@ DEFINITIONS = {
     "false_alarm_mm2": "predicted area per lesion-free slice; false_alarm_share: of those slices",
     "nothing": "a floor: no lesion anywhere",
     "bright": "a floor: lightly smoothed brain pixels above a grey level tuned on this source's train split",
-    "threshold": "probability above 0.5, not tuned; each source by the output trained on its masks",
+    "threshold": "probability (mean of slice and mirror image) above 0.5, not tuned; each source by the output trained "
+    "on its masks",
     "cpu_seconds_per_slice": "one network call, batch of 8, fastest of 5, float32",
 }
 
@@ -49,7 +50,7 @@ def bright_level(train: GridData, most: int = 300) -> float:
 def evaluate_lesion_segmenter(bench: Bench, picture: Path) -> Finding:
     """A segmenter with one output for each source of masks."""
     part = bench.part.select(spread(len(bench.part.image), bench.limit))
-    p = torch.sigmoid(in_parts(bench.model.network, images_of(part), bench.device)).numpy()
+    p = lesion_probabilities(images_of(part).to(bench.device), bench.model.network).cpu().numpy()
     pixel = (FIELD_OF_VIEW_MM / float(bench.card["grid"])) ** 2
     sources = bench.kinds or sorted(set(part.source.tolist()))
     numbers: dict[str, Any] = {}
