@@ -2,10 +2,9 @@
 
     python tools/make_sample.py --out Resources/Samples
 
-No patient's scan goes in. Several slices are sampled from pure noise; the one our classifier finds healthiest among
-the large ones becomes the middle. Its neighbours are made by noising the last one part of the way and denoising it
-again, all with the same draws, shrinking towards the vertex, so that anatomy drifts as it does from slice to slice.
-The lesion is a deformed ellipsoid, bright as FLAIR lesions are, with a soft rim.
+No patient's scan goes in. Simple shapes give the anatomy (:mod:`sample_anatomy`); noised part of the way and denoised
+by the healthy model they become tissue. What our own classifier would take for a lesion is healed. The one lesion is a
+deformed ellipsoid, bright as FLAIR lesions are, with a soft rim.
 """
 
 from __future__ import annotations
@@ -16,17 +15,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sample_anatomy import anatomy
 from scipy import ndimage
 
 from braindiffusion import NOT_FOR_DIAGNOSIS
 from braindiffusion.diffusion.network import EpsPredictor
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.spacing import ascending_levels
-from braindiffusion.diffusion.steps import SharedNoise, add_noise, ddpm_move, predict_clean
+from braindiffusion.diffusion.steps import add_noise, ddpm_move, predict_clean
 from braindiffusion.healing.run import heal_slices
 from braindiffusion.masks import dilate, grown_mask, percentile_mask
 from braindiffusion.models.registry import load_model
-from braindiffusion.saliency.registry import lesion_probability
 from braindiffusion.slices import BRAIN_LEVEL, FIELD_OF_VIEW_MM, Intensity, Placement, SliceStack
 from braindiffusion.stages import HealSettings, find_saliency
 from braindiffusion.writing import OutputFolder
@@ -35,61 +34,37 @@ THICKNESS_MM = 5.0
 PLACEMENT = Placement((2, 1, 0), (False, False, False), (1, 128, 128), (1.875, 1.875), THICKNESS_MM, 128, (0.0, 0.0))
 
 
-def denoise(model: EpsPredictor, x: torch.Tensor, levels: list[int], noise: SharedNoise) -> torch.Tensor:
-    """Ancestral sampling from ``levels[0]`` to clean."""
-    for level, target in pairwise([*levels, CLEAN]):
-        clean, _ = predict_clean(x, model(x, level), level, model.schedule)
-        x = ddpm_move(x, clean, noise.at(level, x)[0], level, target, model.schedule)
-    return x.clamp(0, 1)
+def drawn_over(anatomy: np.ndarray, generator: torch.Generator, level: int, likeness: float) -> np.ndarray:
+    """(S,H,W) in [0,1]: noised up to ``level`` and denoised by the healthy model, which brings tissue to the shapes.
+
+    Args:
+        likeness: correlation of the noise of neighbouring slices, so that texture drifts from slice to slice.
+    """
+    loaded = load_model("flair-healthy-128")
+    model = EpsPredictor(loaded.network, Schedule(), prediction=loaded.card["prediction"])
+
+    def noise() -> torch.Tensor:
+        drawn = torch.randn((len(anatomy), 1, *anatomy.shape[1:]), generator=generator)
+        for s in range(1, len(drawn)):
+            drawn[s] = likeness * drawn[s - 1] + (1 - likeness**2) ** 0.5 * drawn[s]
+        return drawn
+
+    x = add_noise(torch.from_numpy(anatomy)[:, None], noise(), level, model.schedule)
+    with torch.no_grad():
+        for at, target in pairwise([*ascending_levels(level, 40)[::-1], CLEAN]):
+            clean, _ = predict_clean(x, model(x, at), at, model.schedule)
+            x = ddpm_move(x, clean, noise(), at, target, model.schedule)
+    return x.clamp(0, 1)[:, 0].numpy()
 
 
-def scaled(image: np.ndarray, factor: float) -> np.ndarray:
-    """Zoom about the centre, same size."""
-    centre = (np.array(image.shape) - 1) / 2
-    return ndimage.affine_transform(image, np.eye(2) / factor, centre - centre / factor, order=3).clip(0, 1)
-
-
-def middle_slice(
-    model: EpsPredictor, shape: tuple[int, int], candidates: int, generator: torch.Generator
-) -> torch.Tensor:
-    """(1,1,H,W): the healthiest-looking large slice among samples from pure noise."""
-    top = model.schedule.levels - 1
-    x = torch.randn((candidates, 1, *shape), generator=generator)
-    for level, target in pairwise([*ascending_levels(top, 120, "uniform")[::-1], CLEAN]):
-        clean, _ = predict_clean(x, model(x, level), level, model.schedule)
-        noise = torch.randn(x.shape, generator=generator)
-        x = ddpm_move(x, clean, noise, level, target, model.schedule)
-    x = torch.stack([s * torch.from_numpy(_body(s[0].numpy())) for s in x.clamp(0, 1)])
-    area = (x > 0.15).float().mean((1, 2, 3)).numpy()
-    probability = lesion_probability(x, load_model("flair-acat-classifier").network)
-    score = np.where(area > np.quantile(area, 0.6), -probability, -9.0)
-    print("area", area.round(2), "p(lesion)", probability.round(2), "taken", int(score.argmax()))
-    return x[int(score.argmax())][None]
-
-
-def healthy_stack(seed: int, below: int, above: int, drift: int = 200, candidates: int = 24) -> np.ndarray:
-    """(S,H,W) float32 in [0,1]: slices that follow from one another."""
-    card_model = load_model("flair-healthy-128")
-    rows, columns = card_model.card["crop"]
-    model = EpsPredictor(card_model.network, Schedule(), prediction=card_model.card["prediction"])
-    generator = torch.Generator().manual_seed(seed)
-    middle = middle_slice(model, (rows, columns), candidates, generator)
-    noise = SharedNoise(generator, (1, rows, columns))
-    fixed = torch.randn((1, 1, rows, columns), generator=generator)
-    levels = ascending_levels(drift, 30)[::-1]
-
-    def walk(factors: np.ndarray) -> list[np.ndarray]:
-        out = []
-        for factor in factors:
-            moved = torch.from_numpy(scaled(middle[0, 0].numpy(), float(factor))).float()[None, None]
-            x = denoise(model, add_noise(moved, fixed, drift, model.schedule), levels, noise)
-            out.append(x[0, 0].numpy())
-        return out
-
-    up = np.sqrt(1 - (np.arange(1, above + 1) * THICKNESS_MM / 75.0) ** 2)
-    down = np.sqrt(1 - (np.arange(below, 0, -1) * THICKNESS_MM / 110.0) ** 2)
-    stack = walk(np.concatenate([down, [1.0], up]))
-    return np.stack([s * _body(s) for s in stack])
+def healthy_stack(seed: int, heights_mm: np.ndarray, level: int = 300, likeness: float = 0.85) -> np.ndarray:
+    """(S,H,W) float32 in [0,1]: a healthy brain, every slice's median at BRAIN_LEVEL."""
+    shape = tuple(load_model("flair-healthy-128").card["crop"])
+    shapes, brain = anatomy(heights_mm, shape, PLACEMENT.model_pitch, np.random.default_rng(seed))
+    stack = drawn_over(shapes, torch.Generator().manual_seed(seed), level, likeness)
+    stack = stack * ndimage.gaussian_filter(brain.astype(np.float32), (0, 0.7, 0.7))
+    medians = np.array([np.median(image[inside]) for image, inside in zip(stack, brain, strict=True)])
+    return (stack * (BRAIN_LEVEL / medians)[:, None, None]).clip(0, 1).astype(np.float32)
 
 
 def without_distractors(images: np.ndarray, rounds: int = 2) -> np.ndarray:
@@ -105,12 +80,6 @@ def without_distractors(images: np.ndarray, rounds: int = 2) -> np.ndarray:
         images = heal_slices(stack, region, model, settings, device)[0][0]
         print("p(lesion)", saliency.probability.round(2))
     return images
-
-
-def _body(image: np.ndarray) -> np.ndarray:
-    mask = ndimage.binary_fill_holes(ndimage.binary_opening(image > 0.08, iterations=2))
-    labels, _ = ndimage.label(mask)
-    return labels == np.bincount(labels.ravel())[1:].argmax() + 1
 
 
 def lesion_weight(
@@ -129,9 +98,9 @@ def main() -> None:
     """Write ``SYNTHETIC_FLAIR_lesion.nii.gz`` and the truth beside it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=2)
     args = parser.parse_args()
-    stack = without_distractors(healthy_stack(args.seed, below=5, above=8))
+    stack = without_distractors(healthy_stack(args.seed, np.arange(14) * THICKNESS_MM - 8))
     pitch = FIELD_OF_VIEW_MM / 128
     s, h, w = stack.shape
     weight = lesion_weight(stack.shape, (s * 0.5, h * 0.42, w * 0.32), (20.0, 19.0, 15.0), pitch, args.seed)

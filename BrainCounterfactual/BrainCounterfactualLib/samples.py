@@ -5,7 +5,7 @@ from pathlib import Path
 from BrainCounterfactualCommon.host import resourceFolder
 
 SAMPLE_FILE = "SYNTHETIC_FLAIR_lesion.nii.gz"
-SAMPLE_SHA256 = "26de3c66f4deabf62e03cb46c4f757ddb65b49c4d824713812c840983e14115e"
+SAMPLE_SHA256 = "3f1642304894895bb403218ef79bc346e27eca9c8e5f5e48871ca70f767b7593"
 
 
 def registerSampleData():
