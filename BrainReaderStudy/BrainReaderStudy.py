@@ -1,8 +1,5 @@
 """3D Slicer module: read a blinded study, one case at a time, with keys and Enter. Research use only."""
 
-import importlib
-import sys
-
 import BrainReaderStudyLib  # noqa: F401 - first: it finds the packages it shares
 import qt
 import slicer
@@ -12,13 +9,12 @@ from BrainReaderStudyLib.selftest import BrainReaderStudyTest  # noqa: F401 - fo
 from BrainReaderStudyLib.session import progressOf
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleWidget
-from slicer.util import VTKObservationMixin
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule
 
 from BrainCounterfactualCommon.host import RESEARCH_USE_ONLY
 from BrainCounterfactualCommon.layouts import LayoutSwitch
+from BrainCounterfactualCommon.modulewidget import ModuleWidget
 
-PACKAGES = ("BrainReaderStudyLib", "BrainCounterfactualCommon")
 SOFTWARE = "BrainReaderStudy 0.1.0 on Slicer {}"
 BARS = ("MenuBars", "Toolbars", "StatusBar", "ModuleHelpSection", "DataProbe", "PythonConsole")
 """What of Slicer is put away while cases are on screen: slicer.util.set...Visible."""
@@ -44,31 +40,24 @@ class BrainReaderStudy(ScriptedLoadableModule):
         )
 
 
-class BrainReaderStudyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+class BrainReaderStudyWidget(ModuleWidget):
     """The panel. Answers live in the study's folder; the scene holds the case on screen and no more."""
 
     def __init__(self, parent=None):
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
-        self.logic = self.ui = self.panel = None
+        ModuleWidget.__init__(self, qt, parent)
+        self.panel = None
         self._shortcuts = []
 
     # --- setup ---------------------------------------------------------------------------------------------
 
     def setup(self):
-        ScriptedLoadableModuleWidget.setup(self)
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/BrainReaderStudy.ui"))
-        self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
-        uiWidget.setMRMLScene(slicer.mrmlScene)
+        uiWidget = self.loadUi()
         self.logic = BrainReaderStudyLogic()
         self._layouts = LayoutSwitch()
         self.panel = ReadingPanel(
             self.ui, self.logic, self.onShown, self.onHidden, lambda error: slicer.util.errorDisplay(str(error))
         )
-        self.ui.openButton.connect("clicked(bool)", lambda _checked: self.onOpen())
-        self.ui.startButton.connect("clicked(bool)", lambda _checked: self.onStart())
-        self.ui.leaveButton.connect("clicked(bool)", lambda _checked: self.onLeave())
+        self.connectButtons({"openButton": self.onOpen, "startButton": self.onStart, "leaveButton": self.onLeave})
         self._makeShortcuts(uiWidget)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self._showStudy()
@@ -117,17 +106,10 @@ class BrainReaderStudyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.logic.session is not None:
             self.onLeave()
 
-    def onReload(self):
-        """Reload the packages too (developer mode), not the module file alone."""
-        for name in [n for n in sys.modules if n.split(".")[0] in PACKAGES]:
-            del sys.modules[name]
-        importlib.invalidate_caches()
-        ScriptedLoadableModuleWidget.onReload(self)
-
     # --- study and reader ----------------------------------------------------------------------------------
 
     def onOpen(self):
-        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder of the study"))
+        folder = self.chooseFolder(_("Folder of the study"))
         if folder:
             self.openStudy(folder)
 

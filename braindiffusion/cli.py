@@ -22,6 +22,7 @@ from braindiffusion.cli_induce import induce
 from braindiffusion.cli_options import (
     BrainFile,
     BurnIn,
+    Commands,
     Device,
     FileFormat,
     Format,
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
 
 RESULTS = {"counterfactual", "anomaly", "lesion", "mask", "saliency", "deviation", "agreement"}
 
-app = typer.Typer(
+app = Commands(
     help=f"Ask a brain scan 'what if?': remove the lesion and see what changed. {RESEARCH_USE_ONLY}",
     no_args_is_help=True,
     add_completion=False,

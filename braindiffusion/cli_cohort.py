@@ -10,6 +10,7 @@ import typer
 
 from braindiffusion import RESEARCH_USE_ONLY
 from braindiffusion.cli_options import (
+    Commands,
     Device,
     FileFormat,
     Fusion,
@@ -22,7 +23,7 @@ from braindiffusion.cli_options import (
 )
 from braindiffusion.errors import Cancelled
 
-cohort_app = typer.Typer(help="Many scans at once, over processes or machines.", no_args_is_help=True)
+cohort_app = Commands(help="Many scans at once, over processes or machines.", no_args_is_help=True)
 
 
 @cohort_app.command("heal")

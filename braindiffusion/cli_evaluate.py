@@ -21,6 +21,7 @@ from braindiffusion.cli_options import (
     parse_steps,
     told,
 )
+from braindiffusion.paths import at_home
 
 
 class HeldOut(str, Enum):
@@ -221,7 +222,7 @@ def evaluate_induction(
             torch.set_num_threads(threads)
         kept = cache or out.absolute().parent / "cache"
         with reporter(progress.value) as tell:
-            report = measure([Path(d) for d in _names(data)], settings, cache=kept, on_event=tell)
+            report = measure([at_home(d) for d in _names(data)], settings, cache=kept, on_event=tell)
         text = markdown(report.facts)
         with OutputFolder(out) as folder:
             folder.json("induction", report.facts)

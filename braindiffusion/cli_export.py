@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from braindiffusion import RESEARCH_USE_ONLY
-from braindiffusion.cli_options import BrainFile, Device, Out, told
+from braindiffusion.cli_options import BrainFile, Commands, Device, Out, told
 
 
 class FaceRule(str, Enum):
@@ -37,7 +37,7 @@ def deidentify(
         from braindiffusion.export.deidentify_cases import QUARANTINE, deidentify, find_cases
         from braindiffusion.reading import read_mask, read_scan
 
-        cases, _ = find_cases(source.expanduser())
+        cases, _ = find_cases(source)
         own_brain = None
         if brain is not None:
             if len(cases) > 1:
@@ -67,7 +67,7 @@ class _CaseByDefault(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-teach_app = typer.Typer(
+teach_app = Commands(
     cls=_CaseByDefault, no_args_is_help=True, help="Teaching files: teach RESULT_DIR --scan SCAN --out DIR --title ..."
 )
 
@@ -101,11 +101,11 @@ def teach_case(
         texts = Texts(
             title, history, findings, diagnosis, discussion, question, tuple(choice or ()), answer, unknown=unknown
         )
-        check_free(out.expanduser())
+        check_free(out)
         check_writable(out)
         own_brain = read_mask(brain, read_scan(scan)) if brain else None
         pair = pair_of(result, scan, face=face.value, brain=own_brain, device=str(choose_device(device)))
-        write_case(out.expanduser(), pair, texts)
+        write_case(out, pair, texts)
         typer.echo(f"{out / 'index.html'}\n{RESEARCH_USE_ONLY}")
 
 
@@ -118,5 +118,5 @@ def teach_index(
     with told():
         from braindiffusion.export.teaching.collection import write_index
 
-        count = write_index(collection.expanduser(), title)
+        count = write_index(collection, title)
         typer.echo(f"{count} cases\n{collection / 'index.html'}\n{RESEARCH_USE_ONLY}")

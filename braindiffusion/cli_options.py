@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from braindiffusion.errors import BrainDiffusionError, Cancelled, SettingsError
+from braindiffusion.paths import at_home
 
 
 class Fusion(str, Enum):
@@ -57,6 +59,30 @@ HealModel = Annotated[
 Format = Annotated[ResultFormat, typer.Option("--format", help="dicom: a study of its own; see docs/dicom.md.")]
 BurnIn = Annotated[bool, typer.Option("--burn-in", help="DICOM: draw the synthetic mark into every image's corner.")]
 BrainFile = Annotated[Path | None, typer.Option("--brain", help="Your own brain mask, on the scan's grid.")]
+
+
+class Commands(typer.Typer):
+    """Commands that know ``~`` in every path they are given: a shell leaves that of ``--out=~/results`` as it is."""
+
+    def command(self, *args: Any, **options: Any) -> Callable[[Any], Any]:
+        """As Typer's."""
+        register = super().command(*args, **options)
+
+        def decorate(function: Any) -> Any:
+            @functools.wraps(function)
+            def run(**given: Any) -> Any:
+                return function(**{name: _expanded(value) for name, value in given.items()})
+
+            register(run)
+            return function
+
+        return decorate
+
+
+def _expanded(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_expanded(each) for each in value]
+    return at_home(value) if isinstance(value, Path) else value
 
 
 @contextlib.contextmanager

@@ -10,9 +10,10 @@ import typer
 
 from braindiffusion import RESEARCH_USE_ONLY
 from braindiffusion.cli_export import Face, FaceRule
-from braindiffusion.cli_options import Device, Out, Progress, ProgressKind, told
+from braindiffusion.cli_options import Commands, Device, Out, Progress, ProgressKind, told
+from braindiffusion.paths import at_home
 
-study_app = typer.Typer(help="Blinded reader studies: seal one, analyse its answers.", no_args_is_help=True)
+study_app = Commands(help="Blinded reader studies: seal one, analyse its answers.", no_args_is_help=True)
 
 StudyPath = Annotated[Path, typer.Argument(help="The study's folder.", show_default=False)]
 Key = Annotated[Path | None, typer.Option(help="The key's file.  [default: STUDY-key.json beside the study]")]
@@ -87,7 +88,7 @@ def create(
         methods = parse_methods([str(s) for s in synthetic])
         with reporter(progress.value) as tell:
             made = create_study(
-                real, methods, load_protocol(protocol), out, settings, priors=prior, key=key,
+                real, methods, load_protocol(at_home(protocol)), out, settings, priors=prior, key=key,
                 on_case=lambda done, total: tell(SimpleNamespace(stage="study", done=done, total=total)),
             )  # fmt: skip
         for method, by in made.counts.items():

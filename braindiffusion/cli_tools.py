@@ -10,6 +10,7 @@ import typer
 
 from braindiffusion import RESEARCH_USE_ONLY
 from braindiffusion.cli_options import (
+    Commands,
     Device,
     Out,
     Progress,
@@ -19,9 +20,10 @@ from braindiffusion.cli_options import (
     parse_steps,
     told,
 )
+from braindiffusion.paths import at_home
 
-models_app = typer.Typer(help="Installed models: licences, facts, checks.", no_args_is_help=True)
-evaluate_app = typer.Typer(help="Measure on a pack of slices with drawn lesions.", no_args_is_help=True)
+models_app = Commands(help="Installed models: licences, facts, checks.", no_args_is_help=True)
+evaluate_app = Commands(help="Measure on a pack of slices with drawn lesions.", no_args_is_help=True)
 
 
 def train(
@@ -44,8 +46,8 @@ def train(
         from braindiffusion.training.loop import train as run
 
         records = run(
-            load_recipe(recipe), data, out, budget_s=parse_budget(budget), resume=resume, iterations=iterations,
-            device=device, threads=threads, report_every_s=parse_budget(report_every) or 240.0,
+            load_recipe(str(at_home(recipe))), data, out, budget_s=parse_budget(budget), resume=resume,
+            iterations=iterations, device=device, threads=threads, report_every_s=parse_budget(report_every) or 240.0,
         )  # fmt: skip
         for record in records:
             if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one speaks

@@ -23,7 +23,7 @@ from braindiffusion.prepared import Prepared, prepared_for
 from braindiffusion.preview import stored_index, with_planes
 from braindiffusion.provenance import model_facts, record
 from braindiffusion.scan import Scan
-from braindiffusion.slices import SliceStack, carry_back, map_to_scan, mask_to_slices
+from braindiffusion.slices import SliceStack, map_to_scan, mask_to_slices
 from braindiffusion.stages import (
     CLASSIFIER,
     Event,
@@ -38,6 +38,7 @@ from braindiffusion.stages import (
     lesion_rule,
     mask_of_saliency,
 )
+from braindiffusion.way_back import carry_back
 
 Rows = list[dict[str, Any]]
 DRAWN_MARGIN_MM = 2.0

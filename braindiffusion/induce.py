@@ -27,8 +27,9 @@ from braindiffusion.prepared import Prepared, prepared_for
 from braindiffusion.preview import stored_index, with_planes
 from braindiffusion.provenance import model_facts, record
 from braindiffusion.scan import Scan
-from braindiffusion.slices import SliceStack, carry_back, map_to_scan
+from braindiffusion.slices import SliceStack, map_to_scan
 from braindiffusion.stages import Event, OnEvent, step_teller, window_of
+from braindiffusion.way_back import carry_back
 
 MARGIN_MM = {"mask": 22.5, "box": 18.75}
 """Reach of the margin: the published kernels, 25 and (nearest odd to) 20 pixels, at 1.875 mm."""

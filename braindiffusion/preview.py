@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from braindiffusion.scan import Scan
-from braindiffusion.slices import Placement, SliceStack, edit_slice
+from braindiffusion.slices import Placement, SliceStack
+from braindiffusion.way_back import edit_slice
 
 if TYPE_CHECKING:
     from braindiffusion.stages import Event, OnEvent

@@ -259,7 +259,7 @@ def for_itk(path: Path) -> str:
 
 def _load(given: str | Path, finite: bool = False, files: list[Path] | None = None) -> Loaded:
     """Voxels (I,J,K), affine, modality and facts of whatever lies there."""
-    path = Path(os.path.expanduser(given))  # a home that is not known stays as it is
+    path = Path(given)
     try:
         if not path.exists():
             raise errors.ScanNotFoundError(f"{path} does not exist.", "No file or folder is there.", "Check the path.")

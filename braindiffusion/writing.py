@@ -54,12 +54,12 @@ def _refused(folder: Path, error: OSError | str) -> OutputError:
 
 
 def _place(folder: str | Path) -> Path:
-    """Where results go, absolute; ``~`` is the home, and stays as it is where none is known.
+    """Where results go, absolute.
 
     Raises:
         OutputError: the name is not Unicode: ITK would end the program over it.
     """
-    place = Path(os.path.expanduser(folder)).absolute()
+    place = Path(folder).absolute()
     try:
         str(place).encode("utf-8")
     except UnicodeEncodeError as error:

@@ -3,8 +3,7 @@
 from html import escape
 
 from BrainCounterfactualCommon.host import tr as _
-
-STAGES = ("load", "brain", "saliency", "heal", "back")
+from BrainCounterfactualCommon.texts import checked, withoutScan
 
 
 def saliencyChoices():
@@ -49,12 +48,6 @@ def maskRuleChoices():
     ]
 
 
-def deviceChoices(devices):
-    """From the worker's list; before it has told, only automatic choice and CPU."""
-    known = [(device["name"], device.get("label", device["name"])) for device in devices or []]
-    return [("auto", _("Automatic")), *(known or [("cpu", "CPU")])]
-
-
 def modelChoices(cards):
     """Models that heal; those that do not fit the scan say so."""
     return [
@@ -66,38 +59,9 @@ def modelChoices(cards):
     ]
 
 
-def licence(card):
-    """Licence, data and failures of a model, as rich text."""
-    if card is None:
-        return ""
-    lines = [_("<b>Licence of the weights:</b> {licence}").format(licence=escape(card.get("licence", "")))]
-    data = ", ".join(entry["name"] for entry in card.get("data", []))
-    if data:
-        lines.append(_("<b>Trained on:</b> {data}").format(data=escape(data)))
-    lines.append(escape(card.get("intended_use", "")))
-    return "<br>".join(line for line in lines if line)
-
-
 def knownFailures(card):
     """For a tooltip."""
     return "\n".join(card.get("known_failures", [])) if card else ""
-
-
-def progress(stage, secondsLeft):
-    """One line under the progress bar."""
-    names = {
-        "load": _("Handing over the scan"),
-        "brain": _("Finding the brain"),
-        "saliency": _("Looking where the classifier looks"),
-        "heal": _("Healing"),
-        "back": _("Carrying the result back"),
-    }
-    line = names.get(stage, stage)
-    if secondsLeft is None:
-        return line
-    if secondsLeft < 90:
-        return _("{line}, {n} s left").format(line=line, n=round(secondsLeft))
-    return _("{line}, {n} min left").format(line=line, n=round(secondsLeft / 60))
 
 
 def estimate(told):
@@ -130,8 +94,7 @@ def summary(result):
                 n=facts["slices_healed"], s=facts.get("seconds") or 0, device=facts.get("device") or "?"
             )
         )
-    if facts.get("check", {}).get("outside_identical"):
-        lines.append(_("Checked: every voxel outside the edited region is the original's."))
+    lines += checked(facts)
     if result.deviationNode is not None:
         lines.append(uncertainty())
     lines += [escape(warning) for warning in facts.get("warnings", [])]
@@ -167,26 +130,11 @@ def tableRow(row):
     ]
 
 
-def dependencies(rows):
-    """State of the Python packages, as rich text."""
-    lines = []
-    for row in rows:
-        state = row["installed"] or _("missing")
-        mark = "&#10003;" if row["satisfied"] else "&#10007;"
-        lines.append("{} {} {} ({} {})".format(mark, escape(row["name"]), state, _("needs"), row["minimum"]))
-    return "<br>".join(lines)
-
-
-def missing(volumeNode, busy, wantsMask, maskIsEmpty, view=True):
+def missing(volumeNode, busy, wantsMask, maskIsEmpty):
     """Why healing is not possible now; empty where it is."""
-    if busy:
-        return ""
-    if volumeNode is None:
-        return _("Choose a scan first.")
-    if volumeNode.GetImageData() is None:
-        return _("The scan holds no image.")
+    why = "" if busy else withoutScan(volumeNode)
+    if busy or why:
+        return why
     if wantsMask and maskIsEmpty:
         return _("Mark what is to be healed: paint, add a box, take the saliency; or untick 'Heal what is marked'.")
-    if not view:
-        return _("The view does not show the scan.")
     return ""

@@ -1,34 +1,33 @@
 """How an induction is shown: prior, lesion with the change in two colors, diseased; fading and flickering."""
 
 from BrainCounterfactualCommon import layouts
+from BrainCounterfactualCommon.comparison import ComparisonBase
 from BrainLesionSimLib import drawing
 from BrainLesionSimLib.inductions import LESION, MARGIN
 
 
-class Comparison:
-    """Fills the three views with a scan and an induction.
+class Comparison(ComparisonBase):
+    """Fills the three views with a scan and an induction; the diseased volume lies over the scan, free of marks.
 
-    In the diseased view the scan lies below and the diseased volume on top, so that fading is one opacity. The change
-    lies over the lesion's view as a label map; the diseased view stays free of marks.
+    The change lies over the lesion's view as a label map.
     """
 
-    tags = layouts.LESION_TAGS
+    views = layouts.LESION_TAGS
+    top = layouts.DISEASED
 
     def __init__(self):
-        self.volumeNode = None
-        self.induction = None
-        self.fade = 1.0
-        self.changeOpacity = 0.5
+        ComparisonBase.__init__(self)
+        self.differenceOpacity = 0.5
 
     def show(self, volumeNode, induction):
         """Show an induction (``None``: the scan alone, with the lesion being drawn)."""
-        if self.induction is not None and self.induction != induction:
+        if self.result is not None and self.result != induction:
             self.showContours(False)
-        self.volumeNode, self.induction = volumeNode, induction
+        self.volumeNode, self.result = volumeNode, induction
         diseased = induction.diseasedNode if induction is not None else None
         change = induction.differenceNode if induction is not None else None
         layouts.showInView(layouts.PRIOR, volumeNode)
-        layouts.showInView(layouts.LESION, volumeNode, label=change, labelOpacity=self.changeOpacity)
+        layouts.showInView(layouts.LESION, volumeNode, label=change, labelOpacity=self.differenceOpacity)
         layouts.showInView(layouts.DISEASED, volumeNode, diseased, self.fade)
         layouts.link(self.tags)
         covered = (layouts.LESION, layouts.DISEASED) if induction is not None else (layouts.DISEASED,)
@@ -39,41 +38,18 @@ class Comparison:
             layouts.restrictToViews(induction.marksNode, (layouts.LESION,))
             self.showContours(True)
 
-    def showPreview(self, volumeNode, previewNode):
-        """Show the state of a run under way."""
-        layouts.showInView(layouts.PRIOR, volumeNode)
-        layouts.showInView(layouts.LESION, volumeNode)
-        layouts.showInView(layouts.DISEASED, volumeNode, previewNode, 1.0)
-        layouts.link(self.tags)
-
-    def setFade(self, fade):
-        """0 shows the prior, 1 the diseased volume."""
-        self.fade = min(max(float(fade), 0.0), 1.0)
-        layouts.setOpacity(layouts.DISEASED, self.fade)
-
-    def flicker(self):
-        """Swap between prior and diseased volume; what is shown now: ``"prior"`` or ``"diseased"``."""
-        self.setFade(0.0 if self.fade > 0.5 else 1.0)
-        return "diseased" if self.fade > 0.5 else "prior"
-
-    def setChangeOpacity(self, opacity):
+    def setDifferenceOpacity(self, opacity):
         """Opacity of the two colors."""
-        self.changeOpacity = float(opacity)
+        self.differenceOpacity = float(opacity)
         node = layouts.composite(layouts.LESION)
         if node is not None:
-            node.SetLabelOpacity(self.changeOpacity)
+            node.SetLabelOpacity(self.differenceOpacity)
 
     def showContours(self, visible):
         """Outlines of the lesion and of what was free to change."""
-        display = self.induction.marksNode.GetDisplayNode() if self._hasMarks() else None
+        marks = self.result.marksNode if self.result is not None else None
+        display = marks.GetDisplayNode() if marks is not None else None
         if display is not None:
             display.SetVisibility(True)
             for segment in (LESION, MARGIN):
                 display.SetSegmentVisibility(segment, bool(visible))
-
-    def _hasMarks(self):
-        return self.induction is not None and self.induction.marksNode is not None
-
-    def forget(self):
-        """The scene was closed: hold nothing of it."""
-        self.volumeNode = self.induction = None

@@ -7,11 +7,8 @@ import hashlib
 import json
 
 import numpy as np
-import slicer
-from BrainCounterfactualLib import masks
-from vtk.util.numpy_support import vtk_to_numpy
 
-from BrainCounterfactualCommon import scene
+from BrainCounterfactualCommon import masks, scene
 from BrainCounterfactualCommon.host import tr as _
 
 LESION_REFERENCE, MARGIN_REFERENCE = "BrainLesionSim.lesion", "BrainLesionSim.margin"
@@ -23,26 +20,14 @@ MADE = "BrainLesionSim.Made"
 
 def lesionOf(volumeNode, make=True):
     """The lesion's segmentation of a scan; made when missing (``None`` instead where ``make`` is false)."""
-    node = volumeNode.GetNodeReference(LESION_REFERENCE)
-    if node is None and make:
-        name = _("Lesion to paint on {name}").format(name=volumeNode.GetName())
-        node = masks.newSegmentation(volumeNode, name, LESION_SEGMENT, LESION_COLOR)
-        volumeNode.SetNodeReferenceID(LESION_REFERENCE, node.GetID())
-        scene.putBeside(node, volumeNode)
-    if make and node.GetSegmentation().GetSegment(LESION_SEGMENT) is None:
-        node.GetSegmentation().AddEmptySegment(LESION_SEGMENT, LESION_SEGMENT, LESION_COLOR)
-    return node
+    name = _("Lesion to paint on {name}")
+    return masks.drawingOf(volumeNode, LESION_REFERENCE, name, LESION_SEGMENT, LESION_COLOR, make)
 
 
 def marginOf(volumeNode, make=True):
     """The margin's segmentation of a scan, as :func:`lesionOf`."""
-    node = volumeNode.GetNodeReference(MARGIN_REFERENCE)
-    if node is None and make:
-        name = _("Margin that may change on {name}").format(name=volumeNode.GetName())
-        node = masks.newSegmentation(volumeNode, name, MARGIN_SEGMENT, MARGIN_COLOR, outlineOnly=True)
-        volumeNode.SetNodeReferenceID(MARGIN_REFERENCE, node.GetID())
-        scene.putBeside(node, volumeNode)
-    return node
+    name = _("Margin that may change on {name}")
+    return masks.drawingOf(volumeNode, MARGIN_REFERENCE, name, MARGIN_SEGMENT, MARGIN_COLOR, make, outlineOnly=True)
 
 
 def lesionArray(volumeNode):
@@ -60,26 +45,21 @@ def setLesion(mask, volumeNode):
 
 def lesionMl(volumeNode):
     """Volume of what is drawn, in mL, inside the brain or not; quick enough to ask at every stroke of the brush."""
-    segment, image = _labelmap(volumeNode)
-    scalars = image.GetPointData().GetScalars() if image is not None else None
-    if scalars is None or scalars.GetNumberOfTuples() == 0:
+    node = lesionOf(volumeNode, make=False)
+    count = masks.voxelCount(node, LESION_SEGMENT)
+    if not count:
         return 0.0
+    _segment, image = masks.labelmapOf(node, LESION_SEGMENT)
     voxel = abs(np.linalg.det(scene.matrixOf(image.GetImageToWorldMatrix)[:3, :3]))
-    return float((vtk_to_numpy(scalars) == segment.GetLabelValue()).sum() * voxel / 1000.0)
+    return float(count * voxel / 1000.0)
 
 
 def stamp(volumeNode):
     """Something that is another one after the lesion has been changed."""
-    segment, image = _labelmap(volumeNode)
-    return (segment.GetMTime() if segment is not None else 0, image.GetMTime() if image is not None else 0)
-
-
-def _labelmap(volumeNode):
-    """The lesion's segment and its label map, as they lie in the scene; ``None`` where there is none."""
-    node = lesionOf(volumeNode, make=False)
-    segment = node.GetSegmentation().GetSegment(LESION_SEGMENT) if node is not None else None
-    name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
-    return segment, segment.GetRepresentation(name) if segment is not None else None
+    return tuple(
+        part.GetMTime() if part is not None else 0
+        for part in masks.labelmapOf(lesionOf(volumeNode, make=False), LESION_SEGMENT)
+    )
 
 
 # --- the margin --------------------------------------------------------------------------------------------

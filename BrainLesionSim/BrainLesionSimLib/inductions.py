@@ -4,26 +4,16 @@ Nothing is kept outside of MRML, so they survive saving, closing and loading, wi
 which are kept.
 """
 
-import json
-
 import numpy as np
 import slicer
-from BrainCounterfactualLib import masks, models
-from BrainCounterfactualLib import results as healings
 
-from BrainCounterfactualCommon import overlays, scene
+from BrainCounterfactualCommon import masks, models, overlays, scene
+from BrainCounterfactualCommon.counterfactuals import Counterfactual
 from BrainCounterfactualCommon.host import tr as _
+from BrainCounterfactualCommon.results import Result, makeTable, nameOf
 from BrainLesionSimLib import drawing
 
-PREFIX = healings.PREFIX
-ORDER = "BrainLesionSim.Order"
-CURRENT = "BrainLesionSim.CurrentInduction"
-EFFECTS = "BrainLesionSim.Effects"
-SUMMARY = "BrainLesionSim.Summary"
-SLICES = "BrainLesionSim.Slices"
-ROUND_TRIP = "BrainLesionSim.RoundTrip"
 KEPT = "BrainLesionSim.Kept"
-ROLES = ("difference", "marks", "deviation", "table")
 LESION, MARGIN, EDITED = "Lesion", "Margin", "Edited"
 INSIDE, OUTSIDE = 1, 2
 """Labels of the difference."""
@@ -31,7 +21,7 @@ TWO_COLORS = "Induced change"
 _COLORS = (("unchanged", (0, 0, 0, 0)), ("inside the lesion", (1.0, 0.35, 0.1, 1)), ("indirect", (0.1, 0.75, 1.0, 1)))
 
 
-class Induction:
+class Induction(Result):
     """A view of one induction in the scene.
 
     Attributes:
@@ -40,37 +30,28 @@ class Induction:
         marksNode: segmentation: ``Lesion`` (inside the brain), ``Margin`` (what was free to change), ``Edited``.
         deviationNode: float32 volume of several samples, or ``None``.
         tableNode: the effects.
+        effects: what the engine measured; see :func:`figures`.
+        roundTrip: how much of the prior came back; see :mod:`BrainLesionSimLib.roundtrip`.
     """
 
-    def __init__(self, node):
-        self.node = node
-
-    def _referred(self, role):
-        return self.node.GetNodeReference("BrainLesionSim." + role)
+    prefix = "BrainLesionSim."
+    roles = ("difference", "marks", "deviation", "table")
+    chosen = "BrainLesionSim.CurrentInduction"
+    task = "induce"
+    kind = "induced"
 
     diseasedNode = property(lambda self: self.node)
-    volumeNode = property(lambda self: self.node.GetNodeReference(healings.SCAN))
     differenceNode = property(lambda self: self._referred("difference"))
     marksNode = property(lambda self: self._referred("marks"))
     deviationNode = property(lambda self: self._referred("deviation"))
-    tableNode = property(lambda self: self._referred("table"))
+    effects = property(lambda self: self._told("Effects"))
+    roundTrip = property(lambda self: self._told("RoundTrip"))
 
     @property
     def healed(self):
-        """The healing of the round trip (a Result of BrainCounterfactual), or ``None``."""
+        """The healing of the round trip (a Counterfactual), or ``None``."""
         node = self._referred("healed")
-        return healings.Result(node) if node is not None else None
-
-    def _told(self, attribute, empty):
-        return json.loads(self.node.GetAttribute(attribute) or empty)
-
-    order = property(lambda self: int(self.node.GetAttribute(ORDER) or 0))
-    provenance = property(lambda self: self._told(healings.PROVENANCE, "{}"))
-    effects = property(lambda self: self._told(EFFECTS, "{}"))
-    summary = property(lambda self: self._told(SUMMARY, "{}"))
-    slices = property(lambda self: self._told(SLICES, "[]"))
-    roundTrip = property(lambda self: self._told(ROUND_TRIP, "{}"))
-    warnings = property(lambda self: self.summary.get("warnings", []))
+        return Counterfactual(node) if node is not None else None
 
     @property
     def seed(self):
@@ -100,16 +81,17 @@ class Induction:
         if self.healed is not None:
             yield "healed", scene.voxels(self.healed.counterfactualNode)
 
-    def nodes(self):
-        """All nodes of the induction that are in the scene, the diseased volume first."""
-        found = [self.node] + [self._referred(role) for role in ROLES]
-        return [node for node in found if node is not None]
+    def facts(self):
+        return {"effects": self.effects, **({"round_trip": self.roundTrip} if self.roundTrip else {})}
 
-    def __eq__(self, other):
-        return isinstance(other, Induction) and other.node is self.node
-
-    def __hash__(self):
-        return hash(self.node.GetID())
+    def remove(self):
+        """Take it out of the scene, with its healings; the one before it comes into view."""
+        for healing in Counterfactual.of(self.node):
+            healing.remove()
+        drawn = masks.maskOf(self.node, make=False)
+        if drawn is not None:
+            scene.removeNode(drawn)
+        Result.remove(self)
 
 
 # --- making ------------------------------------------------------------------------------------------------
@@ -125,11 +107,10 @@ def make(volumeNode, arrays, data, made=None):
         Induction: added to the scene, in the scan's study, and made the current one.
     """
     kji = {name: array.transpose() for name, array in arrays.items() if array is not None}
-    order = 1 + max([found.order for found in of(volumeNode)], default=0)
-    label = _("{name} ({order})").format(name=volumeNode.GetName(), order=order)
+    order, label = Induction.nextLabel(volumeNode)
 
     def named(what):
-        return "{}{} {}".format(PREFIX, what, label)
+        return nameOf(what, label)
 
     node = scene.addVolume(kji["diseased"], volumeNode, named(_("diseased")))
     overlays.sameGrays(node, volumeNode)
@@ -142,21 +123,13 @@ def make(volumeNode, arrays, data, made=None):
         span = overlays.range99(kji["deviation"])
         overlays.style(others["deviation"], overlays.SPREAD, 0.0, span, threshold=1e-6)
     effects = data.get("effects", {})
-    others["table"] = _table(effects, named(_("effects")))
+    others["table"] = makeTable(("effect", "value", "unit"), figures(effects), named(_("effects")))
     provenance = dict(data.get("provenance", {}))
     if made is not None:
         provenance["lesion"] = dict(provenance.get("lesion", {}), origin="random", **made)
-    node.SetAttribute(ORDER, str(order))
-    node.SetAttribute(EFFECTS, json.dumps(effects))
-    node.SetAttribute(SUMMARY, json.dumps(healings.summaryOf(data)))
-    node.SetAttribute(SLICES, json.dumps(healings.nativeRows(volumeNode, data.get("slices", []))))
-    for role, other in others.items():
-        node.SetNodeReferenceID("BrainLesionSim." + role, other.GetID())
-    for other in (node, *others.values()):
-        healings.mark(other, volumeNode, provenance)
     induction = Induction(node)
-    scene.putInStudy(induction.nodes(), volumeNode, "{}{}".format(PREFIX, label))
-    setCurrent(volumeNode, induction)
+    induction.tell("Effects", effects)
+    induction.enter(others, volumeNode, data, order, label, provenance)
     return induction
 
 
@@ -211,69 +184,3 @@ def figures(effects):
             name = _("Mean change {a:g} to {b:g} mm from it").format(a=ring["from_mm"], b=ring["to_mm"])
         rows.append((name, ring.get("mean"), ""))
     return rows
-
-
-def _table(effects, name):
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
-    for column in ("effect", "value", "unit"):
-        node.AddColumn().SetName(column)
-    for row in figures(effects):
-        at = node.AddEmptyRow()
-        for n, cell in enumerate(row):
-            node.SetCellText(at, n, "" if cell is None else str(cell))
-    return node
-
-
-# --- finding, undo and redo --------------------------------------------------------------------------------
-
-
-def of(volumeNode):
-    """All inductions of a scan, in the order of making."""
-    found = [
-        Induction(node)
-        for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        if node.GetAttribute(ORDER) is not None and node.GetNodeReference(healings.SCAN) is volumeNode
-    ]
-    return sorted(found, key=lambda induction: induction.order)
-
-
-def setCurrent(volumeNode, induction):
-    """Which induction of a scan is in view; ``None`` for the scan as it is."""
-    volumeNode.SetAttribute(CURRENT, str(induction.order if induction is not None else 0))
-
-
-def current(volumeNode):
-    """The induction in view, or ``None``."""
-    order = int(volumeNode.GetAttribute(CURRENT) or 0)
-    return next((found for found in of(volumeNode) if found.order == order), None)
-
-
-def canStep(volumeNode, by):
-    """Whether there is an induction to go to."""
-    line = [None, *of(volumeNode)]
-    return 0 <= line.index(current(volumeNode)) + by < len(line)
-
-
-def step(volumeNode, by):
-    """Move the view by ``by`` inductions; the one now in view, ``None`` for the scan as it is."""
-    if canStep(volumeNode, by):
-        line = [None, *of(volumeNode)]
-        setCurrent(volumeNode, line[line.index(current(volumeNode)) + by])
-    return current(volumeNode)
-
-
-def remove(induction):
-    """Take an induction out of the scene, with its healings; the one before it comes into view."""
-    volumeNode = induction.volumeNode
-    if volumeNode is not None and current(volumeNode) == induction:
-        step(volumeNode, -1)
-    for healing in healings.resultsOf(induction.node):
-        healings.remove(healing)
-    drawn = masks.maskOf(induction.node, make=False)
-    hierarchy = scene.hierarchy()
-    folder = hierarchy.GetItemParent(scene.itemOf(induction.node))
-    for node in ([drawn] if drawn is not None else []) + list(reversed(induction.nodes())):
-        scene.removeNode(node)
-    own = folder and hierarchy.GetItemName(folder).startswith(PREFIX)
-    if own and not hierarchy.GetNumberOfItemChildren(folder):
-        hierarchy.RemoveItem(folder)

@@ -1,28 +1,30 @@
-"""The module's logic: the lesion to be painted, induction by the worker, inductions in the scene, the round trip.
+"""The module's logic: the lesion to be painted, induction by the worker, the round trip.
 
-It builds on BrainCounterfactual's logic, which owns the worker, the models, and healing. No Qt, no torch, no engine:
-the same file runs in desktop Slicer and on slicer-core. All methods belong to the main thread.
+No Qt, no torch, no engine: the same file runs in desktop Slicer and on slicer-core. All methods belong to the main
+thread.
 """
 
 import numpy as np
-from BrainCounterfactualLib import masks
-from BrainCounterfactualLib.jobs import Callbacks
-from BrainCounterfactualLib.logic import BrainCounterfactualLogic
-from BrainCounterfactualLib.saving import saveResult
 
-from BrainCounterfactualCommon import scene
+from BrainCounterfactualCommon import masks, scene
+from BrainCounterfactualCommon.exporting import Exporting
+from BrainCounterfactualCommon.healing import Healing
 from BrainCounterfactualCommon.host import Problem
 from BrainCounterfactualCommon.host import tr as _
+from BrainCounterfactualCommon.jobs import Callbacks
+from BrainCounterfactualCommon.modulelogic import ModuleLogic
 from BrainLesionSimLib import drawing, inductions, kinds, roundtrip, thumbnails
 from BrainLesionSimLib.settings import MARGIN_METHODS, MARGIN_MM, MOST_ML, checkedSettings, checkedShape
 
 
-class BrainLesionSimLogic(BrainCounterfactualLogic):
-    """Induce lesions in scans of the scene; what the base class says of results holds for inductions here.
+class BrainLesionSimLogic(Healing, Exporting, ModuleLogic):
+    """Induce lesions in scans of the scene, and heal them again; its results are inductions.
 
     Args:
         client: a started or unstarted :class:`WorkerClient`; one is made at the first job otherwise.
     """
+
+    Result = inductions.Induction
 
     # --- what can be painted -------------------------------------------------------------------------------
 
@@ -77,11 +79,7 @@ class BrainLesionSimLogic(BrainCounterfactualLogic):
         Raises:
             Problem: the box holds no voxel of the scan.
         """
-        box = scene.insideBox(roiNode, volumeNode)
-        if not box.any():
-            raise Problem(
-                "BoxError", _("The box holds nothing of the scan."), _("It lies outside."), _("Draw it on the scan.")
-            )
+        box = masks.fromBox(roiNode, volumeNode)
         self.setLesion(self.lesionArray(volumeNode) | box, volumeNode)
         return int(box.sum())
 
@@ -122,7 +120,7 @@ class BrainLesionSimLogic(BrainCounterfactualLogic):
 
         Args:
             settings: fields of the engine's InduceSettings (see :mod:`BrainLesionSimLib.settings`).
-            callbacks: see :class:`BrainCounterfactualLib.jobs.Callbacks`; a dict or any object with these attributes.
+            callbacks: see ``Callbacks`` in jobs.py; a dict or any object with these attributes.
             viewSlice: the slice in view, index along the axial voxel axis: painted first and previewed.
 
         Returns:
@@ -191,7 +189,7 @@ class BrainLesionSimLogic(BrainCounterfactualLogic):
         """
         told = Callbacks.of(callbacks)
         self._checkedInduction(volumeNode, settings)
-        self._checked(volumeNode, self._healSettings(volumeNode, settings or {}, region, healSettings), "denoiser")
+        self._checkedHealing(volumeNode, self._healSettings(volumeNode, settings or {}, region, healSettings))
 
         def onInduced(induction):
             try:
@@ -218,53 +216,12 @@ class BrainLesionSimLogic(BrainCounterfactualLogic):
 
     # --- inductions ----------------------------------------------------------------------------------------
 
-    def results(self, volumeNode):
-        """All inductions of the scan, in the order of making."""
-        return inductions.of(volumeNode)
-
-    def currentResult(self, volumeNode):
-        """The induction in view, ``None`` for the scan as it is."""
-        return inductions.current(volumeNode)
-
-    def restoreResult(self, result):
-        """Bring an induction back into view."""
-        inductions.setCurrent(result.volumeNode, result)
-        return result
-
-    def undo(self, volumeNode):
-        """One induction back. Nothing is deleted. Returns the one now in view, ``None`` for the scan as it is."""
-        return inductions.step(volumeNode, -1)
-
-    def redo(self, volumeNode):
-        """One induction on; returns the one now in view."""
-        return inductions.step(volumeNode, +1)
-
-    def canUndo(self, volumeNode):
-        return inductions.canStep(volumeNode, -1)
-
-    def canRedo(self, volumeNode):
-        return inductions.canStep(volumeNode, +1)
-
-    def removeResult(self, result):
-        """Delete an induction's nodes and its healings; the one before it comes into view."""
-        inductions.remove(result)
-
     def removeOthers(self, volumeNode):
         """Delete all inductions of the scan that are not kept; how many they were."""
         others = [found for found in self.results(volumeNode) if not found.kept]
         for found in others:
-            inductions.remove(found)
+            found.remove()
         return len(others)
-
-    def saveResult(self, result, folder, fileFormat="nifti"):
-        """Write the induction as files whose names begin with SYNTHETIC; the paths written. Raises Problem."""
-        facts = {"effects": result.effects}
-        if result.roundTrip:
-            facts["round_trip"] = result.roundTrip
-        return saveResult(result, folder, fileFormat, result.arrays(), facts, kind="induced")
-
-    def _exported(self, result):
-        return "induce", dict(result.arrays())
 
     def thumbnail(self, result, path):
         """Write a small picture (PNG) of an induction; returns the path."""

@@ -1,7 +1,5 @@
 """Induce, then heal: how much of the prior comes back."""
 
-import json
-
 import numpy as np
 
 from BrainCounterfactualCommon import scene
@@ -43,7 +41,7 @@ def record(induction, healing, region):
         scene.voxels(healing.counterfactualNode),
         induction.marked(inductions.EDITED),
     )
-    induction.node.SetAttribute(inductions.ROUND_TRIP, json.dumps(dict(found, region=region)))
+    induction.tell("RoundTrip", dict(found, region=region))
     induction.node.SetNodeReferenceID("BrainLesionSim.healed", healing.node.GetID())
 
 

@@ -1,40 +1,18 @@
 """The module's self-test, run inside Slicer (Reload and Test, or ctest): valid and invalid inputs on the sample."""
 # ruff: noqa: PT009, PT027 - Slicer's tests are unittest's
 
-import time
-
 import slicer
-from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
 from BrainCounterfactualCommon import dependencies, scene
-from BrainCounterfactualCommon.host import Problem, resourceFolder
+from BrainCounterfactualCommon.host import Problem
+from BrainCounterfactualCommon.moduletest import ModuleTestBase
 from BrainLesionSimLib.logic import BrainLesionSimLogic
 
-SAMPLE = "SYNTHETIC_FLAIR_lesion.nii.gz"
 
+class BrainLesionSimTest(ModuleTestBase):
+    """What a user does; each part also with inputs that must be refused."""
 
-class BrainLesionSimTest(ScriptedLoadableModuleTest):
-    """What a user does, in order; each part also with inputs that must be refused."""
-
-    def setUp(self):
-        slicer.mrmlScene.Clear(0)
-        self.logic = BrainLesionSimLogic()
-        self.sample = slicer.util.loadVolume(str(resourceFolder("Samples") / SAMPLE))
-
-    def tearDown(self):
-        self.logic.close()
-
-    def runTest(self):
-        for test in (
-            self.test_RefusesWhatCannotBePainted,
-            self.test_DrawingOnTheSample,
-            self.test_InducesInTheSample,
-        ):
-            self.setUp()
-            try:
-                test()
-            finally:
-                self.tearDown()
+    Logic = BrainLesionSimLogic
 
     def test_RefusesWhatCannotBePainted(self):
         self.delayDisplay("Inputs that must be refused")
@@ -66,24 +44,12 @@ class BrainLesionSimTest(ScriptedLoadableModuleTest):
             return
         self.delayDisplay("Making a lesion, painting and healing it")
         settings = {"kind": next(iter(self.logic.kindsFor(self.sample))), "steps": 5, "resamples": 1}
-        self._wait(self.logic.makeLesion, {"kind": "stroke", "ml": 10.0, "side": "L"}, settings)
+        self.resultOf(self.logic.makeLesion, {"kind": "stroke", "ml": 10.0, "side": "L"}, settings)
         self.assertAlmostEqual(self.logic.lesionMl(self.sample), 10.0, delta=1.0)
-        induction = self._wait(self.logic.induceThenHeal, settings)
+        induction = self.resultOf(self.logic.induceThenHeal, settings)
         self.assertTrue(induction.node.GetName().startswith("SYNTHETIC"))
         self.assertTrue(induction.provenance["check"]["outside_identical"])
         self.assertGreater(induction.roundTrip["induced"], 0)
         self.assertIsNone(self.logic.undo(self.sample))
         self.assertEqual(self.logic.redo(self.sample), induction)
         self.delayDisplay("Test passed")
-
-    def _wait(self, start, *arguments):
-        told = {}
-        callbacks = {"onDone": lambda r: told.update(result=r), "onError": lambda e: told.update(error=e)}
-        start(self.sample, *arguments, callbacks=callbacks)
-        deadline = time.monotonic() + 600
-        while self.logic.busy and time.monotonic() < deadline:
-            self.logic.poll()
-            slicer.app.processEvents()
-            time.sleep(0.02)
-        self.assertNotIn("error", told, str(told.get("error")))
-        return told["result"]

@@ -2,9 +2,8 @@
 
 from html import escape
 
-from BrainCounterfactualLib import texts as healing
-
 from BrainCounterfactualCommon.host import tr as _
+from BrainCounterfactualCommon.texts import checked, licence, withoutScan
 from BrainLesionSimLib import inductions
 
 
@@ -60,7 +59,7 @@ def offer(offered, modality, lesionModels):
             modality=escape(modality or _("unknown modality")), names=escape(lesionModels)
         )
     cards = {card["name"]: card for card in offered.values()}
-    return "<br>".join(healing.licence(card) for card in cards.values())
+    return "<br>".join(licence(card) for card in cards.values())
 
 
 def size(ml, reachMm):
@@ -70,18 +69,6 @@ def size(ml, reachMm):
     if reachMm is None:
         return _("<b>Lesion: {ml:.1f} mL</b>").format(ml=ml)
     return _("<b>Lesion: {ml:.1f} mL</b>; a margin of {mm:.1f} mm around it may change.").format(ml=ml, mm=reachMm)
-
-
-def progress(stage, secondsLeft):
-    """One line under the progress bar."""
-    if stage != "induce":
-        return healing.progress(stage, secondsLeft)
-    line = _("Painting the lesion")
-    if secondsLeft is None:
-        return line
-    if secondsLeft < 90:
-        return _("{line}, {n} s left").format(line=line, n=round(secondsLeft))
-    return _("{line}, {n} min left").format(line=line, n=round(secondsLeft / 60))
 
 
 def stripLabel(induction):
@@ -101,8 +88,7 @@ def summary(induction):
         lines.append(
             _("Painted in {s:.0f} s on {device}").format(s=facts["seconds"], device=facts.get("device") or "?")
         )
-    if facts.get("check", {}).get("outside_identical"):
-        lines.append(_("Checked: every voxel outside the edited region is the original's."))
+    lines += checked(facts)
     lines += [escape(warning) for warning in facts.get("warnings", [])]
     return "<br>".join(lines)
 
@@ -144,12 +130,9 @@ def effectColumns():
 
 def missing(volumeNode, busy, offered, ml):
     """Why nothing can be painted now; empty where it can."""
-    if busy:
-        return ""
-    if volumeNode is None:
-        return _("Choose a scan first.")
-    if volumeNode.GetImageData() is None:
-        return _("The scan holds no image.")
+    why = "" if busy else withoutScan(volumeNode)
+    if busy or why:
+        return why
     if not offered:
         return _("No lesion model is for this modality; see above for those there are.")
     if not ml:

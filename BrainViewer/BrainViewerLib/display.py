@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from BrainCounterfactualLib.results import isSynthetic
-
 from BrainCounterfactualCommon import scene
+from BrainCounterfactualCommon.results import isSynthetic
 from BrainViewerLib.layers import GRAY, HealLayers
 from BrainViewerLib.layers_induced import InduceLayers
 from BrainViewerLib.levels import Levels

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from BrainCounterfactualLib import masks
 from BrainLesionSimLib import drawing
 
-from BrainCounterfactualCommon import scene
+from BrainCounterfactualCommon import masks, scene
 from BrainViewerLib.views import LAYOUTS
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Slicer without its desktop: the scene, the module logics and the few application services that module logic uses.
 
 :class:`SlicerHost` fills ``slicer.mrmlScene``, ``slicer.modules.*.logic()`` and ``slicer.app`` from trame-slicer, so
-that ``BrainCounterfactualLib.logic`` runs unchanged.
+that the modules' logic runs unchanged.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from BrainCounterfactualLib import models, texts
+from BrainCounterfactualLib import texts
 
-from BrainCounterfactualCommon import scene
+from BrainCounterfactualCommon import models, scene
 from braindiffusion.errors import SettingsError
 from BrainViewerLib.words import counted, duration, steps_of, typed
 from BrainViewerLib.work import Work

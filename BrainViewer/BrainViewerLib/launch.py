@@ -114,11 +114,11 @@ def run(scan: Path | None, port: int, window: bool) -> None:
         GraphicsMissingError: nothing to draw with.
         InputError: ``scan`` cannot be read.
     """
-    if scan is not None and not scan.expanduser().exists():
+    if scan is not None and not scan.exists():
         raise errors.ScanNotFoundError(f"{scan} is not there.", "No such file or folder.", "Check the path.")
     with graphics():
         from BrainViewerLib.app import BrainViewer
-    viewer = BrainViewer(scan.expanduser() if scan is not None else None)
+    viewer = BrainViewer(scan)
     viewer.serve(port, show_window if window else None)
 
 
@@ -132,7 +132,7 @@ def run_study(study: Path, reader: str, answers: Path | None, port: int, window:
     with graphics():
         from BrainViewerLib.kiosk import Kiosk
     try:
-        kiosk = Kiosk(study.expanduser(), reader, answers.expanduser() if answers is not None else None)
+        kiosk = Kiosk(study, reader, answers)
     except Problem as problem:
         kind = getattr(errors, problem.className, errors.StudyError)
         raise kind(problem.what, problem.cause, problem.action) from problem

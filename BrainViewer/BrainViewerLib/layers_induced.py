@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from BrainCounterfactualLib import masks, results
 from BrainLesionSimLib.inductions import EDITED, LESION, MARGIN
 
+from BrainCounterfactualCommon import masks
+from BrainCounterfactualCommon.counterfactuals import Counterfactual
 from BrainViewerLib.layers import AMBER, GRAY, Label, blended
 from BrainViewerLib.views import LAYOUTS
 
@@ -86,7 +87,7 @@ class InduceLayers:
     def _hide_healing(induction: Any) -> None:
         """What the healing of a round trip drew would cover what is compared."""
         drawn = [masks.maskOf(induction.node, make=False)]
-        for healing in results.resultsOf(induction.node):
+        for healing in Counterfactual.of(induction.node):
             drawn += [healing.lesionNode, healing.maskNode]
         for node in drawn:
             if node is not None and node.GetDisplayNode() is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from trame.widgets import html
 
-from BrainViewerLib.parts import Step, button, checkbox, icon, icon_button, menu, slider
+from BrainViewerLib.parts import Step, button, checkbox, icon, icon_button, menu, row, sending, slider
 
 if TYPE_CHECKING:
     from BrainViewerLib.app import BrainViewer
@@ -53,11 +55,9 @@ def scan_step(viewer: BrainViewer, model: str) -> None:
             )
         with html.Div(v_if="scan_loaded", classes="bv-column"):
             html.Hr(classes="bv-hr")
-            with html.Div(classes="bv-row", v_if="scans.length > 1"):
-                html.Span("Shown", classes="bv-label", style="width: 60px")
+            with row("Shown", 60, v_if="scans.length > 1"):
                 menu("scan_id", "scans", (viewer.scans.choose_scan, "[$event.target.value]"), "scans", classes="grow")
-            with html.Div(classes="bv-row"):
-                html.Span("Contrast", classes="bv-label", style="width: 60px")
+            with row("Contrast", 60):
                 menu(
                     "modality",
                     "modalities",
@@ -102,6 +102,36 @@ def drawn_size(viewer: BrainViewer, what: str) -> None:
         button("Clear", viewer.masks.clear, f"{what}-clear", mdi="close", disabled=(f"!({what}_ml > 0)",))
 
 
+@dataclass(frozen=True)
+class Start:
+    """A button that starts a job; ``title`` may be an expression, in a tuple."""
+
+    label: str
+    act: Callable[[], Any]
+    hook: str
+    title: Any
+    mdi: str = ""
+    kind: str = ""
+
+
+def start_buttons(viewer: BrainViewer, ready: str, fields: Iterable[str], *buttons: Start, shape: str = "row") -> None:
+    """What starts a job while none runs, and stops it while one does.
+
+    Args:
+        ready: the expression without which none can be pressed.
+        fields: of the page, taken along.
+        shape: ``row`` or ``column``.
+    """
+    with html.Div(classes=f"bv-{shape}", v_if="!running"):
+        for each in buttons:
+            click = sending(viewer.state, each.act, fields)
+            button(
+                each.label, click, each.hook, mdi=each.mdi, kind=f"{each.kind} big".strip(), disabled=(f"!{ready}",),
+                title=each.title,
+            )  # fmt: skip
+    cancel_button(viewer)
+
+
 def cancel_button(viewer: BrainViewer) -> None:
     """Stops what is running."""
     button("Cancel", viewer.cancel, "cancel", mdi="stop", kind="cancel big wide", v_if="running", title="Esc")
@@ -109,8 +139,7 @@ def cancel_button(viewer: BrainViewer) -> None:
 
 def fade_row(viewer: BrainViewer, title: str) -> None:
     """Fade and flicker between scan and result."""
-    with html.Div(classes="bv-row"):
-        html.Span("Fade", classes="bv-label", style="width: 44px")
+    with row("Fade", 44):
         html.Input(
             type="range", classes="bv-range grow id-blend", min=0, max=1, step=0.05, value=("blend",),
             input="blend = Number($event.target.value); layout = 'blend'", title=title,

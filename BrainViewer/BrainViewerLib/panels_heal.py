@@ -8,9 +8,9 @@ from BrainCounterfactualLib.texts import uncertainty
 from trame.widgets import html
 
 from BrainViewerLib.jobs import SENT
-from BrainViewerLib.panels import cancel_button, draw_tools, drawn_size, fade_row, scan_step
+from BrainViewerLib.panels import Start, cancel_button, draw_tools, drawn_size, fade_row, scan_step, start_buttons
 from BrainViewerLib.panels_save import save_rows
-from BrainViewerLib.parts import Step, button, checkbox, segments, select, sending, slider, text_field
+from BrainViewerLib.parts import Step, button, checkbox, fold, row, segments, select, sending, slider, text_field
 
 if TYPE_CHECKING:
     from BrainViewerLib.app import BrainViewer
@@ -95,8 +95,7 @@ def heal_step(viewer: BrainViewer) -> None:
         "results.length > 0",
         "results.length ? results.length + (results.length > 1 ? ' results' : ' result') : ''",
     ):
-        with html.Div(classes="bv-row"):
-            html.Span("Where", classes="bv-label", style="width: 50px")
+        with row("Where"):
             segments(
                 "heal_mask",
                 [
@@ -106,46 +105,28 @@ def heal_step(viewer: BrainViewer) -> None:
                 "heal-mask",
                 {"auto": "!method_masked", "drawn": "!method_masked || !(mask_ml > 0)"},
             )
-        with html.Div(classes="bv-row"):
-            html.Span("Method", classes="bv-label", style="width: 50px")
+        with row("Method"):
             select("method", "methods", "method", disabled=("!!running",), title=("method_about",))
         html.Div(
             "{{ method_about }}{{ method_masked ? '' : ' It finds its region itself: no mask is used.' }}",
             classes="bv-note id-method-about",
             v_if="method_about",
         )
-        with html.Div(classes="bv-row"):
-            html.Span("Model", classes="bv-label", style="width: 50px")
+        with row("Model"):
             select("model", "models", "model", disabled=("!!running",))
         with html.Div(classes="bv-note bv-row"):
             html.Span("{{ model_note }}")
             html.Button("Licence and limits", classes="bv-link id-licence", type="button", click="dialog = 'models'")
-        with html.Div(classes="bv-row", v_if="!running"):
-            button(
-                "Heal volume",
-                sending(viewer.state, viewer.jobs.heal_volume, SENT),
-                "heal",
-                mdi="creation-outline",
-                kind="primary big grow",
-                disabled=("!can_heal",),
-                title=("heal_hint",),
-            )
-            button(
-                "This slice",
-                sending(viewer.state, viewer.jobs.heal_slice, SENT),
-                "heal-slice",
-                kind="big",
-                disabled=("!can_heal",),
-                title="Heal only the axial slice in view: a second or two (I)",
-            )
-        cancel_button(viewer)
+        tip = "Heal only the axial slice in view: a second or two (I)"
+        start_buttons(
+            viewer, "can_heal", SENT,
+            Start("Heal volume", viewer.jobs.heal_volume, "heal", ("heal_hint",), "creation-outline", "primary grow"),
+            Start("This slice", viewer.jobs.heal_slice, "heal-slice", tip),
+        )  # fmt: skip
         html.Div("{{ estimate }}", classes="bv-note id-estimate", v_if="estimate && can_heal && !running")
         html.Div("{{ estimate_warning }}", classes="bv-warning", v_if="estimate_warning && can_heal && !running")
         html.Div("{{ heal_hint }}", classes="bv-note id-heal-hint", v_if="heal_hint && !running")
-        with html.Button(
-            type="button", classes="bv-link bv-note id-advanced", style="text-align: left", click="advanced = !advanced"
-        ):
-            html.Span("{{ advanced ? '▾' : '▸' }} Advanced settings")
+        fold("Advanced settings", "advanced", "advanced")
         with html.Div(v_if="advanced", classes="bv-column"):
             with html.Div(classes="bv-grid2"):
                 text_field(
@@ -209,8 +190,7 @@ def compare_step(viewer: BrainViewer) -> None:
             with html.Div(classes="bv-row", style="gap: 18px"):
                 checkbox("Lesion", "show_lesion", "show-lesion", "lesion", title="Contour of what is called lesion (L)")
                 checkbox("Edited region", "show_mask", "show-mask", "mask", title="Contour of what was edited (M)")
-            with html.Div(classes="bv-row"):
-                html.Span("Third view", classes="bv-label", style="width: 62px")
+            with row("Third view", 62):
                 select("third", "thirds", "third")
             html.Div(uncertainty(), v_if="third === 'deviation'", classes="bv-note id-uncertainty-note")
             slider(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from trame.widgets import html
 
 from BrainViewerLib.inducing import SENT, SENT_SHAPE
-from BrainViewerLib.panels import cancel_button, draw_tools, drawn_size, fade_row, scan_step
+from BrainViewerLib.panels import Start, cancel_button, draw_tools, drawn_size, fade_row, scan_step, start_buttons
 from BrainViewerLib.panels_save import save_rows
-from BrainViewerLib.parts import Step, button, checkbox, select, sending, slider, text_field
+from BrainViewerLib.parts import Step, button, checkbox, fold, row, select, sending, slider, text_field
 
 if TYPE_CHECKING:
     from BrainViewerLib.app import BrainViewer
@@ -55,39 +55,21 @@ def lesion_step(viewer: BrainViewer) -> None:
 def induce_step(viewer: BrainViewer) -> None:
     """What is painted, and how; Induce and Cancel are one button."""
     with Step(3, "Induce", "inductions.length > 0", "inductions.length ? inductions.length + ' painted' : ''", MODEL):
-        with html.Div(classes="bv-row", v_if="can_offer"):
-            html.Span("Kind", classes="bv-label", style="width: 50px")
+        with row("Kind", v_if="can_offer"):
             select("paint_kind", "paint_kinds", "paint-kind", disabled=("!!running",))
-        with html.Div(classes="bv-row"):
-            html.Span("Method", classes="bv-label", style="width: 50px")
+        with row("Method"):
             select("paint_method", "paint_methods", "paint-method", disabled=("!!running",))
         html.Div(v_html="paint_offer", classes=("'id-paint-offer ' + (can_offer ? 'bv-note' : 'bv-warning')",))
-        with html.Div(v_if="!running", classes="bv-column"):
-            button(
-                "Induce",
-                sending(viewer.state, viewer.inducing.induce, SENT),
-                "induce",
-                mdi="brush-variant",
-                kind="primary big wide",
-                disabled=("!can_induce",),
-                title=("induce_hint || 'Paint the lesion into the scan (G)'",),
-            )
-            button(
-                "Induce, then heal",
-                sending(viewer.state, viewer.inducing.round_trip, SENT),
-                "round-trip",
-                mdi="sync",
-                kind="big wide",
-                disabled=("!can_induce",),
-                title=("induce_hint || 'Paint it, heal it, and see what comes back'",),
-            )
-        cancel_button(viewer)
+        paint, both = "Paint the lesion into the scan (G)", "Paint it, heal it, and see what comes back"
+        titles = [(f"induce_hint || '{text}'",) for text in (paint, both)]
+        start_buttons(
+            viewer, "can_induce", SENT,
+            Start("Induce", viewer.inducing.induce, "induce", titles[0], "brush-variant", "primary wide"),
+            Start("Induce, then heal", viewer.inducing.round_trip, "round-trip", titles[1], "sync", "wide"),
+            shape="column",
+        )  # fmt: skip
         html.Div("{{ induce_hint }}", classes="bv-note id-induce-hint", v_if="induce_hint && !running")
-        with html.Button(
-            type="button", classes="bv-link bv-note id-advanced-paint", style="text-align: left",
-            click="advanced_paint = !advanced_paint",
-        ):  # fmt: skip
-            html.Span("{{ advanced_paint ? '▾' : '▸' }} Advanced settings")
+        fold("Advanced settings", "advanced_paint", "advanced-paint")
         _advanced(viewer)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from trame.widgets import html
 
-from BrainViewerLib.parts import button, checkbox, icon_button, select, sending
+from BrainViewerLib.parts import button, checkbox, fold, icon_button, select, sending
 from BrainViewerLib.saving import SENT, SENT_TEACHING
 
 if TYPE_CHECKING:
@@ -64,11 +64,7 @@ def save_rows(viewer: BrainViewer, remove: Any) -> None:
 
 def _teaching_file(viewer: BrainViewer) -> None:
     """The form, and its buttons. It lies in the panel, so that the slices can be looked at while it is filled in."""
-    with html.Button(
-        type="button", classes="bv-link bv-note id-writing-case", style="text-align: left",
-        click="writing_case = !writing_case",
-    ):  # fmt: skip
-        html.Span("{{ writing_case ? '▾' : '▸' }} Teaching file")
+    fold("Teaching file", "writing_case", "writing-case")
     with html.Div(v_if="writing_case", classes="bv-column"):
         html.Div("A page that opens offline, without what tells who the patient is.", classes="bv-note")
         for name, label, lines, title in FIELDS:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from trame.widgets import html
@@ -30,12 +31,27 @@ def icon_button(mdi: str, click: Any, hook: str, title: str, on: str = "false", 
         icon(mdi, 18)
 
 
+@contextmanager
+def row(label: str, width: int = 50, **attributes: Any) -> Iterator[None]:
+    """A row that begins with a label, ``width`` pixels wide."""
+    with html.Div(classes="bv-row", **attributes):
+        html.Span(label, classes="bv-label", style=f"width: {width}px")
+        yield
+
+
+def fold(label: str, model: str, hook: str) -> None:
+    """A line that folds out and away what is shown while ``model`` is true."""
+    with html.Button(
+        type="button", classes=f"bv-link bv-note id-{hook}", style="text-align: left", click=f"{model} = !{model}"
+    ):
+        html.Span(f"{{{{ {model} ? '▾' : '▸' }}}} {label}")
+
+
 def slider(
     label: str, model: str, low: Any, high: Any, step: Any, hook: str, shown: str = "", **attributes: Any
 ) -> None:
     """Label, range, value; ``low``, ``high`` and ``step`` are numbers or expressions."""
-    with html.Div(classes="bv-row"):
-        html.Span(label, classes="bv-label", style="width: 68px")
+    with row(label, 68):
         html.Input(
             type="range",
             classes=f"bv-range grow id-{hook}",

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from BrainCounterfactualLib import models
-
-from BrainCounterfactualCommon import scene
+from BrainCounterfactualCommon import models, scene
 from BrainViewerLib.words import counted, number
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import secrets
 import shutil
@@ -13,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import slicer
-from BrainCounterfactualLib.exporting import CASE_FOLDER, DICOM_FOLDER, FACES, textsOf
-from BrainCounterfactualLib.saving import freshFolder
 
+from BrainCounterfactualCommon.exporting import CASE_FOLDER, DICOM_FOLDER, FACES, textsOf
+from BrainCounterfactualCommon.saving import freshFolder
 from braindiffusion.errors import OutputError
+from braindiffusion.paths import at_home
+from braindiffusion.writing import OutputFolder
 from BrainViewerLib import loading
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ Export = Callable[[Any, Path, Any], Any]
 def default_folder(volume: Any) -> str:
     """Beside the scan; where that is not known, in the user's documents."""
     path = volume.GetAttribute("BrainViewer.Path")
-    home = Path.home()
+    home = at_home("~")
     documents = home / "Documents"
     place = documents if documents.is_dir() else home
     if path and Path(path) != loading.sample_path() and os.access(Path(path).parent, os.W_OK):
@@ -62,7 +63,7 @@ class Saving:
 
     async def save(self) -> None:
         """Write the result in view to the folder."""
-        folder = Path(str(self.viewer.state.save_folder)).expanduser()
+        folder = at_home(str(self.viewer.state.save_folder))
         if self.viewer.state.save_format == "dicom":
             self._export("Writing DICOM", self._dicom, folder, DICOM_FOLDER)
             return
@@ -89,7 +90,7 @@ class Saving:
 
     def save_case(self) -> None:
         """A teaching file of the result in view, in the folder."""
-        folder = Path(str(self.viewer.state.save_folder)).expanduser()
+        folder = at_home(str(self.viewer.state.save_folder))
         self._export("Making the teaching file", self._case, folder, CASE_FOLDER)
 
     def download_case(self) -> None:
@@ -172,24 +173,19 @@ class Saving:
         return paths
 
     def _write_scene(self, result: Any, folder: Path) -> list[Path]:
-        """The whole scene as .mrb, with the provenance beside it."""
+        """The whole scene as .mrb, with the provenance beside it: both, or neither."""
         state = self.viewer.state
         kind = "induced_" if state.mode == "induce" else ""
         name = f"SYNTHETIC_{state.scan_name}_{kind}{result.order}".replace(" ", "_").replace("/", "_")
-        target, record = folder / f"{name}.mrb", folder / f"{name}_provenance.json"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".SYNTHETIC-", dir=folder) as staging:
-                part = Path(staging) / target.name
-                if not slicer.app.coreIOManager().saveNodes("SceneFile", {"fileName": str(part)}) or not part.is_file():
-                    free = shutil.disk_usage(folder).free / 1e6
-                    raise OSError(f"the scene could not be written; {free:.0f} MB are free")
-                record.write_text(json.dumps(result.provenance, indent=2), encoding="utf-8")
-                part.replace(target)
-        except OSError as error:
-            raise OutputError(
-                f"The scene cannot be written to {folder}.",
-                error.strerror or str(error),
-                "Choose another folder, or free some space.",
-            ) from error
-        return [target, record]
+        target, record = f"{name}.mrb", f"{name}_provenance.json"
+        with OutputFolder(folder) as out:
+            part = out.file(target)
+            if not slicer.app.coreIOManager().saveNodes("SceneFile", {"fileName": str(part)}) or not part.is_file():
+                free = shutil.disk_usage(part.parent).free / 1e6
+                raise OutputError(
+                    f"The scene cannot be written to {folder}.",
+                    f"{free:.0f} MB are free.",
+                    "Choose another folder, or free some space.",
+                )
+            out.json(record, result.provenance)
+        return [folder / target, folder / record]

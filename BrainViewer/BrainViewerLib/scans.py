@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import slicer
-from BrainCounterfactualLib import masks
-from BrainCounterfactualLib.models import MODALITIES
-from BrainCounterfactualLib.results import isSynthetic
 from BrainLesionSimLib import drawing
 
+from BrainCounterfactualCommon import masks
+from BrainCounterfactualCommon.models import MODALITIES
+from BrainCounterfactualCommon.results import isSynthetic
 from braindiffusion.errors import DicomSeriesError, InputError
+from braindiffusion.paths import at_home
 from BrainViewerLib import loading
 from BrainViewerLib.saving import default_folder
 
@@ -42,7 +43,7 @@ class Scans:
         """Open what was typed into the path field: the page says it, since its state may arrive after the click."""
         text = str(typed or "").strip().strip("\"'")
         if text:
-            await self.open(Path(text).expanduser())
+            await self.open(at_home(text))
 
     async def open(self, path: Path) -> bool:
         """Open a scan, a DICOM folder or a scene; says what is wrong otherwise."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from BrainCounterfactualLib.exporting import FACES
-
+from BrainCounterfactualCommon.exporting import FACES
 from BrainViewerLib.inducing import DEFAULTS as INDUCE_DEFAULTS
 from BrainViewerLib.inductiondesk import NO_INDUCTION
 from BrainViewerLib.jobs import DEFAULTS

@@ -6,8 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from BrainCounterfactualLib.jobs import Callbacks
-
+from BrainCounterfactualCommon.jobs import Callbacks
 from BrainViewerLib.words import left
 
 if TYPE_CHECKING:

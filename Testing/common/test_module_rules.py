@@ -44,12 +44,20 @@ def test_module_code_imports_neither_torch_nor_engine_nor_qt(path: Path) -> None
     assert in_widget or not names & {"qt", "ctk"}
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_modules_stand_on_the_shared_package_and_not_on_each_other(path: Path) -> None:
+    """``BrainLesionSimLib`` may be imported from ``BrainLesionSim/`` only; the shared package imports no module."""
+    folder = path.relative_to(ROOT).parts[0]
+    own = {folder, folder + "Lib", "BrainCounterfactualCommon"}
+    assert {name for name in imported(path) if name.startswith("Brain")} <= own
+
+
 def test_settings_mirror_the_engines() -> None:
     """Names and defaults, read from the engine's source: it needs torch, this test does not."""
     tree = ast.parse((ROOT / "braindiffusion" / "stages.py").read_text(encoding="utf-8"))
     cls = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "HealSettings")
     engine = {n.target.id: ast.literal_eval(n.value) for n in cls.body if isinstance(n, ast.AnnAssign)}
-    path = ROOT / "BrainCounterfactual" / "BrainCounterfactualLib" / "settings.py"
+    path = ROOT / "BrainCounterfactualCommon" / "healsettings.py"
     assigned = next(
         n for n in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(n, ast.Assign) and n.targets[0].id == "DEFAULTS"
@@ -62,8 +70,9 @@ def test_saliency_menu_offers_the_engines_methods() -> None:
     tree = ast.parse((ROOT / "braindiffusion" / "saliency" / "registry.py").read_text(encoding="utf-8"))
     registry = next(n for n in tree.body if isinstance(n, ast.AnnAssign) and n.target.id == "METHODS")
     names = [key.value for key in registry.value.keys]
-    from BrainCounterfactualLib.settings import CHOICES
     from BrainCounterfactualLib.texts import saliencyChoices
+
+    from BrainCounterfactualCommon.healsettings import CHOICES
 
     assert list(CHOICES["saliency"]) == names
     assert [value for value, _text in saliencyChoices()] == names

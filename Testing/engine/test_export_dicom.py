@@ -143,7 +143,7 @@ def test_a_source_s_own_rescale_gives_its_values_back() -> None:
 
 
 def test_frames_of_a_multi_frame_source_are_referred_to(tmp_path: Path) -> None:
-    from test_reading import dicom
+    from scan_files import dicom
 
     path = dicom(tmp_path / "e.dcm", numbers(shape=(4, 5, 6)), [0.0, 4.0, 8.0, 12.0])
     scan = read_scan(path)

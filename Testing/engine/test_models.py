@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from model_files import CARD, NETWORK, edit, make, weights_of, with_its_checksum
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from braindiffusion.diffusion.network import build_network
-from braindiffusion.errors import BrainDiffusionError, ModelCorruptError, ModelFormatError, ModelNotFoundError
-from braindiffusion.models.export import export_model
+from braindiffusion.diffusion.network import NETWORKS, build_network
+from braindiffusion.errors import ModelCorruptError, ModelFormatError, ModelNotFoundError
 from braindiffusion.models.registry import (
-    add,
+    build_from_card,
     check_weights_file,
     installed,
     load_model,
@@ -26,51 +24,23 @@ from braindiffusion.models.registry import (
     read_card,
     release,
     resource,
-    sha256_of,
     update_card,
     user_folder,
     verify,
 )
 
-NETWORK = {"class": "Classifier", "args": {"widths": [4, 8]}}
-CARD = {"name": "tiny", "network": NETWORK, "modality": ["FLAIR"], "grid": 16}
+pytestmark = pytest.mark.usefixtures("nothing_loaded")
+
+
 PATH_TRICKS = [
     "../elsewhere/tiny.safetensors", "/etc/passwd", "sub/../tiny.safetensors", "..", ".", "", "sub/tiny.safetensors",
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def nothing_loaded() -> Iterator[None]:
-    release()
-    yield
-    release()
-
-
-def make(folder: Path, card: dict[str, Any] = CARD, network: dict[str, Any] = NETWORK, seed: int = 0) -> Path:
-    """A model of random weights: its card's path."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return export_model(folder, card, build_network(network).state_dict())
 
 
 @pytest.fixture
 def tiny(no_user_models: Path) -> Path:
     """The card of a model that is installed for this user."""
     return make(no_user_models)
-
-
-def edit(card: Path, **facts: Any) -> Path:
-    card.write_text(json.dumps({**json.loads(card.read_text()), **facts}))
-    return card
-
-
-def weights_of(card: Path) -> Path:
-    return card.with_suffix(".safetensors")
-
-
-def with_its_checksum(card: Path) -> Path:
-    """A forger's card: the checksum is that of the file as it is now."""
-    return edit(card, sha256=sha256_of(weights_of(card)))
 
 
 # a model as it should be
@@ -91,6 +61,46 @@ def test_a_loaded_model_is_for_inference(tiny: Path) -> None:
     assert not network.training
     assert not any(p.requires_grad for p in network.parameters())
     assert {p.dtype for p in network.parameters()} == {torch.float32}
+
+
+SMALL = {
+    "PatchedUNet": {
+        "channels": [8],
+        "attention_levels": [True],
+        "num_res_blocks": 1,
+        "num_head_channels": 8,
+        "norm_num_groups": 2,
+    },
+    "BrainMaskUNet": {"features": [4] * 6},
+    "SliceVQVAE": {"channels": [4, 8], "codes": 4, "latent": 2},
+    **{name: {"widths": [8, 8], "latent": 4, "size": [16, 16]} for name in ("AnoGAN", "EncodedGAN")},
+    **{name: {"widths": [4, 8]} for name in ("Autoencoder", "Classifier", "NoisedClassifier")},
+}
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_a_loaded_network_is_whole(no_user_models: Path, name: str) -> None:
+    """Every weight and buffer has values, of the kind its class gives it (a counter stays whole)."""
+    spec = {"class": name, "args": SMALL[name]}
+    make(no_user_models, {**CARD, "network": spec}, spec)
+    built, loaded = build_network(spec), load_model("tiny").network
+    for find in (torch.nn.Module.named_parameters, torch.nn.Module.named_buffers):
+        assert {k: (v.dtype, v.shape, v.device) for k, v in find(loaded)} == {
+            k: (v.dtype, v.shape, v.device) for k, v in find(built)
+        }
+
+
+def test_a_loaded_network_does_not_change_with_its_file(tmp_path: Path) -> None:
+    """Weights of full precision need no conversion, and still become the network's own."""
+    card = make(tmp_path)
+    state = build_network(NETWORK).state_dict()
+    save_file(state, str(weights_of(card)))
+    network = build_from_card(CARD, weights_of(card))
+    with weights_of(card).open("r+b") as file:
+        file.seek(-16, os.SEEK_END)
+        file.write(bytes(16))
+    loaded = network.state_dict()
+    assert all(torch.equal(loaded[k], v) for k, v in state.items())
 
 
 def test_a_loaded_model_tells_its_modality(tiny: Path) -> None:
@@ -305,129 +315,3 @@ def test_a_changed_card_is_read_again(tiny: Path) -> None:
 def test_a_missing_resource_names_itself() -> None:
     with pytest.raises(ModelNotFoundError, match="nothing/here"):
         resource("nothing", "here")
-
-
-# exporting
-
-
-def test_an_export_is_pinned_by_its_checksum(tmp_path: Path) -> None:
-    card = json.loads(make(tmp_path / "new").read_text())
-    weights = tmp_path / "new" / card["weights"]
-    assert (card["sha256"], card["bytes"]) == (sha256_of(weights), weights.stat().st_size)
-
-
-def test_an_export_is_stored_in_half_precision(tmp_path: Path) -> None:
-    export_model(tmp_path, {"name": "x"}, {"a": torch.rand(3), "n": torch.tensor([7])})
-    with safe_open(str(tmp_path / "x.safetensors"), framework="pt") as file:
-        assert (file.get_tensor("a").dtype, file.get_tensor("n").dtype) == (torch.float16, torch.int64)
-
-
-def test_an_export_leaves_nothing_else_behind(tmp_path: Path) -> None:
-    make(tmp_path)
-    make(tmp_path, seed=1)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny.json", "tiny.safetensors"]
-
-
-# adding one's own
-
-
-@pytest.fixture
-def offered(tmp_path: Path) -> Path:
-    """The card of a model that lies somewhere, not yet installed."""
-    return make(tmp_path / "offered")
-
-
-def test_an_added_model_is_installed(offered: Path, no_user_models: Path) -> None:
-    assert add(offered) == "tiny"
-    assert installed()["tiny"].parent == no_user_models
-    assert load_model("tiny").card["sha256"] == json.loads(offered.read_text())["sha256"]
-
-
-def test_a_model_can_be_added_again(offered: Path) -> None:
-    add(offered)
-    make(offered.parent, seed=1)
-    add(offered)
-    assert verify("tiny")["sha256"] == sha256_of(weights_of(offered))
-
-
-@pytest.mark.parametrize("damage", ["flip", "cut", "pickle", "gone", "shapes", "card"])
-def test_what_is_refused_is_not_installed(offered: Path, no_user_models: Path, damage: str) -> None:
-    weights = weights_of(offered)
-    data = weights.read_bytes()
-    if damage == "flip":
-        weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    elif damage == "cut":
-        weights.write_bytes(data[:-10])
-    elif damage == "pickle":
-        weights.write_bytes(pickle.dumps([1]))
-    elif damage == "gone":
-        weights.unlink()
-    elif damage == "shapes":
-        edit(offered, network={"class": "Classifier", "args": {"widths": [4, 4]}})
-    else:
-        offered.write_text("{")
-    with pytest.raises((ModelCorruptError, ModelFormatError)):
-        add(offered)
-    assert "tiny" not in installed()
-    assert not list(no_user_models.glob("*"))
-
-
-def test_a_model_is_added_by_its_card_not_its_weights(offered: Path) -> None:
-    with pytest.raises(ModelFormatError, match="card"):
-        add(weights_of(offered))
-
-
-def test_a_pickle_offered_in_place_of_a_card_is_called_so(tmp_path: Path) -> None:
-    path = tmp_path / "model.pt"
-    torch.save({}, path)
-    with pytest.raises(ModelFormatError, match="pickle"):
-        add(path)
-
-
-def test_a_card_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError, match="nowhere"):
-        add(tmp_path / "nowhere.json")
-
-
-@pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a/evil"])
-def test_a_model_cannot_be_installed_elsewhere(offered: Path, no_user_models: Path, name: str) -> None:
-    edit(offered, name=name)
-    try:
-        add(offered)
-    except BrainDiffusionError:
-        return
-    assert installed()["evil"].parent == no_user_models
-
-
-@pytest.mark.parametrize("name", ["", ".", ".."])
-def test_a_model_without_a_proper_name_is_refused(offered: Path, name: str) -> None:
-    edit(offered, name=name)
-    with pytest.raises((ModelCorruptError, ModelFormatError)):
-        add(offered)
-
-
-@pytest.mark.parametrize("trick", ["", ".", "..", "missing.safetensors"])
-def test_added_weights_must_be_a_file_beside_the_card(offered: Path, trick: str) -> None:
-    edit(offered, weights=trick)
-    with pytest.raises((ModelCorruptError, ModelFormatError)):
-        add(offered)
-
-
-@pytest.mark.parametrize("trick", ["../offered/tiny.safetensors", "/etc/tiny.safetensors", "sub/tiny.safetensors"])
-def test_what_is_added_can_be_loaded(offered: Path, trick: str) -> None:
-    edit(offered, weights=trick)
-    try:
-        name = add(offered)
-    except BrainDiffusionError:
-        return
-    load_model(name)
-
-
-def test_adding_a_model_does_not_spoil_another(tmp_path: Path) -> None:
-    for seed, name in enumerate(("first", "second")):
-        folder = tmp_path / name
-        card = make(folder, {**CARD, "name": name}, seed=seed)
-        (folder / f"{name}.safetensors").rename(folder / "model.safetensors")
-        add(edit(card, weights="model.safetensors"))
-    assert verify("second")["name"] == "second"
-    assert verify("first")["name"] == "first"

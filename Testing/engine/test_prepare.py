@@ -1,96 +1,23 @@
-"""Packs from a user's own scans: how they are found, placed, scaled, split and named, and what is refused."""
+"""Packs from a user's own scans: how they are found, placed, scaled, split and named."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from person_scans import Phantom, inside, made, save
 from tiny_training import recipe
 
-from braindiffusion.errors import (
-    CohortError,
-    MaskGeometryError,
-    ModalityError,
-    NotABrainError,
-    ScanNotFoundError,
-    ScanUnreadableError,
-    SettingsError,
-)
+from braindiffusion.errors import CohortError, SettingsError
 from braindiffusion.scan import Scan
 from braindiffusion.slices import brain_intensity
 from braindiffusion.training.cohort import draw_split, find_cases, pattern
 from braindiffusion.training.datasets import grid_of_pack
-from braindiffusion.training.packs import Pack, load_pack
-from braindiffusion.training.prepare import Prepared, PrepareSettings, prepare_pack
-from braindiffusion.writing import OutputFolder
+from braindiffusion.training.prepare import PrepareSettings, prepare_pack
 
-QUICK = PrepareSettings(size=128)
-
-
-def inside(scan: Scan, centre: tuple[float, float, float], radii: tuple[float, float, float]) -> np.ndarray:
-    """(I,J,K) bool: voxels in an ellipsoid, mm RAS."""
-    at = scan.affine[:3, :3] @ np.indices(scan.voxels.shape).reshape(3, -1) + scan.affine[:3, 3:]
-    distance = sum(((p - c) / r) ** 2 for p, c, r in zip(at, centre, radii, strict=True))
-    return np.asarray(distance).reshape(scan.voxels.shape) < 1
-
-
-@pytest.fixture(autouse=True)
-def known_brain(head_phantom: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The network is not asked: the brain of a phantom is an ellipsoid; what is no phantom has none."""
-
-    def brain(scan: Scan, *_: Any, **__: Any) -> tuple[np.ndarray, str]:
-        if np.median(scan.voxels[:4, :4]) > 100:
-            return np.zeros(scan.voxels.shape, bool), "network"
-        shift = scan.affine[:3, :3] @ (np.array(scan.voxels.shape) - 1) / 2 + scan.affine[:3, 3]
-        return inside(scan, tuple(shift), (66, 84, 68)), "network"
-
-    monkeypatch.setattr("braindiffusion.training.prepare.find_brain", brain)
-
-
-def save(path: Path, voxels: np.ndarray, affine: np.ndarray) -> Path:
-    """Write a volume (``.nii.gz`` or ``.nrrd``)."""
-    with OutputFolder(path.parent) as out:
-        out.volume(path.name, voxels, affine, "nrrd" if path.suffix == ".nrrd" else "nifti")
-    return path
-
-
-Phantom = Callable[..., tuple[np.ndarray, np.ndarray]]
-
-
-@pytest.fixture
-def phantom(head_phantom: Scan) -> Phantom:
-    """Voxels and lesion of a person: the head with noise of its own, on the left for odd numbers, or healthy."""
-    lesion = inside(head_phantom, (34, 18, 12), (15, 17, 15))
-
-    def make(number: int, healthy: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        noise = np.random.default_rng(number).normal(0, 6, head_phantom.voxels.shape)
-        voxels = head_phantom.voxels + noise
-        if healthy:
-            voxels = np.where(lesion, 360 + noise, voxels)
-        return np.clip(voxels, 0, 3000).astype(np.int16), np.zeros_like(lesion) if healthy else lesion
-
-    return make
-
-
-@pytest.fixture
-def cohort(tmp_path: Path, phantom: Phantom, head_phantom: Scan) -> Path:
-    """Six persons, every third healthy: ``<name>_FLAIR.nii.gz`` and ``<name>_mask.nii.gz``."""
-    folder = tmp_path / "scans"
-    for i, name in enumerate(("anna", "bela", "carl", "dora", "emil", "fara")):
-        voxels, lesion = phantom(i, healthy=i % 3 == 2)
-        save(folder / f"{name}_FLAIR.nii.gz", voxels, head_phantom.affine)
-        save(folder / f"{name}_mask.nii.gz", lesion, head_phantom.affine)
-    return folder
-
-
-def made(folder: Path, out: Path, settings: PrepareSettings = QUICK, **options: Any) -> tuple[Pack, Prepared]:
-    """The pack, read back, and what was said of it."""
-    done = prepare_pack(folder, out, settings, **options)
-    return load_pack(out), done
+pytestmark = pytest.mark.usefixtures("known_brain")
 
 
 # names
@@ -371,102 +298,3 @@ def test_another_seed_draws_another_split() -> None:
 def test_an_impossible_setting_is_refused(cohort: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):
         prepare_pack(cohort, tmp_path / "mine.npz", PrepareSettings(**changes))
-
-
-# what is refused
-
-
-def test_a_folder_without_scans_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ScanNotFoundError, match="--images"):
-        prepare_pack(tmp_path, tmp_path / "mine.npz")
-    with pytest.raises(ScanNotFoundError, match="There is no folder"):
-        prepare_pack(tmp_path / "none", tmp_path / "mine.npz")
-
-
-def test_two_files_for_one_scan_are_refused(cohort: Path, head_phantom: Scan) -> None:
-    save(cohort / "anna_FLAIR.nrrd", head_phantom.voxels, head_phantom.affine)
-    with pytest.raises(CohortError, match=r"anna_FLAIR\.nrrd"):
-        find_cases(cohort, "FLAIR")
-
-
-def test_the_same_scan_under_two_names_is_refused(cohort: Path, tmp_path: Path) -> None:
-    (cohort / "bela_FLAIR.nii.gz").write_bytes((cohort / "anna_FLAIR.nii.gz").read_bytes())
-    with pytest.raises(CohortError, match="bela_FLAIR"):
-        prepare_pack(cohort, tmp_path / "mine.npz", QUICK)
-    assert not (tmp_path / "mine.npz").exists()
-
-
-def test_a_mask_on_another_grid_is_refused_by_name(cohort: Path, tmp_path: Path, head_phantom: Scan) -> None:
-    lesion = np.zeros((10, 10, 10), np.uint8)
-    lesion[5] = 1
-    save(cohort / "carl_mask.nii.gz", lesion, head_phantom.affine)
-    for settings in (QUICK, PrepareSettings(size=128, skip_bad=True)):
-        with pytest.raises(MaskGeometryError, match="carl_mask"):
-            prepare_pack(cohort, tmp_path / "mine.npz", settings)
-    assert not (tmp_path / "mine.npz").exists()
-
-
-def test_an_unreadable_scan_is_refused_or_left_out(cohort: Path, tmp_path: Path) -> None:
-    bad = cohort / "dora_FLAIR.nii.gz"
-    bad.write_bytes(bad.read_bytes()[:500])
-    with pytest.raises(ScanUnreadableError, match="dora_FLAIR"):
-        prepare_pack(cohort, tmp_path / "mine.npz", QUICK)
-    pack, done = made(cohort, tmp_path / "mine.npz", PrepareSettings(size=128, skip_bad=True, pseudonyms=False))
-    assert [path for path, _ in done.skipped] == [bad]
-    assert "dora" not in pack.patient.tolist()
-
-
-def test_what_is_no_brain_is_refused_by_name(cohort: Path, tmp_path: Path, head_phantom: Scan) -> None:
-    noise = np.random.default_rng(0).integers(0, 400, head_phantom.voxels.shape).astype(np.int16)
-    save(cohort / "emil_FLAIR.nii.gz", noise, head_phantom.affine)
-    with pytest.raises(NotABrainError, match="emil_FLAIR"):
-        prepare_pack(cohort, tmp_path / "mine.npz", QUICK)
-
-
-def test_another_modality_by_name_is_refused(cohort: Path, tmp_path: Path) -> None:
-    settings = PrepareSettings(size=128, modality="T1")
-    with pytest.raises(ModalityError, match="_FLAIR"):
-        prepare_pack(cohort, tmp_path / "mine.npz", settings, images="{subject}_FLAIR.nii.gz")
-    forced = PrepareSettings(size=128, modality="T1", force=True)
-    pack, _ = made(cohort, tmp_path / "mine.npz", forced, images="{subject}_FLAIR.nii.gz")
-    assert pack.modality == "T1"
-
-
-def test_a_missing_mask_is_not_taken_for_health(cohort: Path, tmp_path: Path) -> None:
-    (cohort / "anna_mask.nii.gz").unlink()
-    with pytest.raises(CohortError, match="anna_FLAIR"):
-        prepare_pack(cohort, tmp_path / "mine.npz", QUICK)
-    healthy = PrepareSettings(size=128, without_mask="healthy", pseudonyms=False)
-    assert "anna" in made(cohort, tmp_path / "a.npz", healthy)[0].patient.tolist()
-    skipping = PrepareSettings(size=128, without_mask="skip", pseudonyms=False)
-    pack, done = made(cohort, tmp_path / "b.npz", skipping)
-    assert "anna" not in pack.patient.tolist()
-    assert done.skipped[0][0].name == "anna_FLAIR.nii.gz"
-
-
-def test_without_any_mask_nothing_is_said_of_lesions(cohort: Path, tmp_path: Path) -> None:
-    for mask in cohort.glob("*_mask.nii.gz"):
-        mask.unlink()
-    pack, done = made(cohort, tmp_path / "mine.npz")
-    assert not pack.has_masks
-    assert "not known" in done.table()
-    assert any("No masks" in note for note in done.notes)
-
-
-def test_a_pack_is_written_whole_or_not_at_all(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device", str(tmp_path / "mine.npz"))
-
-    (tmp_path / "mine.npz").write_bytes(b"of before")
-    monkeypatch.setattr(np, "savez_compressed", full)
-    with pytest.raises(Exception, match="cannot be written"):
-        prepare_pack(cohort, tmp_path / "mine.npz", QUICK)
-    assert (tmp_path / "mine.npz").read_bytes() == b"of before"
-
-
-def test_the_pack_says_how_it_was_made(cohort: Path, tmp_path: Path) -> None:
-    made(cohort, tmp_path / "mine.npz")
-    with np.load(tmp_path / "mine.npz") as data:
-        facts = json.loads(str(data["facts"]))
-    assert facts["modality"] == "FLAIR"
-    assert facts["scans"] == 6

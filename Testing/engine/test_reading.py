@@ -3,52 +3,19 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
-import struct
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scan_files import LAS, SHAPE, patched, ramp, refused, write
 
-from braindiffusion import errors, reading
+from braindiffusion import errors
 from braindiffusion.reading import modality_of, parse_box, read_mask, read_scan
-from braindiffusion.scan import LPS_TO_RAS, Scan
-
-LAS = np.array([[-2.0, 0, 0, 90], [0, 1.5, 0, -70], [0, 0, 5, -40], [0, 0, 0, 1]])
-SHAPE = (7, 6, 5)
-
-
-def ramp(shape: tuple[int, ...] = SHAPE, dtype: str = "int16") -> np.ndarray:
-    return np.arange(np.prod(shape)).reshape(shape).astype(dtype)
-
-
-def write(path: Path, voxels: np.ndarray, affine: np.ndarray = LAS) -> Path:
-    """Write with SimpleITK alone, so that reading is not tested against our own writing."""
-    import SimpleITK as sitk  # noqa: N813
-
-    image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.T))
-    lps = LPS_TO_RAS @ affine
-    spacing = np.linalg.norm(lps[:3, :3], axis=0)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
-    image.SetOrigin(lps[:3, 3].tolist())
-    sitk.WriteImage(image, str(path))
-    return path
-
-
-def patched(path: Path, *changes: tuple[Any, ...], voxels: np.ndarray | None = None) -> Path:
-    """A NIfTI file whose header fields (offset, format, values ...) are overwritten."""
-    raw = bytearray(write(path.with_name("whole.nii"), ramp() if voxels is None else voxels).read_bytes())
-    for offset, form, *values in changes:
-        struct.pack_into(form, raw, offset, *values)
-    path.write_bytes(raw)
-    return path
-
+from braindiffusion.scan import Scan
 
 # --- what is read -------------------------------------------------------------------------------------------
 
@@ -126,20 +93,6 @@ def test_importing_is_light() -> None:
 )
 def test_modality_from_text(text: str, modality: str | None) -> None:
     assert modality_of(text) == modality
-
-
-# --- what is refused ----------------------------------------------------------------------------------------
-
-
-def refused(kind: type[errors.BrainDiffusionError], path: Path, says: str = "") -> errors.BrainDiffusionError:
-    before = sorted(path.parent.rglob("*"))
-    with pytest.raises(kind) as caught:
-        read_scan(path)
-    assert type(caught.value) is kind
-    assert says in str(caught.value)
-    assert caught.value.action
-    assert sorted(path.parent.rglob("*")) == before
-    return caught.value
 
 
 def test_missing_foreign_and_damaged_files(tmp_path: Path) -> None:
@@ -328,223 +281,3 @@ def test_boxes(head_phantom: Scan) -> None:
         with pytest.raises(errors.BoxError) as caught:
             parse_box(text, head_phantom)
         assert "63,71,19" in caught.value.action
-
-
-# --- DICOM --------------------------------------------------------------------------------------------------
-
-
-def dicom(path: Path, pixels: np.ndarray, z: float | list[float] = 0.0, **tags: Any) -> Path:
-    """One MR image (rows, columns), or an enhanced multi-frame one (frames, rows, columns), 2 x 1.5 mm, tilted."""
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
-
-    def item(**values: Any) -> Dataset:
-        data = Dataset()
-        for key, value in values.items():
-            setattr(data, key, value)
-        return data
-
-    kind = EnhancedMRImageStorage if isinstance(z, list) else MRImageStorage
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = kind, generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    rows, columns = pixels.shape[-2:]
-    data = item(
-        file_meta=meta, SOPClassUID=kind, SOPInstanceUID=meta.MediaStorageSOPInstanceUID, Modality="MR",
-        PatientName="Doe^Jane", PatientID="4711", PatientBirthDate="19700101", StudyDate="20200202",
-        SeriesInstanceUID="1.2.3.4", SeriesDescription="AX FLAIR", Rows=rows, Columns=columns, SamplesPerPixel=1,
-        PhotometricInterpretation="MONOCHROME2", BitsAllocated=16, BitsStored=16, HighBit=15,
-        PixelRepresentation=int(pixels.dtype.kind == "i"), PixelData=pixels.tobytes(), EchoTime="110",
-    )  # fmt: skip
-    axes = [1, 0, 0, 0, 0.8, 0.6]
-    places = [[10, 20 - 0.6 * p, 30 + 0.8 * p] for p in (z if isinstance(z, list) else [z])]
-    if isinstance(z, list):
-        data.NumberOfFrames = len(z)
-        data.SharedFunctionalGroupsSequence = [
-            item(
-                PlaneOrientationSequence=[item(ImageOrientationPatient=axes)],
-                PixelMeasuresSequence=[item(PixelSpacing=[2, 1.5])],
-            )
-        ]
-        data.PerFrameFunctionalGroupsSequence = [
-            item(PlanePositionSequence=[item(ImagePositionPatient=p)]) for p in places
-        ]
-    else:
-        data.ImageOrientationPatient, data.ImagePositionPatient, data.PixelSpacing = axes, places[0], [2, 1.5]
-        data.SpacingBetweenSlices = "4"
-    for key, value in tags.items():
-        setattr(data, key, value)
-    data.save_as(path, enforce_file_format=True)
-    return path
-
-
-DICOM_AFFINE = LPS_TO_RAS @ np.array([[1.5, 0, 0, 10], [0, 1.6, -2.4, 20], [0, 1.2, 3.2, 30], [0, 0, 0, 1.0]])
-
-
-def series(folder: Path, depth: int = 5, **tags: Any) -> np.ndarray:
-    """A series whose file names run against the order of its slices; returns its voxels (I,J,K)."""
-    folder.mkdir(exist_ok=True)
-    voxels = ramp((6, 5, depth))
-    for k in range(depth):
-        dicom(folder / f"{(7 * k) % 11:02d}", voxels[:, :, k].T.copy(), 4.0 * k, InstanceNumber=depth - k, **tags)
-    return voxels
-
-
-def test_dicom_series_sorted_by_position(tmp_path: Path) -> None:
-    voxels = series(tmp_path / "s")
-    (tmp_path / "s" / "notes.txt").write_text("x")
-    (tmp_path / "s" / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
-    (tmp_path / "s" / "deeper").mkdir()
-    scan = read_scan(tmp_path / "s")
-    assert np.array_equal(scan.voxels, voxels)
-    assert scan.voxels.dtype == np.int16
-    np.testing.assert_allclose(scan.affine, DICOM_AFFINE, atol=1e-9)
-    assert scan.modality == "FLAIR"
-    assert scan.source["format"] == "DICOM"
-    assert scan.source["files"] == 5
-    assert scan.source["hints"] == {"Modality": "MR", "SeriesDescription": "AX FLAIR", "EchoTime": 110.0}
-    told = json.dumps(scan.source)
-    assert not any(word in told for word in ("Doe", "4711", "1970", "20200202", "1.2.3.4"))
-
-
-def test_one_dicom_file_is_one_slice(tmp_path: Path) -> None:
-    scan = read_scan(dicom(tmp_path / "one", ramp((5, 6), "uint16")))
-    assert np.array_equal(scan.voxels, ramp((5, 6), "uint16").T[:, :, None])
-    np.testing.assert_allclose(scan.affine, DICOM_AFFINE, atol=1e-9)
-
-
-@pytest.mark.parametrize("order", [[0, 4, 8, 12], [12, 8, 4, 0], [4, 0, 12, 8]])
-def test_enhanced_multi_frame(tmp_path: Path, order: list[float]) -> None:
-    voxels = ramp((6, 5, 4), "uint16")
-    frames = np.stack([voxels[:, :, int(z) // 4].T for z in order])
-    scan = read_scan(dicom(tmp_path / "e.dcm", frames, [float(z) for z in order]))
-    assert np.array_equal(scan.voxels, voxels)
-    np.testing.assert_allclose(scan.affine, DICOM_AFFINE, atol=1e-9)
-    refused(errors.DicomSeriesError, dicom(tmp_path / "bare.dcm", frames, NumberOfFrames=4), "several slices")
-
-
-@pytest.mark.parametrize(("slope", "intercept", "kind"), [(1, 0, "i"), (1, -1024, "i"), (2, 0, "i"), (0.5, 3, "f")])
-def test_rescale(tmp_path: Path, slope: float, intercept: float, kind: str) -> None:
-    voxels = series(tmp_path / "s", RescaleSlope=slope, RescaleIntercept=intercept)
-    scan = read_scan(tmp_path / "s")
-    assert scan.voxels.dtype.kind == kind
-    np.testing.assert_allclose(scan.voxels, voxels * slope + intercept)
-
-
-def test_compressed_dicom(tmp_path: Path) -> None:
-    from pydicom import dcmread
-    from pydicom.uid import RLELossless
-
-    data = dcmread(dicom(tmp_path / "one", ramp((64, 60))))
-    data.compress(RLELossless)
-    data.save_as(tmp_path / "one")
-    assert np.array_equal(read_scan(tmp_path / "one").voxels[:, :, 0], ramp((64, 60)).T)
-
-
-def test_slopes_that_differ_between_slices(tmp_path: Path) -> None:
-    voxels = series(tmp_path / "s")
-    dicom(tmp_path / "s" / "07", voxels[:, :, 1].T.copy(), 4.0, RescaleSlope="0.25", RescaleIntercept="0")
-    scan = read_scan(tmp_path / "s")
-    np.testing.assert_allclose(scan.voxels, voxels * np.array([1, 0.25, 1, 1, 1]))
-
-
-def test_dicom_folders_that_are_refused(tmp_path: Path) -> None:
-    image = ramp((5, 6))
-    cases: list[tuple[str, type[errors.BrainDiffusionError], str, dict[str, Any]]] = [
-        ("two series", errors.DicomSeriesError, "T1: 1 files", {"SeriesInstanceUID": "1.5", "SeriesDescription": "T1"}),
-        ("gap", errors.DicomSeriesError, "After slice 5", {"z": 24.0}),
-        ("duplicate", errors.DicomSeriesError, "share a position", {"z": 16.0}),
-        ("turned", errors.DicomSeriesError, "orientation", {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}),
-        ("slant", errors.ScanGeometryError, "slant", {"ImagePositionPatient": [14, 8, 46]}),
-        ("colour", errors.ScanPixelTypeError, "RGB", {"PhotometricInterpretation": "RGB"}),
-        ("mosaic", errors.DicomSeriesError, "mosaic", {"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}),
-        ("no place", errors.ScanGeometryError, "position", {"ImagePositionPatient": None}),
-    ]  # fmt: skip
-    for name, kind, says, tags in cases:
-        folder = tmp_path / name
-        series(folder)
-        dicom(folder / "odd", image, tags.pop("z", 20.0), **tags)
-        refused(kind, folder, says)
-    series(tmp_path / "size")
-    dicom(tmp_path / "size" / "odd", ramp((6, 6)), 20.0)
-    refused(errors.DicomSeriesError, tmp_path / "size", "size")
-    uneven = refused(errors.DicomSeriesError, tmp_path / "gap", "8.00 mm, not 4.00")
-    assert "odd" in uneven.why
-
-
-@pytest.mark.parametrize("keep", [0.0, 0.25, 0.3, 0.5, 0.7, 0.97])
-def test_damaged_dicom(tmp_path: Path, keep: float) -> None:
-    series(tmp_path / "s")
-    whole = (tmp_path / "s" / "00").read_bytes()
-    (tmp_path / "s" / "00").write_bytes(whole[: int(keep * len(whole))])
-    refused(errors.ScanUnreadableError, tmp_path / "s")
-
-
-@pytest.mark.parametrize(
-    ("tags", "modality"),
-    [
-        ({"SeriesDescription": "AX T1", "ContrastBolusAgent": "Gadovist"}, "T1GD"),
-        ({"SeriesDescription": "AX T1 PRE", "ContrastBolusAgent": "Gadovist"}, "T1"),
-        ({"SeriesDescription": "AX T1", "ContrastBolusAgent": "None"}, "T1"),
-        ({"SeriesDescription": "", "ProtocolName": "T2 TSE"}, "T2"),
-        ({"SeriesDescription": "FLAIR", "Modality": "CT"}, "CT"),
-        ({"ScanningSequence": ["SE", "IR"], "RepetitionTime": 9000, "InversionTime": 2500}, "FLAIR"),
-        ({"ScanningSequence": "SE", "RepetitionTime": 4000}, "T2"),
-        ({"ScanningSequence": "EP", "RepetitionTime": 4000}, None),
-        ({"SeriesDescription": "Localizer"}, None),
-    ],
-)  # fmt: skip
-def test_modality_from_dicom(tmp_path: Path, tags: dict[str, Any], modality: str | None) -> None:
-    tags = {"SeriesDescription": ""} | tags
-    assert read_scan(dicom(tmp_path / "one", ramp((5, 6)), **tags)).modality == modality
-
-
-# --- real scans ---------------------------------------------------------------------------------------------
-
-REAL = {
-    "fg6692_FLAIR_raw": ("LAS", "FLAIR", [208, 256, 26]), "fg6692_T1Gd_raw": ("LAS", "T1GD", [256, 224, 26]),
-    "fg6692_FLAIR_brain": ("LPS", "FLAIR", [240, 240, 155]), "du7294_FLAIR_brain": ("LPS", "FLAIR", [240, 240, 155]),
-    "m2265_T2w_LIA": ("LIA", "T2", [256, 256, 256]), "oms01_FLAIR": (None, "FLAIR", [320, 320, 36]),
-    "oms01_T1W": (None, "T1", [320, 320, 39]), "oms12_T2W": (None, "T2", [348, 384, 44]),
-    "rorden_stroke_T2": ("RAS", "T2", [156, 175, 146]),
-}  # fmt: skip
-
-
-@pytest.mark.scans
-def test_all_real_volumes(data_dir: Path) -> None:
-    files = sorted((data_dir / "volumes").glob("*.nii.gz"))
-    assert len(files) >= 16
-    for file in files:
-        if "4D" in file.name:
-            refused(errors.ScanDimensionError, file, "52 x 68 x 20 x 10")
-            continue
-        scan = read_scan(file)
-        code, modality, size = REAL.get(file.name[:-7], (None, scan.modality, scan.source["size"]))
-        assert scan.modality == modality
-        assert scan.source["size"] == size
-        assert code in (None, scan.source["orientation"])
-    for patient in ("fg6692", "du7294"):
-        scan = read_scan(data_dir / f"volumes/{patient}_FLAIR_brain.nii.gz")
-        assert read_mask(data_dir / f"volumes/{patient}_autoseg.nii.gz", scan).any()
-    stroke = read_scan(data_dir / "volumes/rorden_stroke_T2.nii.gz")
-    assert read_mask(data_dir / "volumes/rorden_stroke_lesion.nii.gz", stroke).any()
-    with pytest.raises(errors.MaskGeometryError):
-        read_mask(data_dir / "volumes/fg6692_autoseg.nii.gz", stroke)
-
-
-@pytest.mark.scans
-def test_real_dicom_series(data_dir: Path, tmp_path: Path) -> None:
-    with tarfile.open(data_dir / "dicom/hanke_t1_dicom.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    scan = read_scan(tmp_path / "dicoms")
-    assert scan.voxels.shape == (274, 384, 384)
-    assert scan.modality == "T1"
-    np.testing.assert_allclose(scan.spacing, [0.7, 0.666667, 0.666667], atol=1e-4)
-    one = read_scan(tmp_path / "dicoms" / "N2D_0001.dcm")
-    k = np.round(np.linalg.inv(scan.affine) @ one.affine[:, 3], 3)
-    assert k[:2].tolist() == [0, 0]
-    assert np.array_equal(scan.voxels[:, :, int(k[2])], one.voxels[:, :, 0])
-    assert "Jane" not in json.dumps(scan.source)
-    smooth = np.abs(np.diff(scan.voxels[::4, ::4].astype(float), axis=2)).mean()
-    assert smooth < 0.5 * np.abs(np.diff(scan.voxels[::4, ::4, ::24].astype(float), axis=2)).mean()
-    assert reading.orientation_code(scan.affine) == scan.source["orientation"]

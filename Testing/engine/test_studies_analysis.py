@@ -1,4 +1,4 @@
-"""Simulated readers of known bias: the analysis finds what was put in, and unblinds only when it may."""
+"""Simulated readers of known bias: the analysis finds what was put in, and the report says all of it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import base64
 import json
 import math
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import study_helpers
-from BrainReaderStudyLib import answerlog
-from scipy.stats import norm
+from simulated_readers import LEANING, LEVEL, METHODS, READERS, Readers, copied, expected, seal
 
-from braindiffusion.errors import AnswersError, BrainDiffusionError, OutputError, StudyKeyError, UnfinishedStudyError
 from braindiffusion.studies import sections
 from braindiffusion.studies.analyse import StudyResults, analyse_study
 from braindiffusion.studies.copies import pack_mask
@@ -26,90 +23,7 @@ from braindiffusion.studies.marks import distance_mm
 from braindiffusion.studies.protocol import load_protocol
 from braindiffusion.studies.sections import corrected, shown
 
-METHODS = ("mededit", "naive", "palette", "sdedit")
-SUBJECTS = tuple(f"sub{i:02d}" for i in range(20))
-READERS = ("A", "B", "C")
-LEVEL = {"real": 3.0, "mededit": 3.0, "sdedit": 2.4, "palette": 1.9, "naive": 1.2}
-"""Where each method lies on the readers' scale of realism; MedEdit's cases are as good as real ones."""
-LEANING = {"A": 0.0, "B": 0.4, "C": -0.4}
-SPREAD = math.sqrt(0.3**2 + 0.4**2 + 0.5**2)
-"""Of a grade before rounding: subject, case, reading."""
-
-
-class Readers:
-    """Three readers who see realism with a leaning of their own and some noise."""
-
-    def __init__(self, seed: int) -> None:
-        self.rng, self.known = np.random.default_rng(seed), {}  # type: ignore[var-annotated]
-
-    def seen(self, reader: str, label: dict[str, Any]) -> float:
-        """How real a case looks to a reader this time."""
-        subject = self.known.setdefault(label["subject"], self.rng.normal(0, 0.3))
-        case = self.known.setdefault((label["subject"], label["method"]), self.rng.normal(0, 0.4))
-        return float(LEVEL[label["method"]] + LEANING[reader] + subject + case + self.rng.normal(0, 0.5))
-
-    def realism(self, reader: str, label: dict[str, Any], showing: int) -> dict[str, Any]:
-        """A grade from 0 to 4."""
-        return {"realism": int(np.clip(round(self.seen(reader, label)), 0, 4))}
-
-    def confidence(self, reader: str, label: dict[str, Any], showing: int) -> dict[str, Any]:
-        """A grade from 1, surely real, to 6."""
-        return {"confidence": int(np.clip(round(6 - 1.25 * self.seen(reader, label)), 1, 6))}
-
-    def choice(self, reader: str, label: dict[str, Any], showing: int) -> dict[str, Any]:
-        """Right in 50 % (A), 65 % (B), 85 % (C) of all pairs."""
-        right = self.rng.random() < {"A": 0.5, "B": 0.65, "C": 0.85}[reader]
-        other = "left" if label["side"] == "right" else "right"
-        return {"synthetic_side": label["side"] if right else other, "confidence": 2}
-
-
-def expected(level: float, low: int, high: int, scale: float = 1.0) -> np.ndarray:
-    """Probability of each grade when a normal value of that mean is rounded and clipped."""
-    cuts = norm.cdf((np.arange(low, high) + 0.5 - level) / (SPREAD * scale))
-    return np.diff(np.concatenate([[0], cuts, [1]]))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_disk() -> Any:
-    """Hundreds of answers: whether each is flushed is tested elsewhere."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(answerlog.os, "fsync", lambda handle: None)
-        yield
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """20 real scans, and 20 of each of four methods on the same subjects."""
-    base = tmp_path_factory.mktemp("scans")
-    for k, method in enumerate(("real", *METHODS)):
-        names = SUBJECTS if method != "real" else [f"r{i:02d}" for i in range(20)]
-        study_helpers.scans(base / method, names, k, shape=(3, 4, 2))
-    return base
-
-
-def seal(folders: Path, out: Path, protocol: str, **settings: Any) -> Path:
-    return create_study(
-        folders / "real", {m: folders / m for m in METHODS}, load_protocol(protocol), out,
-        StudySettings(**{"readers": READERS, "seed": 11, "face": "keep", **settings}),
-    ).study  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def finished(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """100 cases and 10 repeats graded by three readers, A in three sittings. Not unblinded: copy it."""
-    study = seal(folders, tmp_path_factory.mktemp("realism") / "STUDY", "realism")
-    readers = Readers(5)
-    for reader in READERS:
-        while study_helpers.read(study, reader, readers.realism, most=37 if reader == "A" else None):
-            pass
-    return study
-
-
-def copied(study: Path, folder: Path) -> Path:
-    """The study and its key, to be used up."""
-    shutil.copytree(study, folder / study.name)
-    shutil.copy(study.parent / f"{study.name}-key.json", folder)
-    return folder / study.name
+pytestmark = pytest.mark.usefixtures("quick_disk")
 
 
 @pytest.fixture(scope="module")
@@ -185,8 +99,8 @@ def test_sessions_times_and_repeats_are_told(results: StudyResults) -> None:
     assert {(row["tool"], row["times"]) for row in results.table("tools")} == {("scroll", 330)}
 
 
-def test_areas_are_recovered(folders: Path, tmp_path: Path) -> None:
-    study = seal(folders, tmp_path / "S", "real_or_synthetic", repeats=0)
+def test_areas_are_recovered(simulated_folders: Path, tmp_path: Path) -> None:
+    study = seal(simulated_folders, tmp_path / "S", "real_or_synthetic", repeats=0)
     readers = Readers(8)
     for reader in READERS:
         study_helpers.read(study, reader, readers.confidence)
@@ -216,8 +130,8 @@ def test_areas_are_recovered(folders: Path, tmp_path: Path) -> None:
     assert row["exact low"] <= grades("real", "A")[:3].sum() <= row["exact high"]
 
 
-def test_forced_choice_finds_who_guesses(folders: Path, tmp_path: Path) -> None:
-    study = seal(folders, tmp_path / "S", "two_alternative", per_method=12)
+def test_forced_choice_finds_who_guesses(simulated_folders: Path, tmp_path: Path) -> None:
+    study = seal(simulated_folders, tmp_path / "S", "two_alternative", per_method=12)
     readers = Readers(2)
     for reader in READERS:
         study_helpers.read(study, reader, readers.choice)
@@ -234,8 +148,8 @@ def test_forced_choice_finds_who_guesses(folders: Path, tmp_path: Path) -> None:
     assert over["interval low"] <= (0.5 + 0.65 + 0.85) / 3 <= over["interval high"]
 
 
-def test_one_reader_gets_intervals_over_cases_only(folders: Path, tmp_path: Path) -> None:
-    study = seal(folders, tmp_path / "S", "realism", readers=("A",), repeats=0, per_method=8)
+def test_one_reader_gets_intervals_over_cases_only(simulated_folders: Path, tmp_path: Path) -> None:
+    study = seal(simulated_folders, tmp_path / "S", "realism", readers=("A",), repeats=0, per_method=8)
     readers = Readers(3)
     study_helpers.read(study, "A", readers.realism)
     found = analyse_study(study)
@@ -278,121 +192,6 @@ def test_distance_of_a_mark() -> None:
     assert distance_mm([[8.0, 8.0, 10.0], [11.0, 5.0, 10.0]], lesion) == 3
     assert math.isnan(distance_mm([], lesion))
     assert math.isnan(distance_mm([[0.0, 0.0, 0.0]], pack_mask(np.zeros((2, 2, 2), bool), np.eye(4))))
-
-
-# --- unblinding ---
-
-
-def test_the_key_is_used_at_the_end_only_and_it_is_recorded(finished: Path, tmp_path: Path) -> None:
-    study = copied(finished, tmp_path)
-    analyse_study(study)
-    (line,) = (study / "unblinded.jsonl").read_text().splitlines()
-    told = json.loads(line)
-    assert told["final"] is True
-    assert told["answered"] == {"A": 110, "B": 110, "C": 110}
-    with pytest.raises(study_helpers.Problem, match="unblinded"):
-        study_helpers.read(study, "A", Readers(0).realism)
-    assert len(analyse_study(study).facts["unblinded"]) == 2
-
-
-def test_unfinished_studies_stay_blinded_unless_asked(folders: Path, tmp_path: Path) -> None:
-    study = seal(folders, tmp_path / "S", "realism", repeats=0, per_method=4)
-    with pytest.raises(UnfinishedStudyError, match="no answers"):
-        analyse_study(study, interim=True)
-    readers = Readers(1)
-    study_helpers.read(study, "A", readers.realism)
-    study_helpers.read(study, "B", readers.realism, most=9)
-    with pytest.raises(UnfinishedStudyError, match="Not all readers") as caught:
-        analyse_study(study)
-    assert "B 9 of 20, C 0 of 20" in caught.value.why
-    assert not (study / "unblinded.jsonl").exists()
-    early = analyse_study(study, interim=True)
-    assert early.facts["final"] is False
-    assert early.sections[0].text[0].startswith("INTERIM")
-    assert sum(row["cases"] for row in early.table("realism_methods")) == 9
-    assert study_helpers.read(study, "B", readers.realism) == 11, "an interim look does not close the study"
-
-
-def bad_no_key(study: Path) -> None:
-    (study.parent / "STUDY-key.json").unlink()
-
-
-def bad_changed_key(study: Path) -> None:
-    path = study.parent / "STUDY-key.json"
-    path.write_bytes(path.read_bytes().replace(b'"naive"', b'"nieve"'))
-
-
-def bad_answer(study: Path) -> None:
-    path = study / "answers" / "B-001.jsonl"
-    path.write_bytes(path.read_bytes().replace(b'"realism":0', b'"realism":4', 1))
-
-
-def bad_scan(study: Path) -> None:
-    next((study / "cases").iterdir()).write_bytes(b"other")
-
-
-def bad_study(study: Path) -> None:
-    path = study / "study.json"
-    path.write_bytes(path.read_bytes().replace(b'"title": "Realism', b'"title": "realism'))
-
-
-def bad_stray_reader(study: Path) -> None:
-    shutil.copy(study / "answers" / "B-001.jsonl", study / "answers" / "Z-001.jsonl")
-
-
-@pytest.mark.parametrize(
-    ("damage", "error"),
-    [
-        (bad_no_key, StudyKeyError),
-        (bad_changed_key, StudyKeyError),
-        (bad_answer, AnswersError),
-        (bad_scan, BrainDiffusionError),
-        (bad_study, AnswersError),
-        (bad_stray_reader, AnswersError),
-    ],
-)
-def test_what_was_changed_is_refused_and_stays_blinded(
-    finished: Path, tmp_path: Path, damage: Any, error: type[BrainDiffusionError]
-) -> None:
-    study = copied(finished, tmp_path)
-    damage(study)
-    with pytest.raises(error) as caught:
-        analyse_study(study, out=tmp_path / "out")
-    assert caught.value.action
-    assert not (study / "unblinded.jsonl").exists()
-    assert not (tmp_path / "out").exists()
-
-
-def test_the_key_of_another_study_is_refused(finished: Path, folders: Path, tmp_path: Path) -> None:
-    study = copied(finished, tmp_path)
-    other = seal(folders, tmp_path / "OTHER", "realism", per_method=2, repeats=0)
-    with pytest.raises(StudyKeyError, match="not the key of this study"):
-        analyse_study(study, key=other.parent / "OTHER-key.json")
-
-
-def test_answers_from_several_places_are_joined(finished: Path, tmp_path: Path) -> None:
-    study = copied(finished, tmp_path)
-    for reader in READERS:
-        (tmp_path / reader).mkdir()
-        for path in (study / "answers").glob(f"{reader}-*"):
-            shutil.copy(path, tmp_path / reader)
-    shutil.copytree(tmp_path / "A", tmp_path / "again")
-    shutil.rmtree(study / "answers")
-    found = analyse_study(study, answers=[tmp_path / name for name in (*READERS, "again")])
-    assert len(found.readings) == 330
-    path = tmp_path / "again" / "A-001.jsonl"
-    path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(AnswersError, match="changed or damaged"):
-        analyse_study(study, answers=[tmp_path / name for name in (*READERS, "again")])
-
-
-def test_without_a_record_there_is_no_unblinding(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    study = copied(finished, tmp_path)
-    (study / "unblinded.jsonl").mkdir()
-    with pytest.raises(OutputError, match="cannot be recorded"):
-        analyse_study(study)
 
 
 # --- the report ---

@@ -18,8 +18,9 @@ from braindiffusion.models.registry import installed
 from braindiffusion.prepared import Prepared
 from braindiffusion.preview import native_plane, stored_index
 from braindiffusion.scan import Scan
-from braindiffusion.slices import SliceStack, carry_back, place, to_slices
+from braindiffusion.slices import SliceStack, place, to_slices
 from braindiffusion.stages import Event, HealSettings
+from braindiffusion.way_back import carry_back
 
 pytestmark = [
     pytest.mark.weights,

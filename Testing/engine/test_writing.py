@@ -332,10 +332,3 @@ def test_a_folder_whose_name_is_not_unicode_is_refused(tmp_path: Path) -> None:
         with pytest.raises(errors.OutputError, match="not Unicode"):
             asked(folder)
     assert not any(tmp_path.iterdir())
-
-
-def test_a_home_that_is_not_known_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with OutputFolder("~nobody-of-that-name/out") as out:
-        out.json("record", {})
-    assert (tmp_path / "~nobody-of-that-name" / "out").is_dir()

@@ -30,6 +30,16 @@ def makeVolume(array, affine, name):
     return node
 
 
+def makeViews(*tags):
+    """Slice views without windows: slice and composite node of each, as a host would make them."""
+    for tag in tags:
+        for className in ("vtkMRMLSliceNode", "vtkMRMLSliceCompositeNode"):
+            node = getattr(slicer, className)()
+            node.SetLayoutName(tag)
+            node.SetSingletonTag(tag)
+            slicer.mrmlScene.AddNode(node)
+
+
 def worldSamples(array, affine, points):
     """Values of a (k,j,i) array at world points, nearest voxel."""
     ijk = np.rint((np.linalg.inv(affine) @ np.vstack([points.T, np.ones(len(points))]))[:3]).astype(int)

@@ -60,7 +60,7 @@ def test_lesion_models_are_not_offered_for_healing(sim, head):
 
 
 def test_user_models_are_known_before_the_worker_has_told(core, head, tmp_path, monkeypatch):
-    from BrainCounterfactualLib import models
+    from BrainCounterfactualCommon import models
 
     (tmp_path / "mine.json").write_text(json.dumps(dict(LESION_CARD, name="mine")))
     monkeypatch.setenv("BRAINDIFFUSION_MODELS", str(tmp_path))
@@ -106,7 +106,7 @@ def test_margin_reaches_as_far_as_told_within_the_slice_only(sim, core):
     for k, j, i in np.argwhere(mask):
         jj, ii = np.ogrid[:30, :40]
         expected[k] |= (abs(jj - j) <= round(reach / 2)) & (abs(ii - i) <= round(reach / 1))
-    from BrainCounterfactualLib import masks
+    from BrainCounterfactualCommon import masks
 
     found = masks.segmentArray(sim.marginSegmentation(node), "Margin", node)
     assert (found == expected).all()

@@ -119,8 +119,9 @@ def test_make_paint_and_heal_the_sample(sim, sample, tmp_path):
     assert (changed & margin & ~lesion).any()  # the surroundings answer
     # the ring drawn beforehand is the engine's, to a pixel of the model, where the brain lets it
     sim.updateMargin(sample, QUICK)
-    from BrainCounterfactualLib import masks
     from BrainLesionSimLib import drawing
+
+    from BrainCounterfactualCommon import masks
 
     ring = masks.segmentArray(sim.marginSegmentation(sample), "Margin", sample)
     assert (margin & ~ring).sum() < 0.1 * margin.sum()

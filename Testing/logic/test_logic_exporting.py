@@ -85,8 +85,7 @@ def test_a_teaching_file(logic, real, head, tmp_path):
 
 def test_the_patient_is_in_no_file_and_no_line_of_the_worker(logic, head, enginePython, tmp_path, caplog):
     """Planted in the scan's name, its files, the scene's hierarchy and the record of the result."""
-    from BrainCounterfactualLib.results import PROVENANCE
-
+    from BrainCounterfactualCommon.results import PROVENANCE
     from BrainCounterfactualCommon.workerclient import WorkerClient
 
     caplog.set_level("DEBUG")

@@ -13,6 +13,7 @@ for folder in (ROOT / "BrainReaderStudy", ROOT / "Testing"):
 
 import reader_study  # noqa: E402
 from BrainReaderStudyLib.logic import BrainReaderStudyLogic  # noqa: E402
+from logic_helpers import makeViews  # noqa: E402
 
 from BrainCounterfactualCommon import layouts, scene  # noqa: E402
 from BrainCounterfactualCommon.host import Problem  # noqa: E402
@@ -23,12 +24,7 @@ TAGS = (layouts.CASE, layouts.CASE_PRIOR, layouts.CASE_LEFT, layouts.CASE_RIGHT)
 @pytest.fixture
 def views(core):
     """The module's slice views, as nodes, and the pointer's node."""
-    for tag in TAGS:
-        for className in ("vtkMRMLSliceNode", "vtkMRMLSliceCompositeNode"):
-            node = getattr(slicer, className)()
-            node.SetLayoutName(tag)
-            node.SetSingletonTag(tag)
-            slicer.mrmlScene.AddNode(node)
+    makeViews(*TAGS)
     pointer = slicer.vtkMRMLInteractionNode()
     pointer.SetSingletonTag("Singleton")
     slicer.mrmlScene.AddNode(pointer)

@@ -20,6 +20,8 @@ for folder in (ROOT, ROOT / "BrainCounterfactual"):
 
 from BrainCounterfactualLib import texts  # noqa: E402
 
+from BrainCounterfactualCommon.texts import licence  # noqa: E402
+
 CHECKED = "every voxel outside the edited region"
 
 
@@ -47,7 +49,7 @@ def test_warnings_reach_the_panel_as_text() -> None:
 @pytest.mark.parametrize("card", sorted((ROOT / "Resources" / "Models").glob("*.json")), ids=lambda path: path.stem)
 def test_every_shipped_card_has_what_is_one_click_away(card: Path) -> None:
     facts = json.loads(card.read_text(encoding="utf-8"))
-    shown = texts.licence(facts)
+    shown = licence(facts)
     assert facts["licence"]
     assert "Licence of the weights" in shown
     assert "not a medical device" in facts["intended_use"].lower()

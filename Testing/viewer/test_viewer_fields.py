@@ -9,7 +9,6 @@ import pytest
 pytest.importorskip("slicer", reason="slicer-core is not installed")
 pytest.importorskip("trame_slicer", reason="trame-slicer is not installed")
 
-from BrainCounterfactualLib import settings as healing
 from BrainLesionSimLib import settings as inducing
 from BrainViewerLib.inducing import Inducing
 from BrainViewerLib.jobs import Jobs
@@ -17,6 +16,7 @@ from BrainViewerLib.parts import sending
 from BrainViewerLib.start import start_state
 from BrainViewerLib.words import counted, duration, left, number, steps_of, typed
 
+from BrainCounterfactualCommon import healsettings as healing
 from braindiffusion.errors import SettingsError
 
 

@@ -40,7 +40,8 @@ def by_mouse(desk, grade: int) -> None:
 
 
 def test_three_readers_of_known_bias(read_study, open_desk, sample: Path, tmp_path: Path) -> None:  # noqa: F811
-    import test_studies_analysis as simulated
+    import simulated_readers as simulated
+    import test_studies_analysis as biases
 
     from braindiffusion.studies.analyse import analyse_study
 
@@ -85,8 +86,8 @@ def test_three_readers_of_known_bias(read_study, open_desk, sample: Path, tmp_pa
     results = analyse_study(study)
     if shots := os.environ.get("BRAINVIEWER_SHOTS"):
         results.write(Path(shots) / "study-report")
-    simulated.test_mean_grades_are_recovered(results)
-    simulated.test_readers_leanings_are_recovered(results)
-    simulated.test_differences_are_recovered_and_only_true_ones_are_called_significant(results)
+    biases.test_mean_grades_are_recovered(results)
+    biases.test_readers_leanings_are_recovered(results)
+    biases.test_differences_are_recovered_and_only_true_ones_are_called_significant(results)
     assert {row["reader"]: row["sessions"] for row in results.table("time_readers")} == {"A": 2, "B": 1, "C": 1}
     assert len(results.readings) == 330

@@ -1,9 +1,11 @@
 """Widget tests: the panel on stand-ins for Qt, ctk, qMRML and Slicer's module classes, over slicer-core's scene."""
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,11 +64,51 @@ def standins(_application, monkeypatch):
     for name, function in util.items():
         monkeypatch.setattr(slicer.util, name, function)
     monkeypatch.setattr(slicer, "qMRMLSegmentEditorWidget", standin_qt.qMRMLSegmentEditorWidget, raising=False)
-    monkeypatch.setattr(
-        standin_slicer.ScriptedLoadableModuleWidget, "folder", ROOT / "BrainCounterfactual", raising=False
-    )
     yield type("Standins", (), {"dialogs": dialogs, "qt": qt})
     for name in [n for n in sys.modules if n.split(".")[0] in OURS]:
         del sys.modules[name]
     _application.clear()
     _application.uninstall()
+
+
+@pytest.fixture
+def module(request, standins):
+    """The module that the test's parameter names, else ``MODULE`` of its file, imported on the stand-ins."""
+    return importlib.import_module(getattr(request, "param", None) or request.module.MODULE)
+
+
+@pytest.fixture
+def widget(module, monkeypatch):
+    """The panel, set up; its worker answers when the test says so (see panels.py)."""
+    import panels
+
+    from BrainCounterfactualCommon import dependencies
+
+    monkeypatch.setattr(dependencies, "satisfied", lambda: True)
+    made = panels.makeWidget(module)
+    made.setup()
+    yield made
+    made.cleanup()
+
+
+@pytest.fixture
+def scan(widget):
+    """An oblique FLAIR of (k,j,i) = (6,8,10), chosen in the panel."""
+    from logic_helpers import makeVolume, obliqueAffine
+
+    node = makeVolume(np.arange(480, dtype=np.int16).reshape(6, 8, 10), obliqueAffine(), "head FLAIR")
+    widget.ui.inputSelector.setCurrentNode(node)
+    return node
+
+
+@pytest.fixture
+def views(standins):
+    """The layout node, and the views of all compare layouts and the usual Red; returns the module ``layouts``."""
+    import slicer
+    from logic_helpers import makeViews
+
+    from BrainCounterfactualCommon import layouts
+
+    slicer.mrmlScene.AddNode(slicer.vtkMRMLLayoutNode())
+    makeViews(*layouts.COMPARE_TAGS, layouts.UNCERTAINTY, *layouts.LESION_TAGS, "Red")
+    return layouts

@@ -13,6 +13,8 @@ import slicer
 import standin_qt
 from PySide6 import QtWidgets
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 class ScriptedLoadableModule:
     def __init__(self, parent):
@@ -36,9 +38,8 @@ class ScriptedLoadableModuleLogic:
 
 
 class ScriptedLoadableModuleWidget:
-    folder = Path()
-
     def __init__(self, parent=None):
+        self.moduleName = type(self).__name__.replace("Widget", "")
         self.parent = parent or types.SimpleNamespace(isEntered=True)
         self._container = QtWidgets.QWidget()
         self.layout = QtWidgets.QVBoxLayout(self._container)
@@ -50,7 +51,7 @@ class ScriptedLoadableModuleWidget:
         pass
 
     def resourcePath(self, name):
-        return str(self.folder / "Resources" / name)
+        return str(ROOT / self.moduleName / "Resources" / name)
 
 
 class ScriptedLoadableModuleTest(unittest.TestCase):

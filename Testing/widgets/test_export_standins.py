@@ -1,68 +1,18 @@
 """Saving as DICOM and as a teaching file, in both panels, on STAND-INS for Qt and Slicer's widgets."""
 
 import dataclasses
-import importlib
-from pathlib import Path
 
-import numpy as np
 import pytest
+from panels import work
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def counterfactual(module):
-    """BrainCounterfactual's panel with one result."""
-    from logic_fake_client import FakeClient
-
-    client = FakeClient()
-    widget = module.BrainCounterfactualWidget()
-    widget.makeLogic = lambda: module.BrainCounterfactualLogic(client)
-
-    def work(scan):
-        mask = np.zeros((6, 8, 10), bool)
-        mask[2:4, 2:5, 3:6] = True
-        widget.logic.setMaskArray(mask, widget.logic.maskSegmentation(scan), scan)
-        widget.ui.applyButton.click()
-        client.finish()
-
-    return widget, work
+pytestmark = pytest.mark.parametrize("module", ["BrainCounterfactual", "BrainLesionSim"], indirect=True)
 
 
-def lesion(module):
-    """BrainLesionSim's panel with one result."""
-    from lesion_sim_helpers import FakeLesionClient, block
-
-    client = FakeLesionClient()
-    widget = module.BrainLesionSimWidget()
-    widget.makeLogic = lambda: module.BrainLesionSimLogic(client)
-
-    def work(scan):
-        widget.logic.setLesion(block(), scan)
-        widget.ui.applyButton.click()
-        client.finishInduction()
-
-    return widget, work
-
-
-@pytest.fixture(params=[("BrainCounterfactual", counterfactual), ("BrainLesionSim", lesion)], ids=lambda p: p[0])
-def panel(request, standins, monkeypatch, tmp_path):
-    """``(panel, work)``: a panel with a scan; ``work()`` makes a result. ``tmp_path`` is the folder that is chosen."""
-    import standin_slicer
-    from logic_helpers import makeVolume, obliqueAffine
-
-    name, make = request.param
-    monkeypatch.setattr(standin_slicer.ScriptedLoadableModuleWidget, "folder", ROOT / name)
-    module = importlib.import_module(name)
-    from BrainCounterfactualCommon import dependencies
-
-    monkeypatch.setattr(dependencies, "satisfied", lambda: True)
+@pytest.fixture
+def chosen(standins, tmp_path):
+    """The folder that is chosen whenever one is asked for."""
     standins.qt.QFileDialog.getExistingDirectory = lambda *arguments: str(tmp_path)
-    widget, work = make(module)
-    widget.setup()
-    scan = makeVolume(np.arange(480, dtype=np.int16).reshape(6, 8, 10), obliqueAffine(), "head FLAIR")
-    widget.ui.inputSelector.setCurrentNode(scan)
-    yield widget, lambda: work(scan)
-    widget.cleanup()
+    return tmp_path
 
 
 def written(widget, *names):
@@ -74,32 +24,30 @@ def written(widget, *names):
     job.tell("onResult", Result({}, {"files": list(names)}))
 
 
-def test_standin_dicom(panel, standins, tmp_path):
-    widget, work = panel
+def test_standin_dicom(widget, scan, standins, chosen):
     ui = widget.ui
     assert not ui.dicomButton.enabled
     assert ui.dicomButton.toolTip == "There is no result to save."
-    work()
-    (tmp_path / "SYNTHETIC_dicom_1").mkdir()
+    work(widget, scan)
+    (chosen / "SYNTHETIC_dicom_1").mkdir()
     ui.burnInCheckBox.setChecked(True)
     ui.dicomButton.click()
     assert standins.dialogs.errors == []
     sent = widget.logic.client.last
     assert (sent.request, sent.payload["burn_in"]) == ("export", True)
-    assert sent.payload["target"] == str(tmp_path / "SYNTHETIC_dicom_2"), "never into a folder that is in use"
+    assert sent.payload["target"] == str(chosen / "SYNTHETIC_dicom_2"), "never into a folder that is in use"
     assert ui.dicomButton.text == "Cancel"
     assert not widget.export.form.teachingButton.enabled
     written(widget, "counterfactual/0001.dcm", "provenance.json")
     assert ui.dicomButton.text == "Save as DICOM..."
     assert ui.dicomButton.enabled
-    assert standins.dialogs.status[-1] == f"2 files saved in {tmp_path / 'SYNTHETIC_dicom_2'}."
+    assert standins.dialogs.status[-1] == f"2 files saved in {chosen / 'SYNTHETIC_dicom_2'}."
     ui.undoButton.click()
     assert not ui.dicomButton.enabled, "the scan as it is has no result"
 
 
-def test_standin_dicom_is_cancelled_and_its_errors_are_shown(panel, standins):
-    widget, work = panel
-    work()
+def test_standin_dicom_is_cancelled_and_its_errors_are_shown(widget, scan, standins, chosen):
+    work(widget, scan)
     widget.ui.dicomButton.click()
     widget.ui.dicomButton.click()
     widget.onPoll()
@@ -111,9 +59,8 @@ def test_standin_dicom_is_cancelled_and_its_errors_are_shown(panel, standins):
     assert widget.ui.dicomButton.enabled
 
 
-def test_standin_no_folder_is_no_job(panel, standins):
-    widget, work = panel
-    work()
+def test_standin_no_folder_is_no_job(widget, scan, standins, chosen):
+    work(widget, scan)
     standins.qt.QFileDialog.getExistingDirectory = lambda *arguments: ""
     jobs = len(widget.logic.client.jobs)
     widget.ui.dicomButton.click()
@@ -121,11 +68,10 @@ def test_standin_no_folder_is_no_job(panel, standins):
     assert widget.ui.dicomButton.enabled
 
 
-def test_standin_teaching_file(panel, standins, tmp_path):
-    widget, work = panel
+def test_standin_teaching_file(widget, scan, standins, chosen):
     form = widget.export.form
     assert not form.teachingButton.enabled
-    work()
+    work(widget, scan)
     form.teachingButton.click()
     assert "no title" in standins.dialogs.errors.pop()
     form.titleEdit.setText(" Infiltrating tumour ")
@@ -139,7 +85,7 @@ def test_standin_teaching_file(panel, standins, tmp_path):
     assert standins.dialogs.errors == []
     sent = widget.logic.client.last
     assert sent.request == "teach"
-    assert sent.payload["target"] == str(tmp_path / "SYNTHETIC_case_1")
+    assert sent.payload["target"] == str(chosen / "SYNTHETIC_case_1")
     assert sent.payload["face"] == "keep"
     assert sent.payload["texts"] == {
         "title": "Infiltrating tumour", "history": "First seizure.\nNothing before.", "findings": "", "diagnosis": "",
@@ -152,7 +98,7 @@ def test_standin_teaching_file(panel, standins, tmp_path):
     assert form.titleEdit.text == " Infiltrating tumour ", "what was typed stays"
 
 
-def test_standin_the_forms_fields_are_the_engines(panel):
+def test_standin_the_forms_fields_are_the_engines(widget):
     """The worker refuses texts it does not know."""
     case = pytest.importorskip("braindiffusion.export.teaching.case", reason="the engine is not installed here")
-    assert set(panel[0].export.texts()) == {field.name for field in dataclasses.fields(case.Texts)}
+    assert set(widget.export.texts()) == {field.name for field in dataclasses.fields(case.Texts)}

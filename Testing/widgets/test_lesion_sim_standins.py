@@ -2,86 +2,19 @@
 
 import importlib
 import types
-from pathlib import Path
 
 import numpy as np
 import pytest
 import slicer
+from panels import draw, work
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def module(standins, monkeypatch):
-    import standin_slicer
-
-    monkeypatch.setattr(standin_slicer.ScriptedLoadableModuleWidget, "folder", ROOT / "BrainLesionSim")
-    return importlib.import_module("BrainLesionSim")
-
-
-@pytest.fixture
-def widget(module, monkeypatch):
-    """The panel, set up; its worker answers when the test says so."""
-    from lesion_sim_helpers import FakeLesionClient
-
-    from BrainCounterfactualCommon import dependencies
-
-    monkeypatch.setattr(dependencies, "satisfied", lambda: True)
-    made = module.BrainLesionSimWidget()
-    made.makeLogic = lambda: module.BrainLesionSimLogic(FakeLesionClient())
-    made.setup()
-    yield made
-    made.cleanup()
-
-
-@pytest.fixture
-def scan(widget):
-    from logic_helpers import makeVolume, obliqueAffine
-
-    node = makeVolume(np.arange(480, dtype=np.int16).reshape(6, 8, 10), obliqueAffine(), "head FLAIR")
-    widget.ui.inputSelector.setCurrentNode(node)
-    return node
-
-
-@pytest.fixture
-def views(standins):
-    """Slice views as nodes: those of the module's layout and the usual Red."""
-    from BrainCounterfactualCommon import layouts
-
-    slicer.mrmlScene.AddNode(slicer.vtkMRMLLayoutNode())
-    for tag in (*layouts.LESION_TAGS, "Red"):
-        for className in ("vtkMRMLSliceNode", "vtkMRMLSliceCompositeNode"):
-            node = getattr(slicer, className)()
-            node.SetLayoutName(tag)
-            node.SetSingletonTag(tag)
-            slicer.mrmlScene.AddNode(node)
-    return layouts
-
-
-def draw(widget, scan):
-    from lesion_sim_helpers import block
-
-    widget.logic.setLesion(block(), scan)
-
-
-def induce(widget, scan):
-    draw(widget, scan)
-    widget.ui.applyButton.click()
-    widget.logic.client.finishInduction()
+MODULE = "BrainLesionSim"
 
 
 def marginArray(widget, scan):
-    from BrainCounterfactualLib import masks
+    from BrainCounterfactualCommon import masks
 
     return masks.segmentArray(widget.logic.marginSegmentation(scan), "Margin", scan)
-
-
-def test_standin_ui_file_names_only_known_widgets_and_parameters(widget):
-    loader = widget.layout.itemAt(0).widget().standinLoader
-    assert loader.unknown == []
-    assert widget.ui.inputSelector.scene is slicer.mrmlScene
-    assert len(widget._parameterNode.bound) == 14
-    assert "Never use it for diagnosis" in widget.ui.bannerLabel.text
 
 
 def test_standin_buttons_say_what_is_missing(widget):
@@ -119,7 +52,7 @@ def test_standin_a_modality_without_a_model_is_refused_naming_those_there_are(wi
 def test_standin_size_and_margin_follow_the_brush(widget, scan):
     ui = widget.ui
     assert "No lesion is drawn" in ui.sizeLabel.text
-    draw(widget, scan)  # as the Segment Editor does: the segmentation tells that it changed
+    draw(widget, scan)
     assert "Lesion: 0.1 mL" in ui.sizeLabel.text
     assert "22.5 mm" in ui.sizeLabel.text
     wide = marginArray(widget, scan)
@@ -180,25 +113,6 @@ def test_standin_make_a_lesion(widget, scan, standins):
     assert "A lesion was made" in standins.dialogs.status[-1]
 
 
-def test_standin_induce_becomes_cancel_and_back(widget, scan):
-    ui = widget.ui
-    draw(widget, scan)
-    ui.applyButton.click()
-    assert ui.applyButton.text == "Cancel"
-    assert not ui.roundTripButton.enabled
-    assert not ui.progressBar.isHidden()
-    widget.logic.client.progress("induce", 3, 12, 42.0)
-    assert (ui.progressBar.value, ui.progressBar.maximum) == (3, 12)
-    assert "Painting the lesion, 42 s left" in ui.progressLabel.text
-    ui.applyButton.click()
-    assert "Stopping" in ui.progressLabel.text
-    widget._pollTimer.tick()
-    assert ui.applyButton.text == "Induce"
-    assert ui.progressBar.isHidden()
-    widget._pollTimer.tick()
-    assert not widget._pollTimer.active
-
-
 def test_standin_preview_and_result_in_three_views(widget, scan, views):
     draw(widget, scan)
     ui = widget.ui
@@ -207,16 +121,11 @@ def test_standin_preview_and_result_in_three_views(widget, scan, views):
     widget.logic.client.preview(2, 2, np.zeros((10, 8), np.int16))
     assert views.composite(views.DISEASED).GetForegroundVolumeID() == widget.logic.previewNode.GetID()
     widget.logic.client.finishInduction()
-    induction = widget.results.induction
+    induction = widget.results.result
     assert views.composite(views.DISEASED).GetForegroundVolumeID() == induction.diseasedNode.GetID()
     assert views.composite(views.LESION).GetLabelVolumeID() == induction.differenceNode.GetID()
     ui.changeOpacitySlider.setValue(0.2)
     assert views.composite(views.LESION).GetLabelOpacity() == pytest.approx(0.2)
-    ui.fadeSlider.setValue(0.25)
-    assert views.composite(views.DISEASED).GetForegroundOpacity() == pytest.approx(0.25)
-    ui.flickerButton.click()
-    widget.results._timer.tick()
-    assert views.composite(views.DISEASED).GetForegroundOpacity() in (0.0, 1.0)
     ui.contoursCheckBox.click()
     assert not induction.marksNode.GetDisplayNode().GetSegmentVisibility("Lesion")
     rows = {
@@ -230,7 +139,7 @@ def test_standin_preview_and_result_in_three_views(widget, scan, views):
 
 
 def test_standin_reroll_fills_the_strip_and_what_is_liked_is_kept(widget, scan, views, standins):
-    induce(widget, scan)
+    work(widget, scan)
     ui = widget.ui
     for seed in (1, 2):
         ui.rerollButton.click()
@@ -241,7 +150,7 @@ def test_standin_reroll_fills_the_strip_and_what_is_liked_is_kept(widget, scan, 
     assert not strip.item(0).icon().isNull()
     assert strip.currentRow == 2
     strip.setCurrentRow(1)
-    assert widget.results.induction.seed == 1
+    assert widget.results.result.seed == 1
     ui.keepButton.click()
     assert strip.item(1).text() == "\u2605 #2 - seed 1"
     ui.undoButton.click()
@@ -281,32 +190,14 @@ def test_standin_induce_then_heal_in_one_click(widget, scan):
 
 def test_standin_a_result_can_be_healed_later(widget, scan):
     assert not widget.ui.healResultButton.enabled
-    induce(widget, scan)
+    work(widget, scan)
     widget.ui.healRegionComboBox.setCurrentIndex(1)
     widget.ui.healResultButton.click()
     assert widget.logic.client.last.request == "heal"
-    assert widget.logic.client.last.arrays["mask"].sum() == widget.results.induction.marked("Margin").sum()
+    assert widget.logic.client.last.arrays["mask"].sum() == widget.results.result.marked("Margin").sum()
     widget.logic.client.finishHealing()
-    assert widget.results.induction.roundTrip
+    assert widget.results.result.roundTrip
     assert widget.ui.roundTripLabel.text
-
-
-def test_standin_error_of_the_worker_is_shown(widget, scan, standins):
-    draw(widget, scan)
-    widget.ui.applyButton.click()
-    widget.logic.client.fail(what="The worker ended unexpectedly.", action="Try again: it is started anew.")
-    assert "Try again" in standins.dialogs.errors[0]
-    assert widget.ui.applyButton.enabled
-
-
-def test_standin_save_writes_files_that_say_synthetic(widget, scan, standins, tmp_path):
-    induce(widget, scan)
-    standins.qt.QFileDialog.getExistingDirectory = lambda *arguments: str(tmp_path)
-    widget.ui.saveButton.click()
-    assert standins.dialogs.errors == []
-    names = [path.name for path in tmp_path.iterdir()]
-    assert names
-    assert all(name.startswith("SYNTHETIC") for name in names)
 
 
 def test_standin_parameters_survive_the_scene_file(widget, scan, views, tmp_path):
@@ -321,7 +212,7 @@ def test_standin_parameters_survive_the_scene_file(widget, scan, views, tmp_path
     for name, value in chosen.items():
         setattr(p, name, value)
     assert set(p.names) == {*chosen, "inputVolume", "boxRoi"}
-    induce(widget, scan)
+    work(widget, scan)
     slicer.util.saveScene(str(tmp_path / "panel.mrb"))
     slicer.mrmlScene.Clear(0)
     assert ui.stepsSpinBox.value == 15
@@ -336,36 +227,9 @@ def test_standin_parameters_survive_the_scene_file(widget, scan, views, tmp_path
     assert widget.editor.widget.segmentationNode() is widget.logic.lesionSegmentation(widget.volumeNode)
 
 
-def test_standin_user_layout_comes_back_and_a_late_result_waits(widget, scan, views, standins):
-    node = views.LayoutSwitch.node()
-    node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
-    induce(widget, scan)
-    widget.ui.rerollButton.click()
-    widget.exit()
-    assert node.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView
-    widget.logic.client.finishInduction()
-    assert "SYNTHETIC" in standins.dialogs.status[-1]
-    widget.enter()
-    assert node.GetViewArrangement() == views.LESION_LAYOUT
-    assert widget.ui.resultStrip.count == 2
-
-
-def test_standin_scene_close_while_painting(widget, scan, views, standins):
-    induce(widget, scan)
-    widget.ui.rerollButton.click()
-    slicer.mrmlScene.Clear(0)
-    assert "scene was closed" in standins.dialogs.errors[0]
-    assert widget.volumeNode is None
-    assert not widget.ui.applyButton.enabled
-    assert widget.ui.effectsTable.rowCount == 0
-
-
 def test_standin_both_modules_live_side_by_side(widget, scan, standins):
     """Each has its own parameter node and segment editor node; a diseased scan is no first choice of either."""
-    import standin_slicer
-
-    induce(widget, scan)
-    standin_slicer.ScriptedLoadableModuleWidget.folder = ROOT / "BrainCounterfactual"
+    work(widget, scan)
     other = importlib.import_module("BrainCounterfactual").BrainCounterfactualWidget()
     other.setup()
     assert other._parameterNode.parameterNode is not widget._parameterNode.parameterNode

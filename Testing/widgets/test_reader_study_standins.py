@@ -14,20 +14,14 @@ PLACE = {**reader_study.PLACE, "required": True}
 @pytest.fixture
 def widget(standins, monkeypatch):
     """The panel, set up, over the module's views as nodes."""
-    import standin_slicer
-
-    monkeypatch.setattr(standin_slicer.ScriptedLoadableModuleWidget, "folder", ROOT / "BrainReaderStudy")
     module = importlib.import_module("BrainReaderStudy")
+    from logic_helpers import makeViews
+
     from BrainCounterfactualCommon import layouts
 
     layout = slicer.mrmlScene.AddNode(slicer.vtkMRMLLayoutNode())
     layout.SetViewArrangement(layout.SlicerLayoutFourUpView)
-    for tag in (layouts.CASE, layouts.CASE_PRIOR, layouts.CASE_LEFT, layouts.CASE_RIGHT, "Red"):
-        for className in ("vtkMRMLSliceNode", "vtkMRMLSliceCompositeNode"):
-            node = getattr(slicer, className)()
-            node.SetLayoutName(tag)
-            node.SetSingletonTag(tag)
-            slicer.mrmlScene.AddNode(node)
+    makeViews(layouts.CASE, layouts.CASE_PRIOR, layouts.CASE_LEFT, layouts.CASE_RIGHT, "Red")
     made = module.BrainReaderStudyWidget()
     made.setup()
     made.layoutNode = layout
@@ -136,6 +130,7 @@ def test_standin_leaving_and_starting_again_goes_on_at_the_same_case(begun):
 
 
 def test_standin_another_module_covers_the_case(begun):
+
     from BrainCounterfactualCommon import layouts
 
     widget = begun(cases=2)

@@ -72,7 +72,7 @@ def clean_scan(
         QuarantineError: text seems burned in, the header says so, or the face cannot be found.
         InputError: the scan cannot be read.
     """
-    path = Path(path).expanduser()
+    path = Path(path)
     scan = read_scan(path, files)
     source = read_source(files) if files else source_of(scan)
     known = identifiers_of(path, source, identifiers)
@@ -111,7 +111,7 @@ def copy_volume(
         QuarantineError: there is a doubt; nothing was written.
         InputError, OutputError.
     """
-    out_path = Path(out_path).expanduser()
+    out_path = Path(out_path)
     form = next((form for form, ending in FORMATS.items() if out_path.name.endswith(ending)), None)
     if form is None:
         raise ValueError(f"{out_path.name} ends neither in .nii.gz nor in .nrrd")

@@ -111,7 +111,7 @@ def deidentify(
         ScanNotFoundError, OutputError.
         SettingsError: ``out`` or ``key`` lies where it must not.
     """
-    path, out = path.expanduser().absolute(), out.expanduser().absolute()
+    path, out = path.absolute(), out.absolute()
     _check_places(path, out, key)
     cases, others = find_cases(path)
     check_writable(out)
@@ -128,7 +128,7 @@ def deidentify(
         with OutputFolder(out) as folder:
             _write_rows(folder.file(QUARANTINE), ["case", "reason"], [[o.code, o.reason] for o in held])
     if key is not None:
-        with OutputFolder(key.expanduser().absolute().parent) as folder:
+        with OutputFolder(key.absolute().parent) as folder:
             rows = [[o.code, *_told(o.case)] for o in outcomes]
             _write_rows(folder.file(key.name), ["case", "scan", "files"], rows)
             os.chmod(folder.file(key.name), 0o600)
@@ -138,7 +138,7 @@ def deidentify(
 def _check_places(path: Path, out: Path, key: Path | None) -> None:
     if path.is_dir() and (out == path or path in out.parents):
         raise SettingsError("OUT lies inside the folder that is copied.", "It would copy itself.", "Choose another.")
-    if key is not None and out in [*key.expanduser().absolute().parents]:
+    if key is not None and out in [*key.absolute().parents]:
         raise SettingsError("The key lies inside OUT.", "It tells who is who.", "Keep it elsewhere.")
 
 

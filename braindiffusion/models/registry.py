@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from braindiffusion.errors import ModelCorruptError, ModelFormatError, ModelNotFoundError
+from braindiffusion.paths import at_home
 
 _NO_NAME = re.compile(r"[\x00-\x1f\\/:]")
 MAX_HEADER_BYTES, MAX_CARD_BYTES = 8_000_000, 4_000_000
@@ -44,7 +45,7 @@ def model_folders() -> list[Path]:
 
 def user_folder() -> Path:
     """The user's own models: ``BRAINDIFFUSION_MODELS`` or ``~/.braindiffusion/models``."""
-    return Path(os.environ.get("BRAINDIFFUSION_MODELS", Path.home() / ".braindiffusion" / "models"))
+    return at_home(os.environ.get("BRAINDIFFUSION_MODELS", "~/.braindiffusion/models"))
 
 
 def installed() -> dict[str, Path]:
@@ -229,17 +230,17 @@ def build_from_card(card: dict[str, Any], weights: Path) -> Any:
     from braindiffusion.diffusion.network import build_network
 
     try:
-        with torch.device("meta"):  # names and shapes alone first: a card may ask for more than there is memory
-            due = {k: v.shape for k, v in build_network(card["network"]).state_dict().items()}
+        with torch.device("meta"):  # names, shapes and kinds alone: a card may ask for more than there is memory
+            network = build_network(card["network"])
+        due = network.state_dict()
         with safe_open(str(weights), framework="pt") as file:
             odd = set(file.keys()) ^ set(due)
         state = {} if odd else load_file(str(weights))
-        odd |= {k for k, v in state.items() if v.shape != due[k]}
+        odd |= {k for k, v in state.items() if v.shape != due[k].shape}
         if odd:
             raise ValueError(f"{min(odd)} is missing, unknown or of another shape.")
-        with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and overwritten
-            network = build_network(card["network"])
-        network.load_state_dict({k: v.float() for k, v in state.items()})
+        # copies: the file's own tensors lie in it, and change with it
+        network.load_state_dict({k: v.to(due[k].dtype, copy=True) for k, v in state.items()}, assign=True)
     except (
         SafetensorError, RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError,
     ) as error:  # fmt: skip

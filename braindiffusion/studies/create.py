@@ -92,8 +92,8 @@ def create_study(
     """
     settings = settings or StudySettings()
     settings.check()
-    out = out.expanduser().absolute()
-    key = (key or default_key(out)).expanduser().absolute()
+    out = out.absolute()
+    key = (key or default_key(out)).absolute()
     _check_targets(out, key)
     _check_folders(real, synthetic, priors, protocol)
     seed = secrets.randbits(128) if settings.seed is None else settings.seed

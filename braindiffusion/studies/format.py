@@ -48,5 +48,5 @@ def seal_of(study: dict[str, Any]) -> str:
 
 def default_key(study: Path) -> Path:
     """Where a study's key lies unless told otherwise: beside it."""
-    study = study.expanduser().absolute()
+    study = study.absolute()
     return study.parent / f"{study.name}-key.json"

@@ -120,7 +120,7 @@ def load_protocol(name: str | Path) -> Protocol:
     Raises:
         StudyProtocolError: unknown or malformed; the message names the field.
     """
-    path = FOLDER / f"{name}.json" if str(name) in shipped() else Path(name).expanduser()
+    path = FOLDER / f"{name}.json" if str(name) in shipped() else Path(name)
     if not path.is_file():
         raise StudyProtocolError(
             f"There is no protocol '{name}'.",

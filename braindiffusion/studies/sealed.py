@@ -41,7 +41,6 @@ def open_study(folder: Path) -> SealedStudy:
     Raises:
         StudyError: no study, another version, or a scan that is missing or was changed.
     """
-    folder = folder.expanduser()
     path = folder / "study.json"
     try:
         content = path.read_bytes()
@@ -77,7 +76,7 @@ def open_key(path: Path, study: SealedStudy) -> dict[str, Any]:
         StudyKeyError: missing, of another study, changed, or the study was changed since it was sealed.
     """
     try:
-        content = path.expanduser().read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         why = error.strerror or str(error)
         action = "Give the file that 'study create' wrote beside the study: --key FILE."

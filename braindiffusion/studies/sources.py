@@ -14,6 +14,7 @@ from pathlib import Path
 
 from braindiffusion.dicom import is_dicom
 from braindiffusion.errors import SettingsError, StudyError
+from braindiffusion.paths import at_home
 from braindiffusion.reading import FORMATS
 from braindiffusion.studies.format import REAL
 
@@ -70,7 +71,6 @@ def find_sources(folder: Path) -> list[Source]:
     Raises:
         StudyError: no folder, no scan in it, or two of one name.
     """
-    folder = folder.expanduser()
     if not folder.is_dir():
         raise StudyError(f"{folder} is no folder.", "Nothing to take scans from.", "Check the path.")
     files = _scan_files(folder)
@@ -100,7 +100,7 @@ def parse_methods(given: list[str]) -> dict[str, Path]:
     out: dict[str, Path] = {}
     for text in given:
         name, equals, folder = text.partition("=")
-        path = Path(folder if equals else text).expanduser()
+        path = at_home(folder if equals else text)
         name = (name if equals else path.absolute().name).strip()
         if not name or name == REAL or name in out:
             why = "Each needs a name of its own, other than 'real'."
@@ -116,7 +116,7 @@ def read_strata(path: Path) -> dict[str, str]:
         StudyError: no such file or columns, or a name with two strata.
     """
     try:
-        with path.expanduser().open(newline="", encoding="utf-8-sig") as handle:
+        with path.open(newline="", encoding="utf-8-sig") as handle:
             rows = list(csv.DictReader(handle))
         pairs = [(row["name"].strip(), row["stratum"].strip()) for row in rows]
     except (OSError, KeyError, AttributeError, ValueError, csv.Error) as error:

@@ -9,6 +9,7 @@ import numpy as np
 
 from braindiffusion.dicom import is_dicom
 from braindiffusion.errors import InputError
+from braindiffusion.paths import at_home
 from braindiffusion.worker.protocol import Request, load_array, malformed, read_scan, read_settings
 
 if TYPE_CHECKING:
@@ -82,9 +83,9 @@ def teach(job: Job) -> dict[str, Any]:
 
 def _target(request: Request) -> Path:
     given = request.fields.get("target")
-    if not isinstance(given, str) or not Path(given).expanduser().is_absolute():
+    if not isinstance(given, str) or not (target := at_home(given)).is_absolute():
         raise malformed("'target' is no absolute path.")
-    return Path(given).expanduser()
+    return target
 
 
 def _task(request: Request) -> str:

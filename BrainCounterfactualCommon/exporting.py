@@ -11,24 +11,21 @@ import slicer
 from BrainCounterfactualCommon import scene
 from BrainCounterfactualCommon.host import Problem
 from BrainCounterfactualCommon.host import tr as _
-from BrainCounterfactualLib import saving
-from BrainCounterfactualLib.results import isSynthetic
+from BrainCounterfactualCommon.results import isSynthetic
 
-SKIPPED = ("difference",)
-"""Of a healing: the worker makes it from the others."""
 DICOM_FOLDER, CASE_FOLDER = "SYNTHETIC_dicom", "SYNTHETIC_case"
 """Names of new folders, before their number; they tell nothing of the scan."""
 FACES = ("remove", "blur", "keep")
 
 
 class Exporting:
-    """The part of a module's logic that exports; see :class:`BrainCounterfactualLib.logic.BrainCounterfactualLogic`."""
+    """The part of a module's logic that exports; beside :class:`BrainCounterfactualCommon.modulelogic.ModuleLogic`."""
 
     def saveDicom(self, result, folder, callbacks=None, burnIn=False):
         """Write a result as DICOM into ``folder``, a study of its own; ``onDone`` gets the paths written.
 
         Args:
-            callbacks: see :class:`BrainCounterfactualLib.jobs.Callbacks`.
+            callbacks: see ``Callbacks`` in jobs.py.
             burnIn: draw the synthetic mark into a corner of every image.
 
         Returns:
@@ -38,8 +35,7 @@ class Exporting:
             Problem: the state does not allow it.
         """
         self._checkReady(result.volumeNode)
-        task, arrays = self._exported(result)
-        return self._export("export", result, folder, callbacks, task, arrays, {"burn_in": bool(burnIn)})
+        return self._export("export", result, folder, callbacks, result.exported(), {"burn_in": bool(burnIn)})
 
     def saveTeachingFile(self, result, folder, texts, callbacks=None, face="remove"):
         """Write a teaching file into ``folder``, which must be new or empty; ``onDone`` gets the paths written.
@@ -47,7 +43,7 @@ class Exporting:
         Args:
             texts: ``title``, and of ``history, findings, diagnosis, discussion, question, choices, answer, unknown``
                 what there is (see braindiffusion/export/teaching/case.py).
-            callbacks: see :class:`BrainCounterfactualLib.jobs.Callbacks`; a doubt about the patient's identity comes as
+            callbacks: see ``Callbacks`` in jobs.py; a doubt about the patient's identity comes as
                 an error of class ``QuarantineError``, and nothing is written then.
             face: what lies more than 12 mm from the brain: ``remove``, ``blur`` or ``keep`` it.
 
@@ -62,25 +58,20 @@ class Exporting:
                 "SettingsError", _("The teaching file has no title."), _("A list of cases shows it."), _("Give one.")
             )
         self._checkReady(result.volumeNode)
-        task, arrays = self._exported(result)
+        arrays = result.exported()
         kept = {role: arrays[role] for role in ("counterfactual", "diseased", "lesion") if role in arrays}
         names, paths = identifyingWords(result.volumeNode)
         payload = {"texts": dict(texts), "face": face, "names": names, "paths": paths}
-        return self._export("teach", result, folder, callbacks, task, kept, payload)
+        return self._export("teach", result, folder, callbacks, kept, payload)
 
-    def _exported(self, result):
-        """The task, and the result's (k,j,i) arrays by the names the engine gives them."""
-        return "heal", {role: array for role, array in saving.arraysOf(result) if role not in SKIPPED}
-
-    def _export(self, request, result, folder, callbacks, task, arrays, payload):
+    def _export(self, request, result, folder, callbacks, arrays, payload):
         target = os.path.abspath(os.path.expanduser(str(folder)))
 
         def paths(_volumeNode, _arrays, data):
             return [os.path.join(target, *name.split("/")) for name in data["files"]]
 
-        told = dict(
-            payload, task=task, target=target, provenance=result.provenance, source=sourceFiles(result.volumeNode)
-        )
+        told = dict(payload, task=result.task, target=target, provenance=result.provenance)
+        told["source"] = sourceFiles(result.volumeNode)
         sent = {role: array.transpose() for role, array in arrays.items()}
         extra = {"synthetic": isSynthetic(result.volumeNode)}
         return self._start(request, result.volumeNode, {}, callbacks, paths, told, sent, extra)

@@ -76,29 +76,44 @@ def _toWorld(node):
     return np.eye(4) if parent is None else scene.matrixOf(parent.GetMatrixTransformToWorld)
 
 
-def isEmpty(segmentationNode, segment=MASK_SEGMENT):
-    """Whether a segment holds nothing; quick enough to ask at every stroke of the brush."""
-    found = segmentationNode.GetSegmentation().GetSegment(segment)
-    representation = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
-    image = found.GetRepresentation(representation) if found else None
+def labelmapOf(segmentationNode, segment):
+    """A segment and its label map, as they lie in the scene; ``None`` for what is not there."""
+    found = segmentationNode.GetSegmentation().GetSegment(segment) if segmentationNode is not None else None
+    name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    return found, found.GetRepresentation(name) if found is not None else None
+
+
+def voxelCount(segmentationNode, segment):
+    """Voxels of a segment on its own grid; quick enough to ask at every stroke of the brush."""
+    found, image = labelmapOf(segmentationNode, segment)
     scalars = image.GetPointData().GetScalars() if image is not None else None
     if scalars is None or scalars.GetNumberOfTuples() == 0:
-        return True
-    return not (vtk_to_numpy(scalars) == found.GetLabelValue()).any()
+        return 0
+    return int((vtk_to_numpy(scalars) == found.GetLabelValue()).sum())
+
+
+def drawingOf(volumeNode, reference, name, segment, color, make=True, outlineOnly=False):
+    """The segmentation with one segment that belongs to a volume by a node reference.
+
+    Args:
+        name: with ``{name}`` for the volume's.
+        make: make it, and its segment, when missing; ``None`` is returned instead of a missing one otherwise.
+    """
+    node = volumeNode.GetNodeReference(reference)
+    if node is None and make:
+        node = newSegmentation(
+            volumeNode, name.format(name=volumeNode.GetName()), segment, color, outlineOnly=outlineOnly
+        )
+        volumeNode.SetNodeReferenceID(reference, node.GetID())
+        scene.putBeside(node, volumeNode)
+    if make and node.GetSegmentation().GetSegment(segment) is None:
+        node.GetSegmentation().AddEmptySegment(segment, segment, color)
+    return node
 
 
 def maskOf(volumeNode, make=True):
     """The mask segmentation of a volume; made when missing (``None`` instead where ``make`` is false)."""
-    node = volumeNode.GetNodeReference(MASK_REFERENCE)
-    if node is None and make:
-        node = newSegmentation(
-            volumeNode, _("Mask of {name}").format(name=volumeNode.GetName()), MASK_SEGMENT, MASK_COLOR
-        )
-        volumeNode.SetNodeReferenceID(MASK_REFERENCE, node.GetID())
-        scene.putBeside(node, volumeNode)
-    if node is not None and node.GetSegmentation().GetSegment(MASK_SEGMENT) is None and make:
-        node.GetSegmentation().AddEmptySegment(MASK_SEGMENT, MASK_SEGMENT, MASK_COLOR)
-    return node
+    return drawingOf(volumeNode, MASK_REFERENCE, _("Mask of {name}"), MASK_SEGMENT, MASK_COLOR, make)
 
 
 def arrayOf(node, volumeNode):
@@ -112,6 +127,20 @@ def arrayOf(node, volumeNode):
             mask |= segmentArray(node, segment, volumeNode)
         return mask
     return scene.resampleNearest(scene.voxels(node), scene.ijkToWorld(node), volumeNode) != 0
+
+
+def fromBox(roiNode, volumeNode):
+    """(k,j,i) bool: voxels inside a ROI, however it is turned.
+
+    Raises:
+        Problem: it holds no voxel of the scan.
+    """
+    box = scene.insideBox(roiNode, volumeNode)
+    if not box.any():
+        raise Problem(
+            "BoxError", _("The box holds nothing of the scan."), _("It lies outside."), _("Draw it on the scan.")
+        )
+    return box
 
 
 def fromFile(path, volumeNode):

@@ -1,4 +1,6 @@
-"""Combo boxes bound to parameters, for lists that change (models, devices, results). Needs no Qt of its own."""
+"""Combo boxes over lists that change (models, devices, results), and buttons of jobs. Needs no Qt of its own."""
+
+from BrainCounterfactualCommon.host import tr as _
 
 # Qt's numbers: a panel's part needs no Qt of its own
 TOOLTIP_ROLE, FLAGS_ROLE = 3, 255  # Qt.ToolTipRole; Qt.UserRole - 1, where a combo box keeps whether it can be chosen
@@ -46,3 +48,19 @@ class ChoiceBinding:
     def _onIndex(self, index):
         if 0 <= index < len(self._choices):
             self._onChosen(self._choices[index][0])
+
+
+def showJobButton(button, text, tip, why, busy, running):
+    """A button that starts a job, and cancels it meanwhile.
+
+    Args:
+        text: what it does.
+        tip: more of that.
+        why: why it cannot be done now, in words; empty where it can.
+        busy: whether any job is under way.
+        running: the button whose job that is.
+    """
+    cancels = busy and button is running
+    button.setText(_("Cancel") if cancels else text)
+    button.setEnabled(cancels or (not busy and not why))
+    button.setToolTip(_("Stop it.") if cancels else why or tip)

@@ -6,7 +6,7 @@ import slicer
 from BrainCounterfactualCommon import overlays, scene
 from BrainCounterfactualCommon.host import Problem, logger
 from BrainCounterfactualCommon.host import tr as _
-from BrainCounterfactualLib.results import PREFIX, SYNTHETIC
+from BrainCounterfactualCommon.results import PREFIX, SYNTHETIC
 
 CALLBACKS = ("onProgress", "onPreview", "onDone", "onError", "onCancelled")
 

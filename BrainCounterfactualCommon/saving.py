@@ -19,13 +19,10 @@ from BrainCounterfactualCommon.host import tr as _
 EXTENSIONS = {"nifti": ".nii.gz", "nrrd": ".nrrd"}
 
 
-def saveResult(result, folder, fileFormat="nifti", arrays=None, facts=None, kind=""):
+def saveResult(result, folder, fileFormat="nifti"):
     """Write volumes, table and provenance of a result into ``folder`` (made when missing); the paths written.
 
-    Args:
-        arrays: ``(role, (k,j,i) array)`` of what is to be written; all a healing holds by default.
-        facts: name -> anything that JSON can hold, written beside the provenance.
-        kind: put before the number in the names, so that results of two kinds do not replace each other.
+    The result's kind stands before its number in the names, so that results of two kinds do not replace each other.
 
     Raises:
         Problem: unknown format, no room, no permission.
@@ -42,16 +39,16 @@ def saveResult(result, folder, fileFormat="nifti", arrays=None, facts=None, kind
     stem = re.sub(r"[^\w.-]+", "_", scan.GetName() if scan is not None else "scan").strip("_") or "scan"
     if not stem.startswith("SYNTHETIC_"):
         stem = "SYNTHETIC_" + stem
-    stem = "_".join(part for part in (stem, kind, str(max(result.order, 1))) if part)
+    stem = "_".join(part for part in (stem, result.kind, str(max(result.order, 1))) if part)
     staging = None
     try:
         os.makedirs(folder, exist_ok=True)
         staging = tempfile.mkdtemp(prefix=".SYNTHETIC-", dir=folder)
-        for role, array in arraysOf(result) if arrays is None else arrays:
+        for role, array in result.arrays():
             path = os.path.join(staging, "{}_{}{}".format(stem, role, EXTENSIONS[fileFormat]))
             _write(array, scan if scan is not None else result.node, path)
         _writeRows(result.slices, os.path.join(staging, stem + "_slices.csv"))
-        for name, told in dict(facts or {}, provenance=result.provenance).items():
+        for name, told in dict(result.facts(), provenance=result.provenance).items():
             with open(os.path.join(staging, "{}_{}.json".format(stem, name)), "w", encoding="utf-8") as stream:
                 json.dump(told, stream, indent=2)
         names = sorted(os.listdir(staging))
@@ -71,21 +68,6 @@ def saveResult(result, folder, fileFormat="nifti", arrays=None, facts=None, kind
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
     return [os.path.join(folder, name) for name in names]
-
-
-def arraysOf(result):
-    """``(role, (k,j,i) array)`` of everything a result holds."""
-    from BrainCounterfactualLib.masks import arrayOf
-
-    roles = ("counterfactual", "difference", "anomaly", "saliency", "deviation", "agreement")
-    for role in roles:
-        node = getattr(result, role + "Node")
-        if node is not None:
-            yield role, scene.voxels(node)
-    for role in ("lesion", "mask"):
-        node = getattr(result, role + "Node")
-        if node is not None:
-            yield role, arrayOf(node, result.volumeNode).astype(np.uint8)
 
 
 def freshFolder(folder, name):

@@ -2,8 +2,6 @@
 
 import slicer
 
-TAG = "BrainCounterfactual"
-
 
 class EditorPanel:
     """A segment editor with a parameter node of its own, so that the Segment Editor module is not disturbed.
@@ -13,7 +11,7 @@ class EditorPanel:
         tag: of its parameter node; each module has its own.
     """
 
-    def __init__(self, frame, tag=TAG):
+    def __init__(self, frame, tag):
         self._tag = tag
         self.widget = slicer.qMRMLSegmentEditorWidget()
         self.widget.setMaximumNumberOfUndoStates(10)

@@ -2,9 +2,8 @@
 
 import slicer
 
-from BrainCounterfactualCommon import dependencies
+from BrainCounterfactualCommon import dependencies, texts
 from BrainCounterfactualCommon.host import tr as _
-from BrainCounterfactualLib import texts
 
 
 class EnginePanel:
@@ -12,7 +11,7 @@ class EnginePanel:
 
     Args:
         ui: the panel's widgets by name.
-        logic: BrainCounterfactualLogic.
+        logic: the module's, whose worker is to be released.
     """
 
     def __init__(self, ui, logic):

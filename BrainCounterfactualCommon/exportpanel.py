@@ -5,11 +5,12 @@ from pathlib import Path
 
 import slicer
 
+from BrainCounterfactualCommon.bindings import showJobButton
+from BrainCounterfactualCommon.exporting import CASE_FOLDER, DICOM_FOLDER, FACES, textsOf
 from BrainCounterfactualCommon.host import tr as _
-from BrainCounterfactualLib.exporting import CASE_FOLDER, DICOM_FOLDER, FACES, textsOf
-from BrainCounterfactualLib.saving import freshFolder
+from BrainCounterfactualCommon.saving import freshFolder
 
-FORM = Path(__file__).resolve().parent.parent / "Resources" / "UI" / "TeachingFile.ui"
+FORM = Path(__file__).resolve().parent / "Resources" / "UI" / "TeachingFile.ui"
 
 
 class ExportPanel:
@@ -17,7 +18,7 @@ class ExportPanel:
 
     Args:
         ui: the panel's widgets by name.
-        logic: the module's logic, which is an :class:`BrainCounterfactualLib.exporting.Exporting`.
+        logic: the module's logic, which is an :class:`BrainCounterfactualCommon.exporting.Exporting`.
         currentResult: ``() -> the result in view or None``.
         chooseFolder: ``() -> path`` or an empty text.
         run: ``(button, message, start, onDone)``, which starts a job, or cancels the one under way;
@@ -40,7 +41,7 @@ class ExportPanel:
         Args:
             runningButton: the one whose job runs, if any does; it becomes Cancel.
         """
-        busy, hasResult = self._logic.busy, self._currentResult() is not None
+        why = "" if self._currentResult() is not None else _("There is no result to save.")
         for button, text, tip in (
             (self._ui.dicomButton, _("Save as DICOM..."), _("A DICOM study of its own, in a new folder.")),
             (
@@ -49,10 +50,7 @@ class ExportPanel:
                 _("A page that opens offline, without what tells who the patient is, in a new folder."),
             ),
         ):
-            running = busy and button is runningButton
-            button.setText(_("Cancel") if running else text)
-            button.setEnabled(running or (hasResult and not busy))
-            button.setToolTip(_("Stop it.") if running else tip if hasResult else _("There is no result to save."))
+            showJobButton(button, text, tip, why, self._logic.busy, runningButton)
 
     def saveDicom(self):
         def save(result, folder, callbacks):

@@ -1,0 +1,48 @@
+"""Base of the modules' widgets. Desktop Slicer only; Qt comes from the module's own file, the one that imports it."""
+
+import importlib
+import sys
+
+import slicer
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
+from slicer.util import VTKObservationMixin
+
+
+class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """A module's panel from its ``.ui`` file.
+
+    Args:
+        qt: the module ``qt``.
+    """
+
+    def __init__(self, qt, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self._qt = qt
+        self.logic = self.ui = None
+
+    def loadUi(self):
+        """The panel's widget; its children are in ``ui`` by name."""
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/{}.ui".format(self.moduleName)))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        return uiWidget
+
+    def connectButtons(self, slots):
+        """Call a slot without arguments when its button is clicked; button's name -> slot."""
+        for name, slot in slots.items():
+            getattr(self.ui, name).connect("clicked(bool)", lambda _checked, slot=slot: slot())
+
+    def chooseFolder(self, title):
+        """A folder's path, or an empty text."""
+        return self._qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title)
+
+    def onReload(self):
+        """Reload the packages too (developer mode), not the module file alone."""
+        packages = (self.moduleName + "Lib", "BrainCounterfactualCommon")
+        for name in [name for name in sys.modules if name.split(".")[0] in packages]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        ScriptedLoadableModuleWidget.onReload(self)

@@ -1,0 +1,90 @@
+"""Results and saliency in BrainCounterfactual's panel, on STAND-INS for Qt and Slicer's widgets."""
+
+import pytest
+import slicer
+from panels import work
+
+MODULE = "BrainCounterfactual"
+
+
+def test_standin_result_table_history_and_compare(widget, scan, views):
+    ui = widget.ui
+    work(widget, scan)
+    assert ui.compareButton.checked
+    layoutNode = views.LayoutSwitch.node()
+    assert layoutNode.GetViewArrangement() == views.COMPARE_LAYOUT
+    assert ui.sliceTable.rowCount == 1
+    assert [ui.sliceTable.item(0, c).text() for c in (0, 2, 4)] == ["1", "0.25", "8"]
+    assert "1.5 mL" in ui.summaryLabel.text
+    assert "careful" in ui.summaryLabel.text
+    work(widget, scan, samples=3)
+    assert layoutNode.GetViewArrangement() == views.UNCERTAINTY_LAYOUT
+    assert [ui.resultComboBox.itemText(n) for n in range(3)] == ["Original", "#1 - 1.5 mL", "#2 - 1.5 mL"]
+    assert ui.resultComboBox.currentIndex == 2
+    ui.undoButton.click()
+    assert ui.resultComboBox.currentIndex == 1
+    assert layoutNode.GetViewArrangement() == views.COMPARE_LAYOUT  # one sample has no uncertainty to show
+    ui.resultComboBox.setCurrentIndex(0)
+    assert not ui.undoButton.enabled
+    assert views.composite(views.COUNTERFACTUAL).GetForegroundVolumeID() is None
+    ui.redoButton.click()
+    first = widget.logic.results(scan)[0]
+    assert views.composite(views.COUNTERFACTUAL).GetForegroundVolumeID() == first.counterfactualNode.GetID()
+    ui.removeResultButton.click()
+    assert len(widget.logic.results(scan)) == 1
+
+
+def test_standin_table_row_jumps_to_its_slice(widget, scan, views):
+    from BrainCounterfactualCommon import scene
+
+    work(widget, scan)
+    widget.ui.sliceTable.cellClicked.emit(0, 0)
+    assert scene.sliceIndexOfView(scan, views.sliceNode(views.ORIGINAL)) == 1
+
+
+def test_standin_the_difference_follows_its_slider(widget, scan, views):
+    work(widget, scan)
+    widget.ui.differenceOpacitySlider.setValue(0.5)
+    assert views.composite(views.DIFFERENCE).GetForegroundOpacity() == pytest.approx(0.5)
+
+
+def test_standin_saliency_overlay_follows_its_sliders(widget, scan, views):
+    ui = widget.ui
+    ui.saliencyButton.click()
+    assert ui.saliencyButton.text == "Cancel"
+    widget.logic.client.finish()
+    node = widget.logic.saliency(scan).saliencyNode
+    red = views.composite("Red")
+    assert red.GetForegroundVolumeID() == node.GetID()
+    ui.saliencyOpacitySlider.setValue(0.75)
+    ui.saliencyThresholdSlider.setValue(0.4)
+    assert red.GetForegroundOpacity() == pytest.approx(0.75)
+    assert node.GetDisplayNode().GetLowerThreshold() == pytest.approx(0.4)
+    ui.saliencyVisibleCheckBox.click()
+    assert red.GetForegroundVolumeID() is None
+    red.SetForegroundVolumeID(scan.GetID())
+    ui.seedSpinBox.setValue(9)  # nothing about saliency: the user's view is left alone
+    assert red.GetForegroundVolumeID() == scan.GetID()
+    assert ui.sliceTable.rowCount == 1
+    ui.maskFromSaliencyButton.click()
+    assert ui.applyButton.enabled
+
+
+def test_standin_parameters_survive_the_scene_file(widget, scan, tmp_path):
+    ui = widget.ui
+    ui.samplesSpinBox.setValue(5)
+    ui.percentileSpinBox.setValue(88.5)
+    ui.fusionComboBox.setCurrentIndex(2)
+    ui.useMaskCheckBox.click()
+    work(widget, scan)
+    slicer.util.saveScene(str(tmp_path / "panel.mrb"))
+    slicer.mrmlScene.Clear(0)
+    assert ui.samplesSpinBox.value == 1
+    slicer.util.loadScene(str(tmp_path / "panel.mrb"))
+    assert ui.samplesSpinBox.value == 5
+    assert ui.percentileSpinBox.value == 88.5
+    assert ui.fusionComboBox.currentIndex == 2
+    assert not ui.useMaskCheckBox.checked
+    assert widget.volumeNode.GetName() == "head FLAIR"
+    assert widget._parameterNode.maskSegmentation is widget.logic.maskSegmentation(widget.volumeNode)
+    assert ui.resultComboBox.currentIndex == 1

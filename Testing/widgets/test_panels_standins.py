@@ -1,0 +1,159 @@
+"""What the panels of BrainCounterfactual and BrainLesionSim do alike, on STAND-INS for Qt and Slicer's widgets."""
+
+import sys
+
+import numpy as np
+import pytest
+import slicer
+import standin_slicer
+from panels import draw, finish, work
+
+pytestmark = pytest.mark.parametrize("module", ["BrainCounterfactual", "BrainLesionSim"], indirect=True)
+
+
+def test_standin_ui_file_names_only_known_widgets_and_parameters(widget):
+    loader = widget.layout.itemAt(0).widget().standinLoader
+    assert loader.unknown == []
+    assert widget.ui.inputSelector.scene is slicer.mrmlScene
+    assert len(widget._parameterNode.bound) == {"BrainCounterfactual": 17, "BrainLesionSim": 14}[widget.moduleName]
+    assert "Never use it for diagnosis" in widget.ui.bannerLabel.text
+
+
+def test_standin_apply_becomes_cancel_and_back(widget, scan):
+    ui, text = widget.ui, widget.ui.applyButton.text
+    draw(widget, scan)
+    ui.applyButton.click()
+    assert widget.logic.busy
+    assert ui.applyButton.text == "Cancel"
+    assert ui.applyButton.enabled
+    others = {"BrainCounterfactual": ("healSliceButton", "saliencyButton"), "BrainLesionSim": ("roundTripButton",)}
+    assert not any(getattr(ui, name).enabled for name in others[widget.moduleName])
+    assert not ui.progressBar.isHidden()
+    for stage, said in (("heal", "Healing, 42 s left"), ("induce", "Painting the lesion, 42 s left")):
+        widget.logic.client.progress(stage, 3, 12, 42.0)
+        assert (ui.progressBar.value, ui.progressBar.maximum) == (3, 12)
+        assert ui.progressLabel.text == said
+    ui.applyButton.click()
+    assert "Stopping" in ui.progressLabel.text
+    widget._pollTimer.tick()
+    assert not widget.logic.busy
+    assert ui.applyButton.text == text
+    assert ui.progressBar.isHidden()
+    widget._pollTimer.tick()
+    assert not widget._pollTimer.active
+
+
+def test_standin_error_of_the_worker_is_shown(widget, scan, standins):
+    text = widget.ui.applyButton.text
+    draw(widget, scan)
+    widget.ui.applyButton.click()
+    widget.logic.client.fail(what="The worker ended unexpectedly.", action="Try again: it is started anew.")
+    assert "ended unexpectedly" in standins.dialogs.errors[0]
+    assert "Try again" in standins.dialogs.errors[0]
+    assert widget.ui.applyButton.enabled
+    assert widget.ui.applyButton.text == text
+
+
+def test_standin_save_writes_files_that_say_synthetic(widget, scan, standins, tmp_path):
+    work(widget, scan)
+    standins.qt.QFileDialog.getExistingDirectory = lambda *arguments: str(tmp_path)
+    widget.ui.saveButton.click()
+    assert standins.dialogs.errors == []
+    names = [path.name for path in tmp_path.iterdir()]
+    assert names
+    assert all(name.startswith("SYNTHETIC") for name in names)
+
+
+def test_standin_flicker_and_fade(widget, scan, views):
+    work(widget, scan)
+    ui, top = widget.ui, views.composite(widget.results.comparison.top)
+    assert top.GetForegroundVolumeID() == widget.results.result.node.GetID()
+    ui.flickerButton.click()
+    timer = widget.results._timer
+    assert timer.active
+    timer.tick()
+    assert top.GetForegroundOpacity() == 0.0
+    timer.tick()
+    assert top.GetForegroundOpacity() == 1.0
+    timer.tick()
+    ui.flickerButton.click()
+    assert not timer.active
+    assert top.GetForegroundOpacity() == 1.0  # back to the slider
+    ui.fadeSlider.setValue(0.25)
+    assert top.GetForegroundOpacity() == pytest.approx(0.25)
+
+
+def test_standin_user_layout_comes_back_on_exit(widget, scan, views):
+    node, own = views.LayoutSwitch.node(), slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView
+    node.SetViewArrangement(own)
+    work(widget, scan)
+    ours = {"BrainCounterfactual": views.COMPARE_LAYOUT, "BrainLesionSim": views.LESION_LAYOUT}[widget.moduleName]
+    assert node.GetViewArrangement() == ours
+    widget.exit()
+    assert node.GetViewArrangement() == own
+    widget.enter()
+    assert node.GetViewArrangement() == ours
+
+
+def test_standin_result_that_comes_while_the_user_is_elsewhere(widget, scan, views, standins):
+    draw(widget, scan)
+    widget.ui.applyButton.click()
+    widget.exit()
+    layout = views.LayoutSwitch.node().GetViewArrangement()
+    finish(widget)
+    assert "SYNTHETIC" in standins.dialogs.status[-1]
+    assert views.LayoutSwitch.node().GetViewArrangement() == layout
+    widget.enter()
+    assert widget.volumeNode is scan
+    assert widget.results.result == widget.logic.results(scan)[0]
+    assert widget.ui.undoButton.enabled
+
+
+def test_standin_scene_close_while_working(widget, scan, views, standins):
+    from logic_helpers import makeVolume
+
+    work(widget, scan)
+    assert widget.ui.summaryLabel.text
+    widget.ui.applyButton.click()
+    slicer.mrmlScene.Clear(0)
+    assert "scene was closed" in standins.dialogs.errors[0]
+    assert widget.volumeNode is None
+    assert not widget.ui.applyButton.enabled
+    assert widget.ui.summaryLabel.text == ""
+    second = makeVolume(np.ones((6, 8, 10), np.int16), np.eye(4), "second FLAIR")
+    widget.ui.inputSelector.setCurrentNode(second)
+    draw(widget, second)
+    assert widget.ui.applyButton.enabled
+
+
+def test_standin_scan_removed_while_working(widget, scan, standins):
+    draw(widget, scan)
+    widget.ui.applyButton.click()
+    slicer.mrmlScene.RemoveNode(scan)
+    assert "scan was removed" in standins.dialogs.errors[0]
+    assert "Choose a scan" in widget.ui.applyButton.toolTip
+
+
+def test_standin_reload_forgets_the_modules_own_package_and_the_shared_one(widget, monkeypatch):
+    reloaded = []
+    monkeypatch.setattr(standin_slicer.ScriptedLoadableModuleWidget, "onReload", reloaded.append)
+    monkeypatch.setitem(sys.modules, "BrainReaderStudyLib", sys)
+    widget.onReload()
+    left = {name.split(".")[0] for name in sys.modules if name.startswith("Brain")}
+    assert not left & {widget.moduleName + "Lib", "BrainCounterfactualCommon"}
+    assert "BrainReaderStudyLib" in left
+    assert reloaded == [widget]
+
+
+def test_standin_self_test_runs(module, standins, monkeypatch):
+    """All but what needs the engine."""
+    from BrainCounterfactualCommon import dependencies
+
+    said = []
+    monkeypatch.setattr(dependencies, "satisfied", lambda: False)
+    monkeypatch.setattr(
+        standin_slicer.ScriptedLoadableModuleTest, "delayDisplay", lambda _self, text: said.append(text)
+    )
+    getattr(module, module.__name__ + "Test")().runTest()
+    assert len(said) == 3
+    assert any("not tested" in text for text in said)
