@@ -50,7 +50,7 @@ def readCards(folder=None):
 
 def installedCards():
     """The shipped cards and those of the user's own models, which come first in the engine too."""
-    own = Path(os.environ.get("BRAINDIFFUSION_MODELS") or Path.home() / ".braindiffusion" / "models")
+    own = Path(os.path.expanduser(os.environ.get("BRAINDIFFUSION_MODELS") or "~/.braindiffusion/models"))
     found = {card.get("name"): card for folder in (resourceFolder("Models"), own) for card in readCards(folder)}
     return [found[name] for name in sorted(found, key=str)]
 
