@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 from tiny_training import simulated_slices, write_pack
 
 from braindiffusion.errors import Cancelled, PackError, SettingsError
-from braindiffusion.evaluation import healing_runs, healing_tuning
+from braindiffusion.evaluation import healing_runs, healing_scores, healing_tuning
 from braindiffusion.evaluation.healing import HealingPlan, HealingReport, evaluate_healing, run_sweep, tune_rows
 from braindiffusion.evaluation.healing_data import collect
 from braindiffusion.evaluation.healing_report import markdown
@@ -26,7 +27,7 @@ from braindiffusion.evaluation.healing_rows import (
     known_rows,
 )
 from braindiffusion.evaluation.healing_runs import Runner
-from braindiffusion.evaluation.healing_scores import strata_of
+from braindiffusion.evaluation.healing_scores import over_seeds, strata_of
 from braindiffusion.evaluation.kept import Kept
 from braindiffusion.healing.registry import METHODS, operating_point
 from braindiffusion.models import registry
@@ -120,6 +121,27 @@ def test_a_row_that_draws_has_a_standard_error_and_one_that_does_not_has_none(
     assert rows["ddpm"]["lesion_dice_standard_error"] is not None
     assert rows["denoising_ae"]["seeds"] == 1
     assert rows["denoising_ae"]["lesion_dice_standard_error"] is None
+    distances = {name: rows[name]["images"]["distance"] for name in ("ddpm", "denoising_ae")}
+    assert distances["ddpm"]["fid_standard_error"] > 0
+    assert distances["denoising_ae"]["fid_standard_error"] is None
+
+
+def test_an_interval_is_of_the_mean_over_seeds_and_not_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, at = ("l1", "psnr", "ssim", "seam", "flicker"), np.arange(6)
+
+    def healed(data: Any, made: float, judges: Any) -> dict[str, Any]:
+        return {"at": at, "flicker_patient": at // 2, **dict.fromkeys(keys, at * made)}
+
+    monkeypatch.setattr(healing_scores, "lesion_slices_healed", healed)
+    monkeypatch.setattr(healing_scores, "healthy_slices_healed", lambda data, runs, gated: {})
+    found = healing_scores.image_numbers(SimpleNamespace(patient=at // 2), [1.0, 9.0], None, True)  # type: ignore[arg-type, list-item]
+    of_mean = healing_scores.interval_of(at * 5.0, at // 2)
+    assert found == dict.fromkeys(keys, of_mean)
+
+
+def test_of_a_slice_the_seeds_that_know_it_count() -> None:
+    found = over_seeds([np.array([1.0, np.nan, 3.0]), np.array([2.0, np.nan, np.nan])])
+    np.testing.assert_array_equal(found, [1.5, np.nan, 3.0])
 
 
 def test_network_calls_are_those_of_the_schedule(everything: tuple[HealingReport, Path]) -> None:

@@ -162,10 +162,15 @@ def lesion_slices_healed(data: Measured, made: Made, judges: Judges) -> dict[str
     return out
 
 
-def healthy_slices_healed(data: Measured, made: Made, gated: bool) -> dict[str, Any]:
-    """Mean change of lesion-free slices over the brain: as in use, and of those probed with the gate held open."""
-    free = np.nonzero(~data.lesion & made.measured)[0]
-    change = over_brain(np.abs(made.values[free].astype(np.float32)), data.brain[free])
+def healthy_slices_healed(data: Measured, runs: list[Made], gated: bool) -> dict[str, Any]:
+    """Mean change of lesion-free slices over the brain: as in use, and of those probed with the gate held open.
+
+    Args:
+        runs: one for each seed; of each slice the mean counts.
+    """
+    free = np.nonzero(~data.lesion & runs[0].measured)[0]
+    each = [over_brain(np.abs(made.values[free].astype(np.float32)), data.brain[free]) for made in runs]
+    change = np.mean(each, axis=0)
     used = np.where(data.judged[free], change, 0.0) if gated else change
     probed = data.probe[free]
     return {

@@ -35,13 +35,14 @@ DEFINITIONS = {
     "small, medium, large": "lesion Dice by drawn area: below the first quartile of the split's lesion slices, above "
     "the third, between",
     "healed lesion slices": "each lesion slice healed with the gate held open, against the real lesion-free slices of "
-    "the split. KID: unbiased, cubic kernel, all pairs of images, no subsets; ± over 10 random halves of the real "
-    "ones; it may be below 0. FID: biased by the number of images, compare rows of equal n only. Both in pooled "
-    "features of the gate's classifier: they compare with no other table. Lesion-free slices lie at other levels of "
-    "the head more often, so even a perfect healer does not reach 0",
+    "the split. KID: unbiased, cubic kernel, all pairs of images, no subsets; it may be below 0; in brackets the "
+    "spread over 10 random halves of the real ones. FID: biased by the number of images, compare rows of equal n "
+    "only; in brackets over bootstraps. ±: standard error over seeds. Both in pooled features of the gate's "
+    "classifier: they compare with no other table. Lesion-free slices lie at other levels of the head more often, so "
+    "even a perfect healer does not reach 0",
     "real (ceiling)": "lesion-free slices of the train split in place of healed ones, as many",
     "flip": "of the lesion slices that a second classifier calls a lesion (p >= 0.5), those it calls healthy once they "
-    "are healed; saliency, gate and guidance never saw that classifier",
+    "are healed, of each slice the share of seeds; saliency, gate and guidance never saw that classifier",
     "outside": f"over the brain farther than {OUTSIDE_MM:g} mm from the drawn lesion: L1, PSNR (peak 1, 100 dB where "
     "nothing changed), SSIM (7 x 7, uniform)",
     "identity": "mean |healed - original| over the brain of lesion-free slices as in use (slices the gate holds back "
@@ -105,9 +106,15 @@ def _images(name: str, i: dict[str, Any]) -> list[str]:
     def mean(key: str, digits: int) -> str:
         return number(i[key]["mean"], digits) if key in i else "-"
 
+    def of_seeds(key: str, digits: int, spread: str) -> str:
+        if not d:
+            return "-"
+        told = {name: number(value, digits) for name, value in d.items() if name != "n"}
+        error = told.get(f"{key}_standard_error", "-")
+        return told[key] + (f" ± {error}" if error != "-" else "") + f" ({spread.format(**told)})"
+
     return [
-        name, str(d["n"]) if d else "-", f"{number(d['kid'], 4)} ± {number(d['kid_sd'], 4)}" if d else "-",
-        f"{number(d['fid'], 2)} ({number(d['fid_mean'], 2)} ± {number(d['fid_sd'], 2)})" if d else "-",
+        name, str(d["n"]) if d else "-", of_seeds("kid", 4, "{kid_sd}"), of_seeds("fid", 2, "{fid_mean} ± {fid_sd}"),
         with_interval(i.get("flip"), 2), mean("l1", 4), mean("psnr", 1), mean("ssim", 4), mean("identity", 4),
         mean("identity_gate_open", 4), mean("flicker", 2), mean("seam", 4),
     ]  # fmt: skip
@@ -144,7 +151,7 @@ RANKING_COLUMNS = [
     "", "AUPRC", "best possible Dice", *STRATA, "false alarm mm2", "slices with false alarm", "gate open mm2",
 ]  # fmt: skip
 IMAGE_COLUMNS = [
-    "", "n", "KID", "FID (bootstraps)", "flip (95 % CI)", "L1 outside", "PSNR", "SSIM", "identity",
+    "", "n", "KID ± SE (halves)", "FID ± SE (bootstraps)", "flip (95 % CI)", "L1 outside", "PSNR", "SSIM", "identity",
     "identity, gate open", "flicker", "seam",
 ]  # fmt: skip
 COST_COLUMNS = ["", "calls", "s", "s saliency", "operating point", "its Dice on val", "what it is"]

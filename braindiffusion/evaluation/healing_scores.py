@@ -81,7 +81,7 @@ def standard_error(values: list[float]) -> float:
 
 
 def _mean_of(dicts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean of equal nested dicts of numbers over runs; an interval and what is no number is that of the first."""
+    """Mean of equal nested dicts of numbers over runs; what is no number is that of the first."""
     first = dicts[0]
     out: dict[str, Any] = {}
     for key, value in first.items():
@@ -94,18 +94,25 @@ def _mean_of(dicts: list[dict[str, Any]]) -> dict[str, Any]:
     return out
 
 
-def image_numbers(data: Measured, made: Made, judges: Judges, gated: bool) -> dict[str, Any]:
-    """Numbers of the healed images of one run."""
-    found = lesion_slices_healed(data, made, judges)
-    patients = data.patient[found["at"]]
-    numbers: dict[str, Any] = {k: interval_of(found[k], patients) for k in ("l1", "psnr", "ssim", "seam")}
-    for key in ("flip", "judged_before", "judged_after"):
-        if key in found:
-            numbers[key] = interval_of(found[key], patients)
-    numbers["flicker"] = interval_of(found["flicker"], found["flicker_patient"])
-    if "distance" in found:
-        numbers["distance"] = asdict(found["distance"])
-    return numbers | healthy_slices_healed(data, made, gated)
+def image_numbers(data: Measured, runs: list[Made], judges: Judges, gated: bool) -> dict[str, Any]:
+    """Numbers of the healed images: of each slice the mean over the runs, one for each seed."""
+    found = [lesion_slices_healed(data, made, judges) for made in runs]
+    patients = data.patient[found[0]["at"]]
+    per_slice = ("l1", "psnr", "ssim", "seam", "flip", "judged_before", "judged_after")
+    numbers: dict[str, Any] = {
+        key: interval_of(over_seeds([f[key] for f in found]), patients) for key in per_slice if key in found[0]
+    }
+    numbers["flicker"] = interval_of(over_seeds([f["flicker"] for f in found]), found[0]["flicker_patient"])
+    if "distance" in found[0]:
+        each = [asdict(f["distance"]) for f in found]
+        errors = {f"{k}_standard_error": standard_error([d[k] for d in each]) for k in ("kid", "fid")}
+        numbers["distance"] = _mean_of(each) | errors
+    return numbers | healthy_slices_healed(data, runs, gated)
+
+
+def over_seeds(values: list[np.ndarray]) -> np.ndarray:
+    """(n,) mean over the runs, leaving NaN out where others know."""
+    return np.ma.masked_invalid(np.stack(values)).mean(0).filled(np.nan)
 
 
 @dataclass
@@ -161,7 +168,7 @@ def score(row: Row, runs: list[Made], point: Point, data: Measured, judges: Judg
     if row.find == "heal":
         facts["largest_change_outside_region"] = float(max(np.abs(m.values[~m.region]).max(initial=0.0) for m in runs))
     if row.find in ("heal", "nothing"):
-        facts["images"] = _mean_of([image_numbers(data, made, judges, row.gated) for made in runs])
+        facts["images"] = image_numbers(data, runs, judges, row.gated)
     return Scored(row, facts, overlaps[0], runs[0], dice)
 
 
