@@ -134,7 +134,7 @@ def test_an_interval_is_of_the_mean_over_seeds_and_not_of_one(monkeypatch: pytes
 
     monkeypatch.setattr(healing_scores, "lesion_slices_healed", healed)
     monkeypatch.setattr(healing_scores, "healthy_slices_healed", lambda data, runs, gated: {})
-    found = healing_scores.image_numbers(SimpleNamespace(patient=at // 2), [1.0, 9.0], None, True)  # type: ignore[arg-type, list-item]
+    found = healing_scores.image_numbers(SimpleNamespace(patient=at // 2), [1.0, 9.0], None, True)
     of_mean = healing_scores.interval_of(at * 5.0, at // 2)
     assert found == dict.fromkeys(keys, of_mean)
 
