@@ -18,7 +18,7 @@ from braindiffusion.evaluation.healing_images import flicker, outside_lesion, ov
 from braindiffusion.evaluation.healing_maps import grid_dice
 from braindiffusion.evaluation.healing_plots import apart
 from braindiffusion.evaluation.healing_rows import known_rows, rows_named
-from braindiffusion.evaluation.healing_scores import standard_error, volume_dice
+from braindiffusion.evaluation.healing_scores import volume_dice
 from braindiffusion.evaluation.kept import Kept, fingerprint
 from braindiffusion.evaluation.overlap import count, interval_of
 from braindiffusion.evaluation.ranking import LEVELS, Ranking

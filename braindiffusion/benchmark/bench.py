@@ -100,6 +100,12 @@ def run_bench(
     if "mededit" in settings.parts and packs:
         steps = mededit.QUICK_STEPS if settings.quick else mededit.STEPS
         facts["mededit"] = mededit.fewer_calls(
-            packs, limit=settings.lesions, device=device, steps=steps, cache=cache, on_event=on_event
+            packs,
+            limit=settings.lesions,
+            device=device,
+            steps=steps,
+            draws=1 if settings.quick else mededit.DRAWS,
+            cache=cache,
+            on_event=on_event,
         )
     return facts

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from braindiffusion.evaluation.induction import InductionSettings, evaluate_induction
+import numpy as np
+
+from braindiffusion.evaluation.induction import InductionSettings, KindResult, evaluate_induction
+from braindiffusion.evaluation.overlap import interval_of, standard_error
 from braindiffusion.stages import OnEvent
 
 STEPS: tuple[int | None, ...] = (None, 50, 25, 15)
 QUICK_STEPS: tuple[int | None, ...] = (15, 5)
+DRAWS = 4
 
 
 def fewer_calls(
-    data: Path, *, limit: int, device: str, steps: tuple[int | None, ...] = STEPS, cache: Path | None = None,
-    on_event: OnEvent | None = None,
+    data: Path, *, limit: int, device: str, steps: tuple[int | None, ...] = STEPS, draws: int = DRAWS,
+    cache: Path | None = None, on_event: OnEvent | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """One row a kind of lesion and number of steps, the first of each kind being what the others are compared with.
 
-    Every step is 3,997 calls a slice, as published (1,000 levels, 4 resamples).
+    Every step is 3,997 calls a slice, as published (1,000 levels, 4 resamples), and drawn once; the others are drawn
+    ``draws`` times, for one draw of a few lesions says little: of each lesion the mean over the draws counts.
 
     Args:
         data: a folder of packs, or one pack, with a val split; tuned on nothing.
@@ -28,27 +34,57 @@ def fewer_calls(
     Raises:
         ModelNotFoundError: no lesion model; PackError: nothing to paint into.
     """
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for count in steps:
+    made: dict[str, list[list[KindResult]]] = {}
+    for n, count in enumerate(steps):
         settings = InductionSettings(methods=("mededit",), limit=limit, steps=count, device=device)
-        report = evaluate_induction([data], settings, cache=cache, on_event=on_event)
-        for result in report.kinds:
-            kind, facts = result.kind, report.facts["kinds"][result.kind]
-            row = facts["rows"]["mededit"]
-            overlap, distribution = row.get("overlap") or {}, row.get("distribution") or {}
-            found: dict[str, Any] = next(iter(distribution.values()), {})
-            rows.setdefault(kind, []).append(
-                {
-                    "kind": kind, "steps": count, "lesions": len(result.pairs),
-                    "calls_per_slice": row["calls_per_slice"], "seconds_per_slice": row["seconds_per_slice"],
-                    "lesion_dice": overlap.get("lesion_dice"), "fid": found.get("fid_mean"),
-                    "features": next(iter(distribution), None), "segmenter": facts["segmenter"],
-                }
-            )  # fmt: skip
-    for first, *others in rows.values():
-        for row in (first, *others):
-            row["times_fewer_calls"] = first["calls_per_slice"] / row["calls_per_slice"]
-            for name in ("lesion_dice", "fid"):
-                known = row[name] is not None and first[name] is not None
-                row[f"{name}_minus_first"] = row[name] - first[name] if known else None
-    return [row for kind in rows.values() for row in kind]
+        each = [
+            evaluate_induction([data], replace(settings, draw=draw), cache=cache, on_event=on_event).kinds
+            for draw in range(draws if n else 1)
+        ]
+        for results in zip(*each, strict=True):
+            made.setdefault(results[0].kind, []).append(list(results))
+    return [
+        _row(count, drawn, by_steps[0])
+        for by_steps in made.values()
+        for count, drawn in zip(steps, by_steps, strict=True)
+    ]
+
+
+def _row(steps: int | None, drawn: list[KindResult], first: list[KindResult]) -> dict[str, Any]:
+    """Of several draws of one kind and number of steps, beside those of the first number of steps."""
+    facts, calls = drawn[0].facts, [_painted(r)["calls_per_slice"] for r in (drawn[0], first[0])]
+    dice, fid = _dice(drawn), _fid(drawn)
+    row: dict[str, Any] = {
+        "kind": drawn[0].kind, "steps": steps, "lesions": len(drawn[0].pairs), "draws": len(drawn),
+        "calls_per_slice": calls[0], "times_fewer_calls": calls[1] / calls[0],
+        "seconds_per_slice": float(np.mean([_painted(r)["seconds_per_slice"] for r in drawn])),
+        "lesion_dice": None, "lesion_dice_minus_first": None, "fid": None, "fid_minus_first": None,
+        "features": next(iter(_painted(drawn[0]).get("distribution") or {}), None), "segmenter": facts["segmenter"],
+    }  # fmt: skip
+    if dice is not None:
+        patients = drawn[0].pairs.patient
+        row |= {
+            "lesion_dice": interval_of(dice.mean(0), patients)["mean"],
+            "lesion_dice_of_draws": [interval_of(each, patients)["mean"] for each in dice],
+            "lesion_dice_minus_first": interval_of(dice.mean(0) - _dice(first).mean(0), patients),
+        }
+    if fid:
+        row |= {"fid": float(np.mean(fid)), "fid_standard_error": standard_error(fid)}
+        row["fid_minus_first"] = row["fid"] - _fid(first)[0]
+    return row
+
+
+def _painted(result: KindResult) -> dict[str, Any]:
+    return dict(result.facts["rows"]["mededit"])
+
+
+def _dice(drawn: list[KindResult]) -> Any:
+    """(draws,n) Dice of each lesion; ``None`` where no segmenter knows the kind."""
+    overlaps = [_painted(r).get("overlap") for r in drawn]
+    return np.array([o["dice_of_slices"] for o in overlaps if o]) if all(overlaps) else None
+
+
+def _fid(drawn: list[KindResult]) -> list[float]:
+    """Of each draw, in the first features; none where there are too few lesions."""
+    found: list[dict[str, Any]] = [next(iter((_painted(r).get("distribution") or {}).values()), {}) for r in drawn]
+    return [float(f["fid_mean"]) for f in found if "fid_mean" in f]

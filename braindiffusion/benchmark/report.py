@@ -70,16 +70,28 @@ def _sweeps(rows: list[dict[str, Any]], linearity: dict[str, float]) -> list[str
 
 def _mededit(rows: list[dict[str, Any]]) -> list[str]:
     head = (
-        "lesion | steps | lesions | network calls a slice | s a slice | Dice by the segmenter | against the first | "
-        "FID | against the first | fewer calls"
+        "lesion | steps | lesions | draws | network calls a slice | s a slice | Dice by the segmenter (each draw) | "
+        "against the first (95 % CI) | FID ± SE | against the first | fewer calls"
     )
+
+    def dice(row: dict[str, Any]) -> list[str]:
+        if row["lesion_dice"] is None:
+            return ["-", "-"]
+        each = ", ".join(_number(d) for d in row["lesion_dice_of_draws"])
+        less = row["lesion_dice_minus_first"]
+        low, high = (_number(v, "+.3f") for v in less["interval"])
+        return [f"{_number(row['lesion_dice'])} ({each})", f"{_number(less['mean'], '+.3f')} ({low} to {high})"]
+
+    def fid(row: dict[str, Any]) -> str:
+        error = row.get("fid_standard_error")
+        return _number(row["fid"], ".2f") + (f" ± {error:.2f}" if error == error and error is not None else "")
+
     return _table(
         head,
         [
             [
-                row["kind"], str(row["steps"] or "every"), str(row["lesions"]), _number(row["calls_per_slice"], ".0f"),
-                _number(row["seconds_per_slice"]), _number(row["lesion_dice"]),
-                _number(row["lesion_dice_minus_first"], "+.3f"), _number(row["fid"], ".2f"),
+                row["kind"], str(row["steps"] or "every"), str(row["lesions"]), str(row["draws"]),
+                _number(row["calls_per_slice"], ".0f"), _number(row["seconds_per_slice"]), *dice(row), fid(row),
                 _number(row["fid_minus_first"], "+.2f"), f"{row['times_fewer_calls']:.0f} x",
             ]
             for row in rows

@@ -13,7 +13,7 @@ from braindiffusion.evaluation.healing_maps import Point, from_map, open_slices,
 from braindiffusion.evaluation.healing_rows import Row
 from braindiffusion.evaluation.healing_runs import Made
 from braindiffusion.evaluation.induction_pairs import STRATA
-from braindiffusion.evaluation.overlap import Counts, count, interval_of, patient_means, summary
+from braindiffusion.evaluation.overlap import Counts, count, interval_of, patient_means, standard_error, summary
 from braindiffusion.evaluation.ranking import Ranking
 
 PARTS = 32
@@ -73,11 +73,6 @@ def strata_of(data: Measured) -> tuple[np.ndarray, tuple[float, float]]:
     low, high = (float(v) for v in np.percentile(area[area > 0], [25, 75]))
     names = np.array(STRATA)[1 + (area > high).astype(int) - (area < low).astype(int)]
     return np.where(area > 0, names, ""), (low, high)
-
-
-def standard_error(values: list[float]) -> float:
-    """Of the mean of independent runs: sd (ddof 1) over the root of their number; NaN for one."""
-    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
 
 def _mean_of(dicts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class InductionSettings:
         kinds: ``None`` takes all that data and model have.
         limit: at most this many lesions a kind.
         steps: ``None`` visits every level, as published.
+        draw: which of several draws of the noise; the pairs stay those of ``seed``.
         radimagenet, inception: files of weights (safetensors) for further features.
     """
 
@@ -66,6 +67,7 @@ class InductionSettings:
     ablate: tuple[str, ...] = ()
     steps: int | None = 15
     seed: int = 0
+    draw: int = 0
     device: str = "auto"
     batch: int = 8
     radimagenet: Path | None = None
@@ -246,7 +248,10 @@ def evaluate_induction(
             at, whole = sum(work[: state["kind"]]) + share * work[state["kind"]], sum(work)
             on_event(Event("evaluate", int(1000 * at / whole), 1000))
 
-    painter = Painter(device, settings.seed, settings.batch, cache, told)
+    noise = settings.seed
+    if settings.draw:
+        noise = int(np.random.SeedSequence([settings.seed, settings.draw]).generate_state(1)[0])
+    painter = Painter(device, noise, settings.batch, cache, told)
     report = InductionReport({})
     for n, kind in enumerate(kinds_left):
         plans, skipped = planned[kind]

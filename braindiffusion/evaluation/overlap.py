@@ -105,6 +105,11 @@ def interval_of(values: np.ndarray, patients: np.ndarray) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def standard_error(values: list[float]) -> float:
+    """Of the mean of independent runs: sd (ddof 1) over the root of their number; NaN for one."""
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+
+
 def summary(counts: list[Counts], patients: np.ndarray, pixel_mm2: float) -> dict[str, float | list[float]]:
     """All overlap numbers of one method, each under its own name."""
     lesion = np.array([c.has_lesion for c in counts])
