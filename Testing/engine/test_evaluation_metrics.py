@@ -20,7 +20,7 @@ from braindiffusion.evaluation.healing_plots import apart
 from braindiffusion.evaluation.healing_rows import known_rows, rows_named
 from braindiffusion.evaluation.healing_scores import volume_dice
 from braindiffusion.evaluation.kept import Kept, fingerprint
-from braindiffusion.evaluation.overlap import count, interval_of
+from braindiffusion.evaluation.overlap import count, interval_of, standard_error
 from braindiffusion.evaluation.ranking import LEVELS, Ranking
 from braindiffusion.evaluation.two_class import PUBLISHED, compare, implied, paragraph
 
