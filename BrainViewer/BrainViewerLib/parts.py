@@ -86,7 +86,10 @@ def select(model: str, options: str, hook: str, **attributes: Any) -> None:
 
 
 def text_field(label: str, model: str, hook: str, placeholder: str, title: str) -> None:
-    """A labelled field for a number that may be left empty."""
+    """A labelled field for a number that may be left empty.
+
+    It is kept at every key: half a number would be lost when the page is drawn anew, as it often is during a job.
+    """
     with html.Label(title=title):
         html.Span(label)
         html.Input(
@@ -94,7 +97,7 @@ def text_field(label: str, model: str, hook: str, placeholder: str, title: str) 
             inputmode="decimal",
             placeholder=placeholder,
             value=(model,),
-            change=f"{model} = $event.target.value",
+            input=f"{model} = $event.target.value",
         )
 
 
