@@ -104,7 +104,7 @@ def run_bench(
             limit=settings.lesions,
             device=device,
             steps=steps,
-            draws=1 if settings.quick else mededit.DRAWS,
+            draws=(1, 1) if settings.quick else mededit.DRAWS,
             cache=cache,
             on_event=on_event,
         )

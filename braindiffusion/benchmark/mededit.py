@@ -14,21 +14,22 @@ from braindiffusion.stages import OnEvent
 
 STEPS: tuple[int | None, ...] = (None, 50, 25, 15)
 QUICK_STEPS: tuple[int | None, ...] = (15, 5)
-DRAWS = 4
+DRAWS = 2, 4
 
 
 def fewer_calls(
-    data: Path, *, limit: int, device: str, steps: tuple[int | None, ...] = STEPS, draws: int = DRAWS,
-    cache: Path | None = None, on_event: OnEvent | None = None,
+    data: Path, *, limit: int, device: str, steps: tuple[int | None, ...] = STEPS,
+    draws: tuple[int, int] = DRAWS, cache: Path | None = None, on_event: OnEvent | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """One row a kind of lesion and number of steps, the first of each kind being what the others are compared with.
 
-    Every step is 3,997 calls a slice, as published (1,000 levels, 4 resamples), and drawn once; the others are drawn
-    ``draws`` times, for one draw of a few lesions says little: of each lesion the mean over the draws counts.
+    Every step is 3,997 calls a slice, as published (1,000 levels, 4 resamples). One draw of a few lesions says little:
+    of each lesion the mean over the draws counts.
 
     Args:
         data: a folder of packs, or one pack, with a val split; tuned on nothing.
         limit: lesions a kind.
+        draws: of the first number of steps, and of each of the others.
         cache: where painted slices are kept; a stopped run goes on from there.
 
     Raises:
@@ -39,7 +40,7 @@ def fewer_calls(
         settings = InductionSettings(methods=("mededit",), limit=limit, steps=count, device=device)
         each = [
             evaluate_induction([data], replace(settings, draw=draw), cache=cache, on_event=on_event).kinds
-            for draw in range(draws if n else 1)
+            for draw in range(draws[n > 0])
         ]
         for results in zip(*each, strict=True):
             made.setdefault(results[0].kind, []).append(list(results))
@@ -70,7 +71,7 @@ def _row(steps: int | None, drawn: list[KindResult], first: list[KindResult]) ->
         }
     if fid:
         row |= {"fid": float(np.mean(fid)), "fid_standard_error": standard_error(fid)}
-        row["fid_minus_first"] = row["fid"] - _fid(first)[0]
+        row["fid_minus_first"] = row["fid"] - float(np.mean(_fid(first)))
     return row
 
 
