@@ -13,7 +13,8 @@ from braindiffusion.benchmark import mededit
 from braindiffusion.benchmark.report import markdown
 from braindiffusion.evaluation.induction import InductionReport, InductionSettings, KindResult
 
-CALLS = {None: 3997, 25: 101, 15: 61}
+MODES = ("mededit", None), ("mededit", 25), ("mededit_paired", 15)
+CALLS = {None: 3997, 25: 101, 15: 122}
 
 
 class Lesions:
@@ -41,32 +42,30 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[InductionSettings]:
     def evaluate(data: list[Path], settings: InductionSettings, **options: Any) -> InductionReport:
         seen.append(settings)
         steps, draw = settings.steps, settings.draw
-        row = {
+        row: dict[str, Any] = {
             "calls_per_slice": CALLS[steps], "seconds_per_slice": 1.0 + draw,
             "overlap": {"dice_of_slices": dice_of(steps, draw).tolist()},
             "distribution": {"classifier": {"fid_mean": fid_of(steps, draw)}},
         }  # fmt: skip
         unknown = row | {"overlap": None, "distribution": {}}
-        return InductionReport(
-            {},
-            [
-                KindResult(kind, Lesions(), {}, {"rows": {"mededit": of}, "segmenter": None}, None)
-                for kind, of in (("tumour_flair", row), ("tumour_t1gd", unknown))
-            ],
-        )
+        kinds = [("tumour_flair", row), ("tumour_t1gd", unknown)]
+        facts = [{"rows": {"real": {}, settings.methods[0]: of}, "segmenter": None} for _, of in kinds]
+        found = [KindResult(kind, Lesions(), {}, f, None) for (kind, _), f in zip(kinds, facts, strict=True)]
+        return InductionReport({}, found)
 
     monkeypatch.setattr(mededit, "evaluate_induction", evaluate)
     return seen
 
 
 def rows(draws: tuple[int, int]) -> list[dict[str, Any]]:
-    return mededit.fewer_calls(Path("pack"), limit=6, device="cpu", steps=(None, 25, 15), draws=draws)
+    return mededit.fewer_calls(Path("pack"), limit=6, device="cpu", modes=MODES, draws=draws)
 
 
 def test_the_draws_differ_and_their_pairs_do_not(asked: list[InductionSettings]) -> None:
     rows((2, 3))
-    assert [(s.steps, s.draw) for s in asked] == [(None, 0), (None, 1), *[(n, d) for n in (25, 15) for d in range(3)]]
-    assert {(s.seed, s.limit, s.methods) for s in asked} == {(0, 6, ("mededit",))}
+    made = [(s.methods, s.steps, s.draw) for s in asked]
+    assert made == [((method,), n, d) for method, n in MODES for d in range(3 if n else 2)]
+    assert {(s.seed, s.limit) for s in asked} == {(0, 6)}
 
 
 def test_a_row_is_the_mean_of_its_draws_beside_the_mean_of_the_first(asked: list[InductionSettings]) -> None:
@@ -100,5 +99,5 @@ def test_every_row_is_told(asked: list[InductionSettings], draws: tuple[int, int
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 6
     assert len({line.count("|") for line in lines}) == 1
-    assert "| tumour_flair | 25 | 6 |" in text
+    assert "| tumour_flair | mededit_paired | 15 | 6 |" in text
     assert "nan" not in text

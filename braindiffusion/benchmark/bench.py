@@ -98,14 +98,9 @@ def run_bench(
     if "latency" in settings.parts:
         facts["latency"] = latency({"device": device})
     if "mededit" in settings.parts and packs:
-        steps = mededit.QUICK_STEPS if settings.quick else mededit.STEPS
+        modes = mededit.QUICK_MODES if settings.quick else mededit.MODES
+        draws = (1, 1) if settings.quick else mededit.DRAWS
         facts["mededit"] = mededit.fewer_calls(
-            packs,
-            limit=settings.lesions,
-            device=device,
-            steps=steps,
-            draws=(1, 1) if settings.quick else mededit.DRAWS,
-            cache=cache,
-            on_event=on_event,
+            packs, limit=settings.lesions, device=device, modes=modes, draws=draws, cache=cache, on_event=on_event
         )
     return facts

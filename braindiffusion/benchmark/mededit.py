@@ -12,32 +12,35 @@ from braindiffusion.evaluation.induction import InductionSettings, KindResult, e
 from braindiffusion.evaluation.overlap import interval_of, standard_error
 from braindiffusion.stages import OnEvent
 
-STEPS: tuple[int | None, ...] = (None, 50, 25, 15)
-QUICK_STEPS: tuple[int | None, ...] = (15, 5)
+Mode = tuple[str, int | None]
+"""Method, and steps (``None``: every one)."""
+PAIRED = "mededit_paired"
+MODES: tuple[Mode, ...] = (("mededit", None), ("mededit", 50), ("mededit", 25), ("mededit", 15), (PAIRED, 15))
+QUICK_MODES: tuple[Mode, ...] = (("mededit", 15), ("mededit", 5))
 DRAWS = 2, 4
 
 
 def fewer_calls(
-    data: Path, *, limit: int, device: str, steps: tuple[int | None, ...] = STEPS,
-    draws: tuple[int, int] = DRAWS, cache: Path | None = None, on_event: OnEvent | None = None,
+    data: Path, *, limit: int, device: str, modes: tuple[Mode, ...] = MODES, draws: tuple[int, int] = DRAWS,
+    cache: Path | None = None, on_event: OnEvent | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """One row a kind of lesion and number of steps, the first of each kind being what the others are compared with.
+    """One row a kind of lesion and mode, the first of each kind being what the others are compared with.
 
-    Every step is 3,997 calls a slice, as published (1,000 levels, 4 resamples). One draw of a few lesions says little:
-    of each lesion the mean over the draws counts.
+    Every step is 3,997 calls a slice, as published (1,000 levels, 4 resamples). The last mode is the product's own, the
+    difference of two short walks. One draw of a few lesions says little: of each lesion the mean over the draws counts.
 
     Args:
         data: a folder of packs, or one pack, with a val split; tuned on nothing.
         limit: lesions a kind.
-        draws: of the first number of steps, and of each of the others.
+        draws: of the first mode, and of each of the others.
         cache: where painted slices are kept; a stopped run goes on from there.
 
     Raises:
         ModelNotFoundError: no lesion model; PackError: nothing to paint into.
     """
     made: dict[str, list[list[KindResult]]] = {}
-    for n, count in enumerate(steps):
-        settings = InductionSettings(methods=("mededit",), limit=limit, steps=count, device=device)
+    for n, (method, count) in enumerate(modes):
+        settings = InductionSettings(methods=(method,), limit=limit, steps=count, device=device)
         each = [
             evaluate_induction([data], replace(settings, draw=draw), cache=cache, on_event=on_event).kinds
             for draw in range(draws[n > 0])
@@ -45,18 +48,18 @@ def fewer_calls(
         for results in zip(*each, strict=True):
             made.setdefault(results[0].kind, []).append(list(results))
     return [
-        _row(count, drawn, by_steps[0])
-        for by_steps in made.values()
-        for count, drawn in zip(steps, by_steps, strict=True)
+        {"method": mode[0], "steps": mode[1], **_row(drawn, by_mode[0])}
+        for by_mode in made.values()
+        for mode, drawn in zip(modes, by_mode, strict=True)
     ]
 
 
-def _row(steps: int | None, drawn: list[KindResult], first: list[KindResult]) -> dict[str, Any]:
-    """Of several draws of one kind and number of steps, beside those of the first number of steps."""
+def _row(drawn: list[KindResult], first: list[KindResult]) -> dict[str, Any]:
+    """Of several draws of one kind and mode, beside those of the first mode."""
     facts, calls = drawn[0].facts, [_painted(r)["calls_per_slice"] for r in (drawn[0], first[0])]
     dice, fid = _dice(drawn), _fid(drawn)
     row: dict[str, Any] = {
-        "kind": drawn[0].kind, "steps": steps, "lesions": len(drawn[0].pairs), "draws": len(drawn),
+        "kind": drawn[0].kind, "lesions": len(drawn[0].pairs), "draws": len(drawn),
         "calls_per_slice": calls[0], "times_fewer_calls": calls[1] / calls[0],
         "seconds_per_slice": float(np.mean([_painted(r)["seconds_per_slice"] for r in drawn])),
         "lesion_dice": None, "lesion_dice_minus_first": None, "fid": None, "fid_minus_first": None,
@@ -76,7 +79,8 @@ def _row(steps: int | None, drawn: list[KindResult], first: list[KindResult]) ->
 
 
 def _painted(result: KindResult) -> dict[str, Any]:
-    return dict(result.facts["rows"]["mededit"])
+    """The row of the one method that painted."""
+    return next(row for row in result.facts["rows"].values() if "calls_per_slice" in row)
 
 
 def _dice(drawn: list[KindResult]) -> Any:

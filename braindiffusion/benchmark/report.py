@@ -70,8 +70,8 @@ def _sweeps(rows: list[dict[str, Any]], linearity: dict[str, float]) -> list[str
 
 def _mededit(rows: list[dict[str, Any]]) -> list[str]:
     head = (
-        "lesion | steps | lesions | draws | network calls a slice | s a slice | Dice by the segmenter (each draw) | "
-        "against the first (95 % CI) | FID ± SE | against the first | fewer calls"
+        "lesion | method | steps | lesions | draws | network calls a slice | s a slice | "
+        "Dice by the segmenter (each draw) | against the first (95 % CI) | FID ± SE | against the first | fewer calls"
     )
 
     def dice(row: dict[str, Any]) -> list[str]:
@@ -90,7 +90,7 @@ def _mededit(rows: list[dict[str, Any]]) -> list[str]:
         head,
         [
             [
-                row["kind"], str(row["steps"] or "every"), str(row["lesions"]), str(row["draws"]),
+                row["kind"], row["method"], str(row["steps"] or "every"), str(row["lesions"]), str(row["draws"]),
                 _number(row["calls_per_slice"], ".0f"), _number(row["seconds_per_slice"]), *dice(row), fid(row),
                 _number(row["fid_minus_first"], "+.2f"), f"{row['times_fewer_calls']:.0f} x",
             ]
