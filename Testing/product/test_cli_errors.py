@@ -420,10 +420,11 @@ def test_a_real_ctrl_c(head: Head, tmp_path: Path) -> None:
         "--progress", "json", "--out", str(tmp_path / "out"),
     ]  # fmt: skip
     before = sha256(head.scan)
-    # own session: the signal is for this process only
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,  # the signal is for this process only
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests run in the background ignore it
+    ) as process:  # fmt: skip
         try:
             for line in process.stderr:  # type: ignore[union-attr]
                 if line.startswith("{") and json.loads(line)["stage"] == "heal":
