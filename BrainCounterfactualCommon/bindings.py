@@ -50,6 +50,12 @@ class ChoiceBinding:
             self._onChosen(self._choices[index][0])
 
 
+def onClicks(*pairs):
+    """Call a slot without arguments when its button is clicked; ``(button, slot)`` each."""
+    for button, slot in pairs:
+        button.connect("clicked(bool)", lambda _checked, slot=slot: slot())
+
+
 def showJobButton(button, text, tip, why, busy, running):
     """A button that starts a job, and cancels it meanwhile.
 

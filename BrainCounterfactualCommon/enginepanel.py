@@ -3,6 +3,7 @@
 import slicer
 
 from BrainCounterfactualCommon import dependencies, texts
+from BrainCounterfactualCommon.bindings import onClicks
 from BrainCounterfactualCommon.host import tr as _
 
 
@@ -16,10 +17,12 @@ class EnginePanel:
 
     def __init__(self, ui, logic):
         self._ui = ui
-        ui.installButton.connect("clicked(bool)", lambda _checked: self.install())
-        ui.repairButton.connect("clicked(bool)", lambda _checked: self.install(repair=True))
-        ui.verifyButton.connect("clicked(bool)", lambda _checked: self.verify())
-        ui.releaseButton.connect("clicked(bool)", lambda _checked: logic.releaseMemory())
+        onClicks(
+            (ui.installButton, self.install),
+            (ui.repairButton, lambda: self.install(repair=True)),
+            (ui.verifyButton, self.verify),
+            (ui.releaseButton, logic.releaseMemory),
+        )
         self.update()
 
     def update(self):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import slicer
 
-from BrainCounterfactualCommon.bindings import showJobButton
+from BrainCounterfactualCommon.bindings import onClicks, showJobButton
 from BrainCounterfactualCommon.exporting import CASE_FOLDER, DICOM_FOLDER, FACES, textsOf
 from BrainCounterfactualCommon.host import tr as _
 from BrainCounterfactualCommon.saving import freshFolder
@@ -32,8 +32,7 @@ class ExportPanel:
         self._widget = slicer.util.loadUI(str(FORM))
         self.form = slicer.util.childWidgetVariables(self._widget)
         ui.teachingSection.layout().addWidget(self._widget)
-        ui.dicomButton.connect("clicked(bool)", lambda _checked: self.saveDicom())
-        self.form.teachingButton.connect("clicked(bool)", lambda _checked: self.saveTeachingFile())
+        onClicks((ui.dicomButton, self.saveDicom), (self.form.teachingButton, self.saveTeachingFile))
 
     def update(self, runningButton):
         """Enabled where there is a result and nothing else is under way.

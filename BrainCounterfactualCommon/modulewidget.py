@@ -7,6 +7,8 @@ import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
+from BrainCounterfactualCommon.bindings import onClicks
+
 
 class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """A module's panel from its ``.ui`` file.
@@ -32,8 +34,7 @@ class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def connectButtons(self, slots):
         """Call a slot without arguments when its button is clicked; button's name -> slot."""
-        for name, slot in slots.items():
-            getattr(self.ui, name).connect("clicked(bool)", lambda _checked, slot=slot: slot())
+        onClicks(*((getattr(self.ui, name), slot) for name, slot in slots.items()))
 
     def chooseFolder(self, title):
         """A folder's path, or an empty text."""

@@ -3,6 +3,7 @@
 import slicer
 
 from BrainCounterfactualCommon import layouts, scene
+from BrainCounterfactualCommon.bindings import onClicks
 from BrainCounterfactualCommon.host import tr as _
 
 
@@ -38,13 +39,12 @@ class ResultPanelBase:
         self._timer = flickerTimer
         self._chooseFolder = chooseFolder
         self._onRefreshed = onRefreshed
-        for button, slot in (
+        onClicks(
             (ui.undoButton, self.undo),
             (ui.redoButton, self.redo),
             (ui.removeResultButton, self.remove),
             (ui.saveButton, self.save),
-        ):
-            button.connect("clicked(bool)", lambda _checked, slot=slot: slot())
+        )
         ui.compareButton.connect("toggled(bool)", self.setComparing)
         ui.flickerButton.connect("toggled(bool)", self._onFlickerToggled)
 

@@ -21,10 +21,10 @@ from scipy import ndimage
 
 from braindiffusion.device import choose_device
 from braindiffusion.evaluation.disharmony import disharmony, ring_contrast
-from braindiffusion.evaluation.induction_painting import Painter, Plan
+from braindiffusion.evaluation.induction_painting import Painter, plan_of
 from braindiffusion.evaluation.induction_pairs import Pairs, load_kinds, pair
 from braindiffusion.induce import InduceSettings
-from braindiffusion.lesions.models import choose_card, operating_point
+from braindiffusion.lesions.models import choose_card
 from braindiffusion.lesions.registry import METHODS
 from braindiffusion.provenance import plain
 
@@ -53,17 +53,6 @@ def jump_at_edge(image: np.ndarray, region: np.ndarray, brain: np.ndarray) -> fl
         steps.append(np.abs(first[0] - second[0])[across])
     every = np.concatenate(steps)
     return float(every.mean()) if every.size else float("nan")
-
-
-def plan_of(settings: InduceSettings, kind: str, pitch_mm: float) -> Plan:
-    """A variant as the product would run it on this kind."""
-    settings = replace(settings, kind=kind.partition("_")[0])
-    card = choose_card(settings)
-    options = settings.of_method(pitch_mm, operating_point(card, kind, settings.condition))
-    return Plan(
-        settings.method, kind, card, card["kinds"].index(kind), settings.guidance or 1.0, options, pitch_mm,
-        settings.keep_outline,
-    )  # fmt: skip
 
 
 def measured(pairs: Pairs, kind: str, name: str, settings: InduceSettings, painter: Painter) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import slicer
 
+from BrainCounterfactualCommon.bindings import onClicks
 from BrainCounterfactualCommon.host import tr as _
 
 
@@ -24,13 +25,12 @@ class MaskPanel:
         self._chooseFile = chooseFile
         self._onChanged = onChanged
         self._sliceInView = sliceInView
-        for button, slot in (
+        onClicks(
             (ui.maskFromSaliencyButton, self.fromSaliency),
             (ui.maskFromFileButton, self.fromFile),
             (ui.clearMaskButton, self.clear),
             (ui.addBoxButton, self.addBox),
-        ):
-            button.connect("clicked(bool)", lambda _checked, slot=slot: slot())
+        )
 
     def update(self, volumeNode):
         """Enable what can be done."""

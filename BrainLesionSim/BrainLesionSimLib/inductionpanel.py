@@ -7,6 +7,7 @@ import tempfile
 import slicer
 
 from BrainCounterfactualCommon import layouts
+from BrainCounterfactualCommon.bindings import onClicks
 from BrainCounterfactualCommon.host import tr as _
 from BrainCounterfactualCommon.resultpanel import ResultPanelBase
 from BrainLesionSimLib import texts
@@ -29,8 +30,7 @@ class InductionPanel(ResultPanelBase):
         self._makeIcon = makeIcon
         self._strip = []
         ui.resultStrip.connect("currentRowChanged(int)", self._onChosen)
-        ui.keepButton.connect("clicked(bool)", lambda _checked: self.keep())
-        ui.removeOthersButton.connect("clicked(bool)", lambda _checked: self.removeOthers())
+        onClicks((ui.keepButton, self.keep), (ui.removeOthersButton, self.removeOthers))
 
     def _fill(self, found, induction):
         ui = self.ui

@@ -2,6 +2,7 @@
 
 import slicer
 
+from BrainCounterfactualCommon.bindings import onClicks
 from BrainCounterfactualCommon.host import tr as _
 from BrainLesionSimLib import drawing, texts
 from BrainLesionSimLib.settings import settingsOf
@@ -27,12 +28,11 @@ class LesionPanel:
         self._onChanged = onChanged
         self._sliceInView = sliceInView
         self._marginOf = None
-        for button, slot in (
+        onClicks(
             (ui.lesionFromFileButton, self.fromFile),
             (ui.clearLesionButton, self.clear),
             (ui.addBoxButton, self.addBox),
-        ):
-            button.connect("clicked(bool)", lambda _checked, slot=slot: slot())
+        )
 
     def update(self, volumeNode):
         """Enable what can be done; show size and margin as they are."""

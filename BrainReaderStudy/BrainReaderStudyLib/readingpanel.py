@@ -1,5 +1,6 @@
 """The panel while a case is read: progress, one question at a time with all its definitions, and saving."""
 
+from BrainCounterfactualCommon.bindings import onClicks
 from BrainCounterfactualCommon.host import Problem
 from BrainCounterfactualCommon.host import tr as _
 
@@ -24,17 +25,16 @@ class ReadingPanel:
         logic.onMarked = self.refresh
         ui.choicesList.connect("currentRowChanged(int)", self.onRow)
         ui.answerTextEdit.connect("textChanged()", self.onText)
-        for name, slot in (
-            ("goButton", self.onEnter),
-            ("saveButton", self.onEnter),
-            ("backButton", self.onBack),
-            ("pauseButton", self.onPause),
-            ("previousButton", lambda: self.onAsk(-1)),
-            ("nextButton", lambda: self.onAsk(1)),
-            ("markButton", self.onMark),
-            ("nothingButton", self.onNothing),
-        ):
-            getattr(ui, name).connect("clicked(bool)", lambda _checked, slot=slot: slot())
+        onClicks(
+            (ui.goButton, self.onEnter),
+            (ui.saveButton, self.onEnter),
+            (ui.backButton, self.onBack),
+            (ui.pauseButton, self.onPause),
+            (ui.previousButton, lambda: self.onAsk(-1)),
+            (ui.nextButton, lambda: self.onAsk(1)),
+            (ui.markButton, self.onMark),
+            (ui.nothingButton, self.onNothing),
+        )
         self.refresh()
 
     # --- from case to case ---

@@ -14,8 +14,7 @@ from braindiffusion.stages import OnEvent
 
 Mode = tuple[str, int | None]
 """Method, and steps (``None``: every one)."""
-PAIRED = "mededit_paired"
-MODES: tuple[Mode, ...] = (("mededit", None), ("mededit", 50), ("mededit", 25), ("mededit", 15), (PAIRED, 15))
+MODES: tuple[Mode, ...] = (("mededit", None), ("mededit", 50), ("mededit", 25), ("mededit", 15), ("mededit_paired", 15))
 QUICK_MODES: tuple[Mode, ...] = (("mededit", 15), ("mededit", 5))
 DRAWS = 2, 4
 

@@ -83,8 +83,8 @@ def _mededit(rows: list[dict[str, Any]]) -> list[str]:
         return [f"{_number(row['lesion_dice'])} ({each})", f"{_number(less['mean'], '+.3f')} ({low} to {high})"]
 
     def fid(row: dict[str, Any]) -> str:
-        error = row.get("fid_standard_error")
-        return _number(row["fid"], ".2f") + (f" ± {error:.2f}" if error == error and error is not None else "")
+        known = row["fid"] is not None and row["draws"] > 1
+        return _number(row["fid"], ".2f") + (f" ± {row['fid_standard_error']:.2f}" if known else "")
 
     return _table(
         head,

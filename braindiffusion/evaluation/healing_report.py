@@ -109,7 +109,7 @@ def _images(name: str, i: dict[str, Any]) -> list[str]:
     def of_seeds(key: str, digits: int, spread: str) -> str:
         if not d:
             return "-"
-        told = {name: number(value, digits) for name, value in d.items() if name != "n"}
+        told = {name: number(value, digits) for name, value in d.items()}
         error = told.get(f"{key}_standard_error", "-")
         return told[key] + (f" ± {error}" if error != "-" else "") + f" ({spread.format(**told)})"
 

@@ -76,17 +76,11 @@ def strata_of(data: Measured) -> tuple[np.ndarray, tuple[float, float]]:
 
 
 def _mean_of(dicts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean of equal nested dicts of numbers over runs; what is no number is that of the first."""
-    first = dicts[0]
-    out: dict[str, Any] = {}
-    for key, value in first.items():
-        if isinstance(value, dict):
-            out[key] = _mean_of([d[key] for d in dicts])
-        elif isinstance(value, float) and not isinstance(value, bool):
-            out[key] = float(np.mean([d[key] for d in dicts]))
-        else:
-            out[key] = value
-    return out
+    """Mean of equal dicts of numbers over runs; what is no float is that of the first."""
+    return {
+        key: float(np.mean([d[key] for d in dicts])) if isinstance(value, float) else value
+        for key, value in dicts[0].items()
+    }
 
 
 def image_numbers(data: Measured, runs: list[Made], judges: Judges, gated: bool) -> dict[str, Any]:

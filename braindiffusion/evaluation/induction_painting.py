@@ -87,20 +87,25 @@ def plan_for(
         ModelNotFoundError: no model for the method, or none that knows the kind.
     """
     base = "mededit" if method == CONTROL else method
-    lesion = kind.partition("_")[0]
-    asked = InduceSettings(method=base, kind=lesion, condition=condition, steps=steps)
-    card = choose_card(asked)
+    return plan_of(InduceSettings(method=base, condition=condition, steps=steps), kind, pitch_mm, method, **overrides)
+
+
+def plan_of(asked: InduceSettings, kind: str, pitch_mm: float, method: str | None = None, **overrides: Any) -> Plan:
+    """What is asked, as the product would run it on this kind; arguments and errors as :func:`plan_for`."""
+    asked = replace(asked, kind=kind.partition("_")[0])
+    method, card = method or asked.method, choose_card(asked)
     if kind not in card["kinds"]:
         raise ModelNotFoundError(
             f"{card['name']} does not paint {kind}.", f"It paints {', '.join(card['kinds'])}.", "Choose another kind."
         )
-    tuned = operating_point(card, kind, condition)
-    guided = METHODS[base].condition == "lesion" and method != CONTROL
+    tuned = operating_point(card, kind, asked.condition)
+    guided = METHODS[asked.method].condition == "lesion" and method != CONTROL
+    guidance = tuned.get("guidance", 1.0) if asked.guidance is None else asked.guidance
     classes = card["network"].get("args", {}).get("num_class_embeds")
     settings = replace(asked.of_method(pitch_mm, tuned), **overrides)
     return Plan(
         method, kind, card, card["kinds"].index(kind) if classes else None,
-        float(tuned.get("guidance", 1.0)) if guided else 1.0, settings, pitch_mm,
+        float(guidance) if guided else 1.0, settings, pitch_mm, asked.keep_outline,
     )  # fmt: skip
 
 
