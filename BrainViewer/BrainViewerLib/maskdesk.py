@@ -96,15 +96,34 @@ class MaskDesk:
         for each in (self.mask, self.lesion):
             each.show(each is drawing)
         self.outline_only(self.viewer.work.logic.busy)
-        self.editor.set_active_segmentation(segmentation, self.volume)
+        self._edit(segmentation)
         self.editor.set_active_segment_id(drawing.segment)
         self.undo_stack.clear()
         self._on_tool()
+
+    def _edit(self, segmentation: Any) -> None:
+        """Have the tools change this segmentation of the scan."""
+        active = self.editor.active_segmentation
+        if active is not None and (active.segmentation_node, active.volume_node) == (segmentation, self.volume):
+            return
+        self._stop_editing()
+        self.editor.set_active_segmentation(segmentation, self.volume)
+
+    def _stop_editing(self) -> None:
+        """Take the editor's observer off the segmentation that was edited.
+
+        trame-slicer leaves it there. The editor that it calls is freed by Python's garbage collection, and the next
+        stroke on that segmentation would then call freed memory.
+        """
+        active = self.editor.active_segmentation
+        if active is not None and active.segmentation_node is not None:
+            active.segmentation_node.RemoveObserver(active._node_obs)
 
     def let_go(self) -> None:
         """There is no scan any more."""
         self.remove_box()
         self.viewer.state.tool = "none"
+        self._stop_editing()
         self.editor.clear()
         self.volume = None
         for drawing in (self.mask, self.lesion):

@@ -243,15 +243,62 @@ asyncio.get_event_loop().run_until_complete(main())
 """
 
 
-def test_the_scene_closed_or_the_scan_removed_by_somebody_else(viewer_packages, sample: Path) -> None:
+PAINTING = """
+import asyncio, faulthandler, gc, sys
+faulthandler.enable()
+asyncio.set_event_loop(asyncio.new_event_loop())
+from pathlib import Path
+import slicer
+from BrainViewerLib.app import BrainViewer
+
+async def main():
+    viewer = BrainViewer(Path(sys.argv[1]))
+    assert await viewer.scans.open(Path(sys.argv[1]))
+    editor, view, bounds, drawn = viewer.masks.editor, viewer.board["Axial"], [0.0] * 6, {}
+    for n in range(50):
+        scan = viewer.scans.all()[n % 2]
+        viewer.scans.choose_scan(scan.GetID())
+        gc.collect()
+        with viewer.state as state:
+            state.tool = "paint" if n < 48 else "erase"
+        viewer.masks._on_tool()
+        brush = next(p().widget for p in editor.active_effect.pipelines if p() is not None and p()._view is view)
+        scan.GetRASBounds(bounds)
+        place = [sum(bounds[:2]) / 2 + n, sum(bounds[2:4]) / 2, view.get_slice_value()]
+        brush.update_widget_position(place)
+        brush.start_painting()
+        brush.update_widget_position(place)
+        brush.stop_painting()
+        viewer.masks.measure()
+        before = drawn.get(n % 2, 0)
+        drawn[n % 2] = state.mask_ml
+        assert drawn[n % 2] > before if n < 48 else drawn[n % 2] < before, (n, drawn)
+        assert editor.active_volume_node is scan
+    viewer.logic.close()
+    print("INSIDE OK")
+
+asyncio.get_event_loop().run_until_complete(main())
+"""
+
+
+def inside(script: str, sample: Path) -> None:
     """No browser: the same host and logic, in a process of their own."""
     modules = ("BrainViewer", "BrainCounterfactual", "BrainLesionSim")
     paths = os.pathsep.join(str(p) for p in (ROOT, *(ROOT / name for name in modules)))
     done = subprocess.run(
-        [sys.executable, "-c", INSIDE, str(sample)],
+        [sys.executable, "-c", script, str(sample)],
         capture_output=True, text=True, timeout=180, env={**os.environ, "PYTHONPATH": paths},
     )  # fmt: skip
     assert "INSIDE OK" in done.stdout, done.stdout[-2000:] + done.stderr[-4000:]
+
+
+def test_the_scene_closed_or_the_scan_removed_by_somebody_else(viewer_packages, sample: Path) -> None:
+    inside(INSIDE, sample)
+
+
+def test_fifty_strokes_on_two_scans_in_turn(viewer_packages, sample: Path) -> None:
+    """Each stroke goes to the scan shown; the editor of the other scan is not called any more."""
+    inside(PAINTING, sample)
 
 
 def test_left_handed_voxels_are_turned_in_place(viewer_packages) -> None:
