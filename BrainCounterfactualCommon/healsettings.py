@@ -1,6 +1,7 @@
 """The settings of a healing: the engine's own names and defaults, checked here before anything is sent.
 
-A mirror of ``braindiffusion.stages.HealSettings`` (a test holds the two together): the module never imports the engine.
+A mirror of ``braindiffusion.pipeline.stages.HealSettings`` (a test holds the two together): the module never imports
+the engine.
 """
 
 from BrainCounterfactualCommon.checks import checked, refused

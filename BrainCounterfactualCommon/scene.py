@@ -59,7 +59,7 @@ def ijkToWorld(volumeNode):
 def axialAxis(affine):
     """The voxel axis walked from slice to slice, and whether it runs downwards: ``(axis, flipped)``.
 
-    The engine's own rule (braindiffusion.slices.place): the best total match of voxel axes with patient axes.
+    The engine's own rule (braindiffusion.volume.slices.place): the best total match of voxel axes with patient axes.
     """
     score = np.abs(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0))
     best = max(itertools.permutations(range(3)), key=lambda p: score[2, p[0]] * 1.001 + score[1, p[1]] + score[0, p[2]])

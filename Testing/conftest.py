@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from braindiffusion.scan import Scan
+from braindiffusion.volume.scan import Scan
 
 
 @pytest.fixture(scope="session")

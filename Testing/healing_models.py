@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from braindiffusion.diffusion.network import build_network
 from braindiffusion.healing.registry import METHODS
 from braindiffusion.models.export import export_model
+from braindiffusion.networks.build import build_network
 from braindiffusion.training.loop import load_recipe
 
 SMALL: dict[str, dict[str, Any]] = {

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from braindiffusion.diffusion.network import build_network
 from braindiffusion.models.export import export_model
+from braindiffusion.networks.build import build_network
 
 KINDS = ["stroke_flair", "tumour_flair", "tumour_t1gd"]
 TINY = {

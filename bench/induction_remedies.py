@@ -3,7 +3,7 @@
     python bench/induction_remedies.py --data FOLDER --out docs/results [--limit 24] [--cache FOLDER] [--groups ...]
 
 FOLDER holds the packs. Lesions of the val split are paired with lesion-free slices, and painted, as ``evaluate
-induction`` does it (:mod:`braindiffusion.evaluation.induction_pairs`).
+induction`` does it (:mod:`braindiffusion.evaluation.induction.pairs`).
 Writes ``induction_remedies.json`` and ``.md``: ring contrast beside that of the same lesions where they were drawn,
 the jump at the margin's edge, the change in the margin, network calls and seconds.
 """
@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from braindiffusion.device import choose_device
-from braindiffusion.evaluation.disharmony import disharmony, ring_contrast
-from braindiffusion.evaluation.induction_painting import Painter, plan_of
-from braindiffusion.evaluation.induction_pairs import Pairs, load_kinds, pair
-from braindiffusion.induce import InduceSettings
+from braindiffusion.evaluation.induction.painting import Painter, plan_of
+from braindiffusion.evaluation.induction.pairs import Pairs, load_kinds, pair
+from braindiffusion.evaluation.metrics.disharmony import disharmony, ring_contrast
 from braindiffusion.lesions.models import choose_card
 from braindiffusion.lesions.registry import METHODS
-from braindiffusion.provenance import plain
+from braindiffusion.models.device import choose_device
+from braindiffusion.pipeline.induce import InduceSettings
+from braindiffusion.pipeline.provenance import plain
 
 BASE = InduceSettings(method="mededit")
 GROUPS: dict[str, list[tuple[str, InduceSettings]]] = {

@@ -38,8 +38,8 @@ def add_network(folder: Path) -> None:
     """A denoiser with random weights, under the name of the shipped one."""
     import torch
 
-    from braindiffusion.diffusion.network import build_network
     from braindiffusion.models.export import export_model
+    from braindiffusion.networks.build import build_network
 
     torch.manual_seed(0)
     card = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command line; errors meant for the user end with their exit code and no traceback."""
-    from braindiffusion.cli import app
+    from braindiffusion.cli.app import app
 
     app()
 

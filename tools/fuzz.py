@@ -17,11 +17,11 @@ import atheris
 
 with atheris.instrument_imports(include=["braindiffusion"]):
     from braindiffusion.errors import BrainDiffusionError
+    from braindiffusion.io.nifti import check_nifti
+    from braindiffusion.io.text_headers import check_meta, check_nrrd
     from braindiffusion.models import registry
-    from braindiffusion.nifti import check_nifti
-    from braindiffusion.stages import HealSettings
+    from braindiffusion.pipeline.stages import HealSettings
     from braindiffusion.studies import protocol, sealed
-    from braindiffusion.text_headers import check_meta, check_nrrd
     from braindiffusion.training import packs
     from braindiffusion.worker import protocol as worker
 

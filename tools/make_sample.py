@@ -19,16 +19,16 @@ from sample_anatomy import anatomy
 from scipy import ndimage
 
 from braindiffusion import NOT_FOR_DIAGNOSIS
-from braindiffusion.diffusion.network import EpsPredictor
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.spacing import ascending_levels
 from braindiffusion.diffusion.steps import add_noise, ddpm_move, predict_clean
 from braindiffusion.healing.run import heal_slices
-from braindiffusion.masks import dilate, grown_mask, percentile_mask
+from braindiffusion.io.write import OutputFolder
 from braindiffusion.models.registry import load_model
-from braindiffusion.slices import BRAIN_LEVEL, FIELD_OF_VIEW_MM, Intensity, Placement, SliceStack
-from braindiffusion.stages import HealSettings, find_saliency
-from braindiffusion.writing import OutputFolder
+from braindiffusion.networks.build import EpsPredictor
+from braindiffusion.pipeline.stages import HealSettings, find_saliency
+from braindiffusion.volume.masks import dilate, grown_mask, percentile_mask
+from braindiffusion.volume.slices import BRAIN_LEVEL, FIELD_OF_VIEW_MM, Intensity, Placement, SliceStack
 
 THICKNESS_MM = 5.0
 PLACEMENT = Placement((2, 1, 0), (False, False, False), (1, 128, 128), (1.875, 1.875), THICKNESS_MM, 128, (0.0, 0.0))

@@ -1,7 +1,7 @@
 """The settings of an induction: the engine's own names and defaults, checked here before anything is sent.
 
-A mirror of ``braindiffusion.induce.InduceSettings`` and ``braindiffusion.lesions.shapes.ShapeSettings`` (a test holds
-them together): the module never imports the engine.
+A mirror of ``braindiffusion.pipeline.induce.InduceSettings`` and ``braindiffusion.lesions.shapes.ShapeSettings``
+(a test holds them together): the module never imports the engine.
 """
 
 from BrainCounterfactualCommon import checks

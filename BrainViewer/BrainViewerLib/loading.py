@@ -16,9 +16,9 @@ import slicer
 
 from BrainCounterfactualCommon.scene import vtkMatrix
 from braindiffusion import errors
+from braindiffusion.io.read import read_scan
 from braindiffusion.models.registry import resource
-from braindiffusion.reading import read_scan
-from braindiffusion.scan import Scan
+from braindiffusion.volume.scan import Scan
 
 SAMPLE = "SYNTHETIC_FLAIR_lesion.nii.gz"
 SCENE_SUFFIXES = (".mrb", ".mrml")

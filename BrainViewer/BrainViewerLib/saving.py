@@ -16,8 +16,8 @@ import slicer
 from BrainCounterfactualCommon.exporting import CASE_FOLDER, DICOM_FOLDER, FACES, textsOf
 from BrainCounterfactualCommon.saving import freshFolder
 from braindiffusion.errors import OutputError
-from braindiffusion.paths import at_home
-from braindiffusion.writing import OutputFolder
+from braindiffusion.io.paths import at_home
+from braindiffusion.io.write import OutputFolder
 from BrainViewerLib import loading
 
 if TYPE_CHECKING:

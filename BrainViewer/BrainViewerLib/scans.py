@@ -15,7 +15,7 @@ from BrainCounterfactualCommon import masks
 from BrainCounterfactualCommon.models import MODALITIES
 from BrainCounterfactualCommon.results import isSynthetic
 from braindiffusion.errors import DicomSeriesError, InputError
-from braindiffusion.paths import at_home
+from braindiffusion.io.paths import at_home
 from BrainViewerLib import loading
 from BrainViewerLib.saving import default_folder
 

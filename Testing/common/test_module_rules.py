@@ -54,7 +54,7 @@ def test_modules_stand_on_the_shared_package_and_not_on_each_other(path: Path) -
 
 def test_settings_mirror_the_engines() -> None:
     """Names and defaults, read from the engine's source: it needs torch, this test does not."""
-    tree = ast.parse((ROOT / "braindiffusion" / "stages.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / "braindiffusion" / "pipeline" / "stages.py").read_text(encoding="utf-8"))
     cls = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "HealSettings")
     engine = {n.target.id: ast.literal_eval(n.value) for n in cls.body if isinstance(n, ast.AnnAssign)}
     path = ROOT / "BrainCounterfactualCommon" / "healsettings.py"
@@ -67,7 +67,7 @@ def test_settings_mirror_the_engines() -> None:
 
 def test_saliency_menu_offers_the_engines_methods() -> None:
     """Keys of the engine's registry, in its settings and in the menu."""
-    tree = ast.parse((ROOT / "braindiffusion" / "saliency" / "registry.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / "braindiffusion" / "finders" / "registry.py").read_text(encoding="utf-8"))
     registry = next(n for n in tree.body if isinstance(n, ast.AnnAssign) and n.target.id == "METHODS")
     names = [key.value for key in registry.value.keys]
     from BrainCounterfactualLib.texts import saliencyChoices

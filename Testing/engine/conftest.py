@@ -12,7 +12,7 @@ import torch
 if TYPE_CHECKING:
     from person_scans import Phantom
 
-    from braindiffusion.scan import Scan
+    from braindiffusion.volume.scan import Scan
 
 
 @pytest.fixture(scope="session", autouse=True)

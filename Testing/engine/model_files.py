@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from braindiffusion.diffusion.network import build_network
 from braindiffusion.models.export import export_model
 from braindiffusion.models.registry import sha256_of
+from braindiffusion.networks.build import build_network
 
 NETWORK = {"class": "Classifier", "args": {"widths": [4, 8]}}
 CARD = {"name": "tiny", "network": NETWORK, "modality": ["FLAIR"], "grid": 16}

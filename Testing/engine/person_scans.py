@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from braindiffusion.scan import Scan
+from braindiffusion.io.write import OutputFolder
 from braindiffusion.training.packs import Pack, load_pack
 from braindiffusion.training.prepare import Prepared, PrepareSettings, prepare_pack
-from braindiffusion.writing import OutputFolder
+from braindiffusion.volume.scan import Scan
 
 QUICK = PrepareSettings(size=128)
 

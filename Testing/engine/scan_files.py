@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from braindiffusion import errors
-from braindiffusion.reading import read_scan
-from braindiffusion.scan import LPS_TO_RAS
+from braindiffusion.io.read import read_scan
+from braindiffusion.volume.scan import LPS_TO_RAS
 
 LAS = np.array([[-2.0, 0, 0, 90], [0, 1.5, 0, -70], [0, 0, 5, -40], [0, 0, 0, 1]])
 SHAPE = (7, 6, 5)

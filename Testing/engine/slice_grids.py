@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from braindiffusion.scan import Scan
+from braindiffusion.volume.scan import Scan
 
 few = settings(max_examples=60, deadline=None)
 DTYPES = ["uint8", "int16", "uint16", "float32"]

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from braindiffusion.brain import classical_brain
-from braindiffusion.diffusion.network import Autoencoder, Classifier
 from braindiffusion.errors import Cancelled, SettingsError
+from braindiffusion.finders import acat as acat_module
+from braindiffusion.finders.acat import acat, move_latent, normalise_per_slice
+from braindiffusion.finders.gradient import gradient
+from braindiffusion.finders.registry import METHODS, SaliencyModels, judged_lesion, lesion_probability, saliency_of
 from braindiffusion.models.registry import installed, load_model
-from braindiffusion.saliency import acat as acat_module
-from braindiffusion.saliency.acat import acat, move_latent, normalise_per_slice
-from braindiffusion.saliency.gradient import gradient
-from braindiffusion.saliency.registry import METHODS, SaliencyModels, judged_lesion, lesion_probability, saliency_of
-from braindiffusion.scan import Scan
-from braindiffusion.slices import to_slices
+from braindiffusion.networks.build import Autoencoder, Classifier
+from braindiffusion.volume.brain import classical_brain
+from braindiffusion.volume.scan import Scan
+from braindiffusion.volume.slices import to_slices
 
 
 def frozen(network: nn.Module) -> nn.Module:

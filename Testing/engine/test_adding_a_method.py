@@ -15,14 +15,14 @@ import torch
 from healing_models import add_all
 
 from braindiffusion.diffusion.schedule import Schedule
-from braindiffusion.heal import heal_scan
 from braindiffusion.healing import registry
 from braindiffusion.healing.models import main_model
 from braindiffusion.healing.run import heal_slices
 from braindiffusion.models.registry import release
-from braindiffusion.scan import Scan
-from braindiffusion.slices import to_slices
-from braindiffusion.stages import HealSettings
+from braindiffusion.pipeline.heal import heal_scan
+from braindiffusion.pipeline.stages import HealSettings
+from braindiffusion.volume.scan import Scan
+from braindiffusion.volume.slices import to_slices
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "adding_a_method.md"
 MOST_LINES = 60

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from braindiffusion.anomaly import VARIANTS, anomaly_map, grey_open_close, lesion_map
 from braindiffusion.errors import SettingsError
+from braindiffusion.volume.anomaly import VARIANTS, anomaly_map, grey_open_close, lesion_map
 
 SIDE = 48
 EVERYWHERE = np.ones((1, SIDE, SIDE), bool)

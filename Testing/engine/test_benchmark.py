@@ -11,25 +11,25 @@ import numpy as np
 import pytest
 import torch
 
-from braindiffusion.benchmark import bench as bench_module
-from braindiffusion.benchmark import sweeps
-from braindiffusion.benchmark.bench import BenchSettings, run_bench
-from braindiffusion.benchmark.items import Item, fewer, mean_dice
-from braindiffusion.benchmark.ladder import REFERENCE, Rung, climb, ladder, model_for, run_rung, steps_ladder
-from braindiffusion.benchmark.machine import cheapest, flops_of, machine, matmul_rate, measured
-from braindiffusion.benchmark.monai_loop import heal_with_monai
-from braindiffusion.benchmark.report import machine_line, markdown
-from braindiffusion.benchmark.sweeps import MONAI, Sizes, enlarged, linearity, sweep, volume_of
+from braindiffusion.bench import run as bench_module
+from braindiffusion.bench import sweeps
+from braindiffusion.bench.items import Item, fewer, mean_dice
+from braindiffusion.bench.ladder import REFERENCE, Rung, climb, ladder, model_for, run_rung, steps_ladder
+from braindiffusion.bench.machine import cheapest, flops_of, machine, matmul_rate, measured
+from braindiffusion.bench.monai_loop import heal_with_monai
+from braindiffusion.bench.report import machine_line, markdown
+from braindiffusion.bench.run import BenchSettings, run_bench
+from braindiffusion.bench.sweeps import MONAI, Sizes, enlarged, linearity, sweep, volume_of
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.errors import SettingsError
-from braindiffusion.evaluation.overlap import count
+from braindiffusion.evaluation.metrics.overlap import count
 from braindiffusion.healing.dif_fuse import DifFuseSettings
 from braindiffusion.healing.models import main_model
 from braindiffusion.healing.run import heal_slices
 from braindiffusion.models.registry import LoadedModel
-from braindiffusion.scan import Scan
-from braindiffusion.slices import SliceStack, to_slices
-from braindiffusion.stages import HealSettings
+from braindiffusion.pipeline.stages import HealSettings
+from braindiffusion.volume.scan import Scan
+from braindiffusion.volume.slices import SliceStack, to_slices
 
 pytestmark = pytest.mark.usefixtures("small_network")
 CPU = torch.device("cpu")
@@ -177,7 +177,7 @@ def test_the_same_weights_serve_every_rung(model: LoadedModel) -> None:
 def test_rows_are_compared_on_the_slices_they_share(
     items: list[Item], model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("braindiffusion.benchmark.ladder.MANY_CALLS", 8)
+    monkeypatch.setattr("braindiffusion.bench.ladder.MANY_CALLS", 8)
     rungs = [Rung("many", {"steps": 5}), Rung("few", {"steps": 2})]
     many, few = climb(rungs, items, BASE, reference_slices=2, repeats=1)
     assert (many["slices"], few["slices"]) == (2, 4)

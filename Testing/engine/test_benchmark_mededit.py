@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from braindiffusion.benchmark import mededit
-from braindiffusion.benchmark.report import markdown
-from braindiffusion.evaluation.induction import InductionReport, InductionSettings, KindResult
+from braindiffusion.bench import mededit
+from braindiffusion.bench.report import markdown
+from braindiffusion.evaluation.induction.evaluate import InductionReport, InductionSettings, KindResult
 
 MODES = ("mededit", None), ("mededit", 25), ("mededit_paired", 15)
 CALLS = {None: 3997, 25: 101, 15: 122}

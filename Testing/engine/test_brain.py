@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from braindiffusion import brain as brain_module
-from braindiffusion.brain import (
+from braindiffusion.errors import NotABrainError
+from braindiffusion.models.registry import installed
+from braindiffusion.volume import brain as brain_module
+from braindiffusion.volume.brain import (
     body_support,
     check_is_brain,
     classical_brain,
@@ -18,9 +20,7 @@ from braindiffusion.brain import (
     looks_stripped,
     network_brain,
 )
-from braindiffusion.errors import NotABrainError
-from braindiffusion.models.registry import installed
-from braindiffusion.scan import Scan
+from braindiffusion.volume.scan import Scan
 
 needs_network = pytest.mark.skipif("brain-mask" not in installed(), reason="the model brain-mask is not shipped")
 
@@ -181,7 +181,7 @@ def test_without_the_model_the_network_has_no_answer(head_phantom: Scan, monkeyp
 @pytest.mark.scans
 @needs_network
 def test_the_network_finds_a_real_brain(data_dir: Path) -> None:
-    from braindiffusion.reading import read_scan
+    from braindiffusion.io.read import read_scan
 
     folder = data_dir / "ixi_t1_2mm"
     scan = read_scan(folder / "IXI015_T1.nii.gz")

@@ -14,8 +14,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from braindiffusion import cluster as cluster_module
-from braindiffusion.cluster import cluster, require_dask, spread
+from braindiffusion.cohort import cluster as cluster_module
+from braindiffusion.cohort.cluster import cluster, require_dask, spread
 from braindiffusion.errors import ClusterError, DependencyMissingError
 
 distributed = pytest.importorskip("distributed", reason="Cohorts need the extra: pip install .[cohort]")

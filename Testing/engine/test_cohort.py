@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from braindiffusion import cluster as cluster_module
-from braindiffusion import cohort as cohort_module
-from braindiffusion.cluster import Ended
-from braindiffusion.cohort import Job, check_apart, earlier, failed, find_scans, heal_cohort, key_of, plan
-from braindiffusion.cohort_table import Row, read_table, tally
+from braindiffusion.cohort import cluster as cluster_module
+from braindiffusion.cohort import run as cohort_module
+from braindiffusion.cohort.cluster import Ended
+from braindiffusion.cohort.run import Job, check_apart, earlier, failed, find_scans, heal_cohort, key_of, plan
+from braindiffusion.cohort.table import Row, read_table, tally
 from braindiffusion.errors import (
     CohortError,
     MemoryExhaustedError,
@@ -26,7 +26,7 @@ from braindiffusion.errors import (
     SettingsError,
 )
 from braindiffusion.models.registry import installed
-from braindiffusion.stages import HealSettings
+from braindiffusion.pipeline.stages import HealSettings
 
 
 def lay(folder: Path, *names: str) -> Path:

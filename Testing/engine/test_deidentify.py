@@ -22,9 +22,9 @@ from braindiffusion.export.faces import RIM_MM, shown_region, within, without_fa
 from braindiffusion.export.identifiers import Identifiers
 from braindiffusion.export.marks import words
 from braindiffusion.export.second_pass import check_files, check_text
-from braindiffusion.reading import read_scan
-from braindiffusion.scan import Scan
-from braindiffusion.writing import OutputFolder
+from braindiffusion.io.read import read_scan
+from braindiffusion.io.write import OutputFolder
+from braindiffusion.volume.scan import Scan
 
 
 def head(seed: int = 0) -> np.ndarray:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from braindiffusion import device as device_module
-from braindiffusion.device import (
+from braindiffusion.errors import DeviceError, MemoryExhaustedError
+from braindiffusion.models import device as device_module
+from braindiffusion.models.device import (
     CPU_BATCH,
     GPU_BATCH,
     batch_for,
@@ -16,7 +17,6 @@ from braindiffusion.device import (
     out_of_memory,
     precision_for,
 )
-from braindiffusion.errors import DeviceError, MemoryExhaustedError
 
 
 class Machine:

@@ -17,8 +17,8 @@ from braindiffusion.errors import (
     ModelFormatError,
     ModelNotFoundError,
 )
-from braindiffusion.evaluation.distribution import distances, frechet_distance, kernel_distance
-from braindiffusion.evaluation.features import (
+from braindiffusion.evaluation.metrics.distribution import distances, frechet_distance, kernel_distance
+from braindiffusion.evaluation.metrics.features import (
     RADIMAGENET_MEAN,
     ResNet50,
     classifier_features,

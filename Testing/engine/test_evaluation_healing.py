@@ -16,27 +16,35 @@ from safetensors.torch import load_file
 from tiny_training import simulated_slices, write_pack
 
 from braindiffusion.errors import Cancelled, PackError, SettingsError
-from braindiffusion.evaluation import healing_runs, healing_scores, healing_tuning
-from braindiffusion.evaluation.healing import HealingPlan, HealingReport, evaluate_healing, run_sweep, tune_rows
-from braindiffusion.evaluation.healing_data import collect
-from braindiffusion.evaluation.healing_report import markdown
-from braindiffusion.evaluation.healing_rows import (
+from braindiffusion.evaluation.healing import runs as healing_runs
+from braindiffusion.evaluation.healing import scores as healing_scores
+from braindiffusion.evaluation.healing import tuning as healing_tuning
+from braindiffusion.evaluation.healing.data import collect
+from braindiffusion.evaluation.healing.evaluate import (
+    HealingPlan,
+    HealingReport,
+    evaluate_healing,
+    run_sweep,
+    tune_rows,
+)
+from braindiffusion.evaluation.healing.report import markdown
+from braindiffusion.evaluation.healing.rows import (
     COSTLY_CALLS,
     QUICK,
     calls_of,
     known_rows,
 )
-from braindiffusion.evaluation.healing_runs import Runner
-from braindiffusion.evaluation.healing_scores import over_seeds, strata_of
-from braindiffusion.evaluation.kept import Kept
+from braindiffusion.evaluation.healing.runs import Runner
+from braindiffusion.evaluation.healing.scores import over_seeds, strata_of
+from braindiffusion.evaluation.result_cache import Kept
+from braindiffusion.finders.segmenter import SEGMENTERS
 from braindiffusion.healing.registry import METHODS, operating_point
+from braindiffusion.io.write import OutputFolder
 from braindiffusion.models import registry
 from braindiffusion.models.export import export_model
 from braindiffusion.models.registry import release
-from braindiffusion.saliency.segmenter import SEGMENTERS
-from braindiffusion.stages import Event, HealSettings
+from braindiffusion.pipeline.stages import Event, HealSettings
 from braindiffusion.training.packs import Pack, load_pack
-from braindiffusion.writing import OutputFolder
 
 WEAK_SEGMENTER, SEGMENTER = SEGMENTERS["segmenter"], SEGMENTERS["supervised"]
 BASE = HealSettings(steps=2, device="cpu", precision="fp32", force=True)
@@ -333,7 +341,7 @@ def test_a_row_whose_model_is_missing_says_so(
     kept = {"flair-healthy-128", "flair-acat-classifier", "flair-acat-autoencoder"}
     here = {k: v for k, v in registry.installed().items() if k in kept}
     monkeypatch.setattr(registry, "installed", lambda: here)
-    for module in ("braindiffusion.healing.models", "braindiffusion.evaluation.healing_images"):
+    for module in ("braindiffusion.healing.models", "braindiffusion.evaluation.healing.images"):
         monkeypatch.setattr(f"{module}.installed", lambda: here)
     methods = ("dif_fuse", "anoddpm", "cfg", "weak_segmenter", "dif_fuse_weak", "segmenter")
     facts = evaluate_healing(pack, plan(*methods), tmp_path).facts

@@ -12,17 +12,17 @@ from skimage.metrics import structural_similarity
 from sklearn.metrics import average_precision_score, f1_score, jaccard_score
 
 from braindiffusion.errors import SettingsError
-from braindiffusion.evaluation.distribution import distances
-from braindiffusion.evaluation.healing_data import PART_SLICES, _parts
-from braindiffusion.evaluation.healing_images import flicker, outside_lesion, over_brain, seam
-from braindiffusion.evaluation.healing_maps import grid_dice
-from braindiffusion.evaluation.healing_plots import apart
-from braindiffusion.evaluation.healing_rows import known_rows, rows_named
-from braindiffusion.evaluation.healing_scores import volume_dice
-from braindiffusion.evaluation.kept import Kept, fingerprint
-from braindiffusion.evaluation.overlap import count, interval_of, standard_error
-from braindiffusion.evaluation.ranking import LEVELS, Ranking
-from braindiffusion.evaluation.two_class import PUBLISHED, compare, implied, paragraph
+from braindiffusion.evaluation.healing.data import PART_SLICES, _parts
+from braindiffusion.evaluation.healing.images import flicker, outside_lesion, over_brain, seam
+from braindiffusion.evaluation.healing.maps import grid_dice
+from braindiffusion.evaluation.healing.plots import apart
+from braindiffusion.evaluation.healing.rows import known_rows, rows_named
+from braindiffusion.evaluation.healing.scores import volume_dice
+from braindiffusion.evaluation.healing.two_class import PUBLISHED, compare, implied, paragraph
+from braindiffusion.evaluation.metrics.distribution import distances
+from braindiffusion.evaluation.metrics.overlap import count, interval_of, standard_error
+from braindiffusion.evaluation.metrics.ranking import LEVELS, Ranking
+from braindiffusion.evaluation.result_cache import Kept, fingerprint
 
 RNG = np.random.default_rng
 

@@ -18,9 +18,9 @@ from braindiffusion.export.dicom import Coding, Label, Study, grid_of
 from braindiffusion.export.dicom_masks import Segment, write_masks
 from braindiffusion.export.dicom_result import check_unused, derivation, write_dicom
 from braindiffusion.export.dicom_source import acquisition_of, profile, source_of
-from braindiffusion.reading import on_grid_of, read_scan
-from braindiffusion.scan import Scan
-from braindiffusion.writing import OutputFolder
+from braindiffusion.io.read import on_grid_of, read_scan
+from braindiffusion.io.write import OutputFolder
+from braindiffusion.volume.scan import Scan
 
 SHAPE = (12, 10, 6)
 LAS = np.array([[-2.0, 0, 0, 90], [0, 1.5, 0, -70], [0, 0, 5, -40], [0, 0, 0, 1]])

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from braindiffusion import device, writing
-from braindiffusion.benchmark import machine
-from braindiffusion.reading import check_size
+from braindiffusion.bench import machine
+from braindiffusion.io import write as writing
+from braindiffusion.io.read import check_size
+from braindiffusion.models import device
 from braindiffusion.worker.__main__ import yield_priority
 
 

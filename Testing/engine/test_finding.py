@@ -12,13 +12,12 @@ from healing_models import add_model
 from tiny_training import write_pack
 from torch import nn
 
-from braindiffusion import finding
 from braindiffusion.errors import ModelNotFoundError
-from braindiffusion.evaluation import segmenter_tuning
-from braindiffusion.finding import find_by_segmenter, lesion_probability_of, region_of_segmenter
-from braindiffusion.models.registry import release
-from braindiffusion.saliency.registry import METHODS, SALIENCIES
-from braindiffusion.saliency.segmenter import (
+from braindiffusion.evaluation.models import segmenter_tuning
+from braindiffusion.finders import finding
+from braindiffusion.finders.finding import find_by_segmenter, lesion_probability_of, region_of_segmenter
+from braindiffusion.finders.registry import METHODS, SALIENCIES
+from braindiffusion.finders.segmenter import (
     SEGMENTERS,
     in_doubt,
     lesion_probabilities,
@@ -26,10 +25,11 @@ from braindiffusion.saliency.segmenter import (
     segmented,
     told_in_doubt,
 )
-from braindiffusion.scan import Scan
-from braindiffusion.slices import SliceStack, place
-from braindiffusion.stages import HealSettings, Saliency, find_saliency, mask_of_saliency
+from braindiffusion.models.registry import release
+from braindiffusion.pipeline.stages import HealSettings, Saliency, find_saliency, mask_of_saliency
 from braindiffusion.training.packs import load_pack
+from braindiffusion.volume.scan import Scan
+from braindiffusion.volume.slices import SliceStack, place
 
 CPU = torch.device("cpu")
 SIDE, SLICES = 64, 5
@@ -203,7 +203,7 @@ def finding_models() -> set[str]:
 def test_the_operating_point_is_the_best_of_the_sweep_on_val_only(
     tmp_path: Path, bright_is_lesion: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("braindiffusion.brain.network_brain", lambda *_, **__: None)
+    monkeypatch.setattr("braindiffusion.volume.brain.network_brain", lambda *_, **__: None)
     bright_is_lesion["grid"] = 128
     pack = load_pack(write_pack(tmp_path / "tiny.npz"))
     point, rows = segmenter_tuning.tune_segmenter(pack, "any", "cpu")

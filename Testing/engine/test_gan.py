@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from braindiffusion.diffusion.gan import PENALTY, AnoGAN, EncodedGAN
 from braindiffusion.healing.f_anogan import FAnoGANSettings, f_anogan
+from braindiffusion.networks.gan import PENALTY, AnoGAN, EncodedGAN
 
 SMALL = {"latent": 8, "size": (32, 32), "widths": (8, 8, 8), "patch": 2}
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from healing_models import add_all, recipes_needed
 
-from braindiffusion.anomaly import OTSU
-from braindiffusion.heal import heal_scan
 from braindiffusion.healing.models import main_model
 from braindiffusion.healing.registry import METHODS, method_named
 from braindiffusion.healing.run import heal_slices
 from braindiffusion.models.registry import release
-from braindiffusion.scan import Scan
-from braindiffusion.slices import SliceStack, to_slices
-from braindiffusion.stages import HealSettings, lesion_rule
+from braindiffusion.pipeline.heal import heal_scan
+from braindiffusion.pipeline.stages import HealSettings, lesion_rule
+from braindiffusion.volume.anomaly import OTSU
+from braindiffusion.volume.scan import Scan
+from braindiffusion.volume.slices import SliceStack, to_slices
 
 CPU = torch.device("cpu")
 SHORT = {"repaint": {"levels": 12, "jump": 4, "resamples": 2}, "autoddpm": {"stitch_level": 4, "resamples": 2}}
@@ -135,8 +135,10 @@ def test_small_models_stand_for_all_recipes_needed() -> None:
 def test_a_method_that_finds_its_region_needs_no_saliency(
     name: str, head_phantom: Scan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("braindiffusion.prepared.find_saliency", lambda *_, **__: pytest.fail("saliency was asked for"))
-    monkeypatch.setattr("braindiffusion.heal.judge_slices", lambda *_, **__: pytest.fail("the gate was asked"))
+    monkeypatch.setattr(
+        "braindiffusion.pipeline.scan_cache.find_saliency", lambda *_, **__: pytest.fail("saliency was asked for")
+    )
+    monkeypatch.setattr("braindiffusion.pipeline.heal.judge_slices", lambda *_, **__: pytest.fail("the gate was asked"))
     result = heal_scan(head_phantom, quick(name, slices=(10, 12)), brain=head_phantom.voxels > 200)
     facts = result.provenance
     assert facts["mask"]["origin"] == "whole brain"
@@ -159,7 +161,7 @@ def test_a_gate_can_be_set_before_a_method_that_finds_its_region(
         probability[11] = 0.9
         return probability, probability >= settings.gate
 
-    monkeypatch.setattr("braindiffusion.heal.judge_slices", judge)
+    monkeypatch.setattr("braindiffusion.pipeline.heal.judge_slices", judge)
     result = heal_scan(head_phantom, quick("denoising_ae", gate=0.5), brain=head_phantom.voxels > 200)
     assert result.provenance["network_calls"]["slices_healed"] == 1
     assert [m["name"] for m in result.provenance["models"]] == ["flair-denoising-ae", "flair-acat-classifier"]

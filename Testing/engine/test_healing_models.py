@@ -11,15 +11,15 @@ import pytest
 import torch
 from healing_models import add_model
 
-from braindiffusion.diffusion.network import CLASSES, EpsPredictor, SlicePredictor
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.errors import ModelNotFoundError, SettingsError
-from braindiffusion.estimate import estimate
 from braindiffusion.healing.models import aids_of, describe_methods, main_card, main_model, predictor_of
 from braindiffusion.healing.registry import METHODS, Need, method_named
 from braindiffusion.models import registry
 from braindiffusion.models.registry import load_model, release
-from braindiffusion.stages import HealSettings
+from braindiffusion.networks.build import CLASSES, EpsPredictor, SlicePredictor
+from braindiffusion.pipeline.estimate import estimate
+from braindiffusion.pipeline.stages import HealSettings
 from braindiffusion.training.loop import RECIPES, load_recipe
 from braindiffusion.worker.handlers import Bench
 from braindiffusion.worker.protocol import Request

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from braindiffusion.device import out_of_memory
-from braindiffusion.diffusion.network import EpsPredictor
 from braindiffusion.errors import Cancelled, MemoryExhaustedError
 from braindiffusion.healing import run as run_module
 from braindiffusion.healing.dif_fuse import DifFuseSettings
 from braindiffusion.healing.models import main_model
 from braindiffusion.healing.run import COARSE_STEPS, coarse_settings, heal_slices
 from braindiffusion.healing.trajectories import Trajectories
+from braindiffusion.models.device import out_of_memory
 from braindiffusion.models.registry import LoadedModel
-from braindiffusion.scan import Scan
-from braindiffusion.slices import SliceStack, to_slices
-from braindiffusion.stages import Event, HealSettings
+from braindiffusion.networks.build import EpsPredictor
+from braindiffusion.pipeline.stages import Event, HealSettings
+from braindiffusion.volume.scan import Scan
+from braindiffusion.volume.slices import SliceStack, to_slices
 
 pytestmark = pytest.mark.usefixtures("small_network")
 CPU = torch.device("cpu")

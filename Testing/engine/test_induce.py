@@ -20,12 +20,12 @@ from braindiffusion.errors import (
     SettingsError,
     SliceRangeError,
 )
-from braindiffusion.induce import InduceResult, InduceSettings, induce_scan, shape_scan
 from braindiffusion.lesions.shapes import ShapeSettings
 from braindiffusion.models.registry import release
-from braindiffusion.prepared import Prepared
-from braindiffusion.scan import Scan
-from braindiffusion.stages import Event
+from braindiffusion.pipeline.induce import InduceResult, InduceSettings, induce_scan, shape_scan
+from braindiffusion.pipeline.scan_cache import Prepared
+from braindiffusion.pipeline.stages import Event
+from braindiffusion.volume.scan import Scan
 
 QUICK = InduceSettings(method="mededit", steps=3, resamples=2)
 
@@ -351,8 +351,10 @@ def test_a_prepared_scan_is_not_prepared_again(
 ) -> None:
     prepared = Prepared(head_phantom)
     shape_scan(head_phantom, ShapeSettings("stroke", ml=20.0), QUICK, brain=brain, prepared=prepared)
-    monkeypatch.setattr("braindiffusion.prepared.brain_of", lambda *_, **__: pytest.fail("looked for it again"))
-    monkeypatch.setattr("braindiffusion.prepared.to_slices", lambda *_, **__: pytest.fail("sliced again"))
+    monkeypatch.setattr(
+        "braindiffusion.pipeline.scan_cache.brain_of", lambda *_, **__: pytest.fail("looked for it again")
+    )
+    monkeypatch.setattr("braindiffusion.pipeline.scan_cache.to_slices", lambda *_, **__: pytest.fail("sliced again"))
     induce_scan(head_phantom, lesion, replace(QUICK, slices=(10, 11)), brain=brain, prepared=prepared)
 
 

@@ -13,16 +13,16 @@ from healing_models import add_model
 from tiny_training import write_pack
 
 from braindiffusion.errors import PackError
-from braindiffusion.evaluation import latent_level
-from braindiffusion.evaluation.healing_data import Case
-from braindiffusion.evaluation.latent_level import healthy_level, keep_level
+from braindiffusion.evaluation.healing import latent_level
+from braindiffusion.evaluation.healing.data import Case
+from braindiffusion.evaluation.healing.latent_level import healthy_level, keep_level
 from braindiffusion.healing.models import main_model
 from braindiffusion.healing.run import heal_slices
 from braindiffusion.models.registry import release
-from braindiffusion.scan import Scan
-from braindiffusion.slices import SliceStack, to_slices
-from braindiffusion.stages import HealSettings
+from braindiffusion.pipeline.stages import HealSettings
 from braindiffusion.training.packs import Pack, load_pack
+from braindiffusion.volume.scan import Scan
+from braindiffusion.volume.slices import SliceStack, to_slices
 
 LATENT = HealSettings(method="latent", precision="fp32", steps=2, batch=3)
 

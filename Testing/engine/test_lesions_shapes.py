@@ -11,7 +11,7 @@ from scipy import ndimage
 from braindiffusion.errors import LesionSizeError, SettingsError
 from braindiffusion.lesions.shapes import LOBES, TERRITORIES, Shape, ShapeSettings, make_shape
 from braindiffusion.lesions.taper import taper
-from braindiffusion.scan import Scan
+from braindiffusion.volume.scan import Scan
 
 KINDS = ["stroke", "tumour", "spots"]
 RADII = (66.0, 84.0, 64.0)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from braindiffusion.errors import SettingsError
-from braindiffusion.masks import (
+from braindiffusion.volume.masks import (
     boxes,
     dilate,
     drop_small,

@@ -11,18 +11,24 @@ import pytest
 import torch
 from tiny_training import TINY_UNET, write_pack
 
-from braindiffusion.diffusion.network import build_network
 from braindiffusion.errors import ModelNotFoundError, PackError
-from braindiffusion.evaluation import brain_masks, denoisers, nearest
-from braindiffusion.evaluation.classifiers import auroc_interval, classifier_numbers, reliability
-from braindiffusion.evaluation.model_data import recipe_of, rounded, spread
-from braindiffusion.evaluation.models import EVALUATORS, ModelReport, evaluate_models, write_to_cards
-from braindiffusion.evaluation.segmenters import bright_level
+from braindiffusion.evaluation.metrics import nearest
+from braindiffusion.evaluation.models import brain_masks, denoisers
+from braindiffusion.evaluation.models.classifiers import auroc_interval, classifier_numbers, reliability
+from braindiffusion.evaluation.models.data import recipe_of, rounded, spread
+from braindiffusion.evaluation.models.evaluate import (
+    EVALUATORS,
+    ModelReport,
+    evaluate_models,
+    write_to_cards,
+)
+from braindiffusion.evaluation.models.segmenters import bright_level
 from braindiffusion.models.export import export_model
 from braindiffusion.models.registry import read_card, release
-from braindiffusion.scan import Scan
+from braindiffusion.networks.build import build_network
 from braindiffusion.training.datasets import GridData
 from braindiffusion.training.tasks import TASKS
+from braindiffusion.volume.scan import Scan
 
 # distances to the nearest
 
@@ -141,7 +147,7 @@ def test_a_mask_is_carried_to_the_raw_scan_of_the_same_head(head_phantom: Scan) 
     """The raw scan lies 8 mm and 4 degrees away, on another grid."""
     from scipy import ndimage
 
-    from braindiffusion.evaluation.aligned import carried
+    from braindiffusion.evaluation.models.aligned import carried
 
     fine = np.eye(4)
     fine[:3, :3], fine[:3, 3] = np.diag([3.0, 3.0, 3.0]), [-99, -111, -90]
@@ -221,7 +227,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(denoisers, "LEVELS", (100, 500, 999))
     monkeypatch.setattr(denoisers, "STEPS", 2)
     monkeypatch.setattr(denoisers, "SHOWN", (100, 500))
-    monkeypatch.setattr("braindiffusion.brain.network_brain", lambda *_, **__: None)
+    monkeypatch.setattr("braindiffusion.volume.brain.network_brain", lambda *_, **__: None)
     monkeypatch.setattr("braindiffusion.models.registry.model_folders", lambda: [tmp_path / "user-models"])
     release()
 
@@ -355,7 +361,7 @@ def test_brain_masks_of_whole_subjects(
     tmp_path: Path, no_user_models: Path, head_phantom: Scan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The shipped mask is measured on scans, whole and stripped; another one on its grid alone."""
-    from braindiffusion.writing import OutputFolder
+    from braindiffusion.io.write import OutputFolder
 
     at = head_phantom.affine[:3, :3] @ np.indices(head_phantom.voxels.shape).reshape(3, -1)
     x, y, z = at + head_phantom.affine[:3, 3:]

@@ -13,7 +13,6 @@ from model_files import CARD, NETWORK, edit, make, weights_of, with_its_checksum
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from braindiffusion.diffusion.network import NETWORKS, build_network
 from braindiffusion.errors import ModelCorruptError, ModelFormatError, ModelNotFoundError
 from braindiffusion.models.registry import (
     build_from_card,
@@ -28,6 +27,7 @@ from braindiffusion.models.registry import (
     user_folder,
     verify,
 )
+from braindiffusion.networks.build import NETWORKS, build_network
 
 pytestmark = pytest.mark.usefixtures("nothing_loaded")
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from braindiffusion.diffusion.network import EpsPredictor, build_network
 from braindiffusion.diffusion.schedule import Schedule
+from braindiffusion.networks.build import EpsPredictor, build_network
 
 SCHEDULE = Schedule()
 SMALL_UNET = {

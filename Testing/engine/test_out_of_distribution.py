@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from braindiffusion.out_of_distribution import (
+from braindiffusion.pipeline.out_of_distribution import (
     LEAST_SLICES,
     MOST_DISTANCE,
     MOST_ENTROPY,
@@ -18,8 +18,8 @@ from braindiffusion.out_of_distribution import (
     entropy_bits,
     intensity_distance,
 )
-from braindiffusion.scan import Scan
-from braindiffusion.slices import to_slices
+from braindiffusion.volume.scan import Scan
+from braindiffusion.volume.slices import to_slices
 
 CARD = {"modality": ["FLAIR"], "crop": [112, 96]}
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from braindiffusion.evaluation.overlap import (
+from braindiffusion.evaluation.metrics.overlap import (
     Counts,
     bootstrap_interval,
     count,

@@ -10,16 +10,16 @@ import pytest
 from tiny_training import SLICES_EACH, simulated_slices, write_pack
 
 from braindiffusion.errors import PackError
-from braindiffusion.slices import place
 from braindiffusion.training import datasets
 from braindiffusion.training.datasets import grid_of_pack, load_data, packs_on_grid
 from braindiffusion.training.packs import Pack, load_pack
+from braindiffusion.volume.slices import place
 
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """The slices are stripped, which shows without the brain network; it only takes time."""
-    monkeypatch.setattr("braindiffusion.brain.network_brain", lambda *_: None)
+    monkeypatch.setattr("braindiffusion.volume.brain.network_brain", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

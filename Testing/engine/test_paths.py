@@ -10,10 +10,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from braindiffusion.cli import app
-from braindiffusion.cli_options import Commands
+from braindiffusion.cli.app import app
+from braindiffusion.cli.options import Commands
+from braindiffusion.io.paths import at_home
 from braindiffusion.models.registry import installed
-from braindiffusion.paths import at_home
 from braindiffusion.studies.sources import parse_methods
 
 NOBODY = "~nobody-of-that-name"

@@ -11,11 +11,11 @@ from person_scans import Phantom, inside, made, save
 from tiny_training import recipe
 
 from braindiffusion.errors import CohortError, SettingsError
-from braindiffusion.scan import Scan
-from braindiffusion.slices import brain_intensity
 from braindiffusion.training.cohort import draw_split, find_cases, pattern
 from braindiffusion.training.datasets import grid_of_pack
 from braindiffusion.training.prepare import PrepareSettings, prepare_pack
+from braindiffusion.volume.scan import Scan
+from braindiffusion.volume.slices import brain_intensity
 
 pytestmark = pytest.mark.usefixtures("known_brain")
 
@@ -117,7 +117,7 @@ def test_the_brightest_lesion_is_not_clipped(
 
 def test_a_pack_takes_the_same_road_as_a_scan(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a recipe sees of a stripped pack is what healing sees of the scan."""
-    monkeypatch.setattr("braindiffusion.brain.network_brain", lambda *_: None)
+    monkeypatch.setattr("braindiffusion.volume.brain.network_brain", lambda *_: None)
     settings = PrepareSettings(size=256, strip=True, pseudonyms=False)
     pack, _ = made(cohort, tmp_path / "mine.npz", settings)
     of = pack.select(pack.patient == "anna")
@@ -154,7 +154,7 @@ def test_a_recipe_trains_on_it(cohort: Path, tmp_path: Path, monkeypatch: pytest
     pytest.importorskip("lightning_fabric")
     from braindiffusion.training.loop import train
 
-    monkeypatch.setattr("braindiffusion.brain.network_brain", lambda *_: None)
+    monkeypatch.setattr("braindiffusion.volume.brain.network_brain", lambda *_: None)
     (tmp_path / "data").mkdir()
     made(cohort, tmp_path / "data" / "tiny.npz", PrepareSettings(size=128, strip=True))
     records = list(train(recipe("classifier", iterations=3), tmp_path / "data", tmp_path / "run", device="cpu"))

@@ -18,9 +18,9 @@ from braindiffusion.errors import (
     ScanNotFoundError,
     ScanUnreadableError,
 )
-from braindiffusion.scan import Scan
 from braindiffusion.training.cohort import find_cases
 from braindiffusion.training.prepare import PrepareSettings, prepare_pack
+from braindiffusion.volume.scan import Scan
 
 pytestmark = pytest.mark.usefixtures("known_brain")
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from braindiffusion import progress
-from braindiffusion.progress import STAGES, Clock, reporter
+from braindiffusion.pipeline import progress
+from braindiffusion.pipeline.progress import STAGES, Clock, reporter
 
 
 def event(stage: str, done: int, total: int) -> SimpleNamespace:

@@ -11,7 +11,7 @@ import pytest
 from tiny_training import simulated_slices, write_pack
 
 from braindiffusion.errors import PackError, SettingsError
-from braindiffusion.stages import Saliency
+from braindiffusion.pipeline.stages import Saliency
 from braindiffusion.training import pseudo_labels as made
 from braindiffusion.training.datasets import load_data
 from braindiffusion.training.packs import Pack, load_pack
@@ -48,7 +48,7 @@ def two_opinions(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(made, "heal_slices", heal)
     monkeypatch.setattr(made, "main_model", lambda settings, device: model)
     monkeypatch.setattr(made, "load_model", lambda name, device: model)
-    monkeypatch.setattr("braindiffusion.brain.network_brain", lambda *_, **__: None)
+    monkeypatch.setattr("braindiffusion.volume.brain.network_brain", lambda *_, **__: None)
     return told
 
 

@@ -14,8 +14,8 @@ import pytest
 from scan_files import LAS, SHAPE, patched, ramp, refused, write
 
 from braindiffusion import errors
-from braindiffusion.reading import modality_of, parse_box, read_mask, read_scan
-from braindiffusion.scan import Scan
+from braindiffusion.io.read import modality_of, parse_box, read_mask, read_scan
+from braindiffusion.volume.scan import Scan
 
 # --- what is read -------------------------------------------------------------------------------------------
 
@@ -75,7 +75,7 @@ def test_four_dimensions_of_which_one_counts(tmp_path: Path) -> None:
 
 def test_importing_is_light() -> None:
     code = (
-        "import sys, braindiffusion.reading; print([m for m in ('torch', 'SimpleITK', 'pydicom') if m in sys.modules])"
+        "import sys, braindiffusion.io.read; print([m for m in ('torch', 'SimpleITK', 'pydicom') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 

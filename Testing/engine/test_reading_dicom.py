@@ -11,8 +11,8 @@ import pytest
 from scan_files import dicom, ramp, refused
 
 from braindiffusion import errors
-from braindiffusion.reading import read_scan
-from braindiffusion.scan import LPS_TO_RAS
+from braindiffusion.io.read import read_scan
+from braindiffusion.volume.scan import LPS_TO_RAS
 
 DICOM_AFFINE = LPS_TO_RAS @ np.array([[1.5, 0, 0, 10], [0, 1.6, -2.4, 20], [0, 1.2, 3.2, 30], [0, 0, 0, 1.0]])
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from scan_files import refused
 
-from braindiffusion import errors, reading
-from braindiffusion.reading import read_mask, read_scan
+from braindiffusion import errors
+from braindiffusion.io import read as reading
+from braindiffusion.io.read import read_mask, read_scan
 
 REAL = {
     "fg6692_FLAIR_raw": ("LAS", "FLAIR", [208, 256, 26]), "fg6692_T1Gd_raw": ("LAS", "T1GD", [256, 224, 26]),

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from braindiffusion.diffusion.network import Autoencoder, Classifier
-from braindiffusion.saliency.gradcam import grad_cam
-from braindiffusion.saliency.integrated import integrated_gradients, path_gradient
-from braindiffusion.saliency.latent_shift import DROP, latent_shift, slide_ends
+from braindiffusion.finders.gradcam import grad_cam
+from braindiffusion.finders.integrated import integrated_gradients, path_gradient
+from braindiffusion.finders.latent_shift import DROP, latent_shift, slide_ends
+from braindiffusion.networks.build import Autoencoder, Classifier
 
 
 class BrightSpot(nn.Module):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from slice_grids import DTYPES, UPRIGHT, Grid, brain_scan, few, grids
 
 from braindiffusion.errors import NotABrainError, ScanGeometryError
-from braindiffusion.scan import Scan
-from braindiffusion.slices import (
+from braindiffusion.volume.scan import Scan
+from braindiffusion.volume.slices import (
     BRAIN_LEVEL,
     background_level,
     brain_intensity,

@@ -20,14 +20,14 @@ from sealing import NAMES, of, seal
 from braindiffusion.errors import QuarantineError
 from braindiffusion.export import deidentify
 from braindiffusion.export.marks import words
-from braindiffusion.reading import read_scan
-from braindiffusion.scan import Scan
+from braindiffusion.io.read import read_scan
 from braindiffusion.studies import design
 from braindiffusion.studies.copies import pack_mask, sealed_copies, unpack_mask
 from braindiffusion.studies.create import create_study
 from braindiffusion.studies.design import StudySettings
 from braindiffusion.studies.protocol import Window, load_protocol
 from braindiffusion.studies.sources import find_sources, parse_edges, read_strata, stratum_of
+from braindiffusion.volume.scan import Scan
 
 # --- what readers get ---
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from braindiffusion.diffusion.gan import AnoGAN, EncodedGAN
-from braindiffusion.diffusion.network import Autoencoder, Classifier, NoisedClassifier, SliceVQVAE
 from braindiffusion.diffusion.schedule import Schedule
+from braindiffusion.networks.build import Autoencoder, Classifier, NoisedClassifier, SliceVQVAE
+from braindiffusion.networks.gan import AnoGAN, EncodedGAN
 from braindiffusion.training import augment as aug
 from braindiffusion.training.figures import task_figure
 from braindiffusion.training.tasks import TASKS

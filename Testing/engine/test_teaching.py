@@ -25,9 +25,9 @@ from braindiffusion.export.teaching.collection import write_index
 from braindiffusion.export.teaching.page import page
 from braindiffusion.export.teaching.pictures import MOST_SLICES, draw
 from braindiffusion.export.teaching.result import make_pair, pair_of
-from braindiffusion.reading import read_scan
-from braindiffusion.scan import Scan
-from braindiffusion.writing import OutputFolder
+from braindiffusion.io.read import read_scan
+from braindiffusion.io.write import OutputFolder
+from braindiffusion.volume.scan import Scan
 
 TEXTS = Texts(
     "A bright lesion", "Weak left arm.", "Hyperintense.", "Simulated stroke.", "Nothing <b>more</b> & </script> 'x'",

@@ -20,9 +20,9 @@ from safetensors.torch import load_file
 from tiny_training import recipe, write_pack
 from torch import Tensor, nn
 
-from braindiffusion.diffusion.network import build_network
 from braindiffusion.errors import DeviceError, PackError
 from braindiffusion.models.registry import load_model, release
+from braindiffusion.networks.build import build_network
 from braindiffusion.training.datasets import packs_on_grid
 from braindiffusion.training.loop import Checkpoint, train
 from braindiffusion.training.tasks import TASKS

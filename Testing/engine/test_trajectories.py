@@ -12,12 +12,12 @@ from torch import Tensor
 
 from braindiffusion.diffusion.inversion import invert
 from braindiffusion.diffusion.schedule import Schedule
-from braindiffusion.heal import HealResult, heal_scan
 from braindiffusion.healing.dif_fuse import DifFuseSettings, Healed, dif_fuse
 from braindiffusion.healing.trajectories import BatchMemory, Inversion, StackMemory, Trajectories
-from braindiffusion.prepared import Prepared
-from braindiffusion.scan import Scan
-from braindiffusion.stages import Event, HealSettings
+from braindiffusion.pipeline.heal import HealResult, heal_scan
+from braindiffusion.pipeline.scan_cache import Prepared
+from braindiffusion.pipeline.stages import Event, HealSettings
+from braindiffusion.volume.scan import Scan
 
 pytestmark = pytest.mark.usefixtures("small_network")
 FUSIONS = ["joint", "independent", "cached"]

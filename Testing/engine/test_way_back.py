@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from slice_grids import COARSE, DTYPES, FINE, UPRIGHT, Grid, brain_scan, few, grids
 
 from braindiffusion.errors import OutsideChangedError
-from braindiffusion.scan import Scan
-from braindiffusion.slices import SliceStack, map_to_scan, to_slices
-from braindiffusion.way_back import carry_back
+from braindiffusion.volume.paste_back import carry_back
+from braindiffusion.volume.scan import Scan
+from braindiffusion.volume.slices import SliceStack, map_to_scan, to_slices
 
 
 def healed_where(stack: SliceStack, mask: np.ndarray, step: float) -> np.ndarray:

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from braindiffusion import estimate as estimate_module
-from braindiffusion import prepared as prepared_module
-from braindiffusion.device import devices
 from braindiffusion.errors import Cancelled
-from braindiffusion.estimate import estimate
-from braindiffusion.heal import HealResult, heal_scan, prepare_scan, saliency_scan
+from braindiffusion.models.device import devices
 from braindiffusion.models.registry import installed
-from braindiffusion.prepared import Prepared
-from braindiffusion.preview import native_plane, stored_index
-from braindiffusion.scan import Scan
-from braindiffusion.slices import SliceStack, place, to_slices
-from braindiffusion.stages import Event, HealSettings
-from braindiffusion.way_back import carry_back
+from braindiffusion.pipeline import estimate as estimate_module
+from braindiffusion.pipeline import scan_cache as prepared_module
+from braindiffusion.pipeline.estimate import estimate
+from braindiffusion.pipeline.heal import HealResult, heal_scan, prepare_scan, saliency_scan
+from braindiffusion.pipeline.preview import native_plane, stored_index
+from braindiffusion.pipeline.scan_cache import Prepared
+from braindiffusion.pipeline.stages import Event, HealSettings
+from braindiffusion.volume.paste_back import carry_back
+from braindiffusion.volume.scan import Scan
+from braindiffusion.volume.slices import SliceStack, place, to_slices
 
 pytestmark = [
     pytest.mark.weights,

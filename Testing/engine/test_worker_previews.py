@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from braindiffusion.preview import Plane
-from braindiffusion.stages import Event
+from braindiffusion.pipeline.preview import Plane
+from braindiffusion.pipeline.stages import Event
 from braindiffusion.worker.handlers import _listener
 
 

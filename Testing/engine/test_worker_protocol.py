@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from braindiffusion.errors import Cancelled, MaskGeometryError, ProtocolError, SettingsError
-from braindiffusion.stages import HealSettings
+from braindiffusion.pipeline.stages import HealSettings
 from braindiffusion.worker.protocol import Request, Writer, load_array, parse, read_requests, read_scan, read_settings
 from braindiffusion.worker.session import PROGRESS_SECONDS, Job, Session
 

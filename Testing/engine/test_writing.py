@@ -17,10 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from braindiffusion import errors, reading, writing
-from braindiffusion.reading import read_scan
-from braindiffusion.scan import Scan
-from braindiffusion.writing import OutputFolder, check_writable, free_space_check
+from braindiffusion import errors
+from braindiffusion.io import read as reading
+from braindiffusion.io import write as writing
+from braindiffusion.io.read import read_scan
+from braindiffusion.io.write import OutputFolder, check_writable, free_space_check
+from braindiffusion.volume.scan import Scan
 
 DTYPES = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
 LEFT_HANDED = np.array([[-2.0, 0, 0, 90], [0, 1.5, 0, -70], [0, 0, 5, -40], [0, 0, 0, 1]])
@@ -243,7 +245,7 @@ def test_a_real_limit_on_file_size(tmp_path: Path, form: str) -> None:
     program = f"""
 import resource, numpy as np
 from braindiffusion.errors import OutputError
-from braindiffusion.writing import OutputFolder
+from braindiffusion.io.write import OutputFolder
 voxels = np.random.default_rng(0).normal(size=(40, 40, 20))
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 try:

@@ -87,9 +87,9 @@ def there_and_back(path: Path, out: Path) -> Any:
     Returns:
         The scan; what was written and read again must be the same.
     """
-    from braindiffusion.reading import read_scan
-    from braindiffusion.slices import place
-    from braindiffusion.writing import OutputFolder
+    from braindiffusion.io.read import read_scan
+    from braindiffusion.io.write import OutputFolder
+    from braindiffusion.volume.slices import place
 
     scan = read_scan(path)
     p = place(scan)

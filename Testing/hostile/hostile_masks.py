@@ -18,8 +18,8 @@ DRAWN[3:6, 4:8, 2] = True
 
 def read(path: Path, out: Path) -> np.ndarray:
     """As every command reads a drawn mask, on a scan of its own."""
-    from braindiffusion.reading import read_mask, read_scan
-    from braindiffusion.writing import OutputFolder
+    from braindiffusion.io.read import read_mask, read_scan
+    from braindiffusion.io.write import OutputFolder
 
     scan = read_scan(path.parent / "scan.nii")
     mask = read_mask(path, scan)

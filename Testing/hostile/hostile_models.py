@@ -22,8 +22,8 @@ def sound_model() -> tuple[dict[str, Any], bytes]:
 
     import torch
 
-    from braindiffusion.diffusion.network import build_network
     from braindiffusion.models.export import export_model
+    from braindiffusion.networks.build import build_network
 
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

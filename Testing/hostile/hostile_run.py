@@ -105,7 +105,7 @@ def main() -> None:
     given = options.parse_args()
     os.environ["BRAINDIFFUSION_MODELS"] = str(given.folder / "models")
     cases = corpus()
-    import braindiffusion.heal  # noqa: F401 - what every command loads, before memory is bounded
+    import braindiffusion.pipeline.heal  # noqa: F401 - what every command loads, before memory is bounded
 
     hostile_studies.made()
     hostile_messages.session()

@@ -297,7 +297,7 @@ def test_errors_of_the_round_trip_outside_are_counted(core):
 
 @pytest.mark.parametrize(
     ("file", "name", "mirror"),
-    [("induce.py", "InduceSettings", "DEFAULTS"), ("lesions/shapes.py", "ShapeSettings", "SHAPE_DEFAULTS")],
+    [("pipeline/induce.py", "InduceSettings", "DEFAULTS"), ("lesions/shapes.py", "ShapeSettings", "SHAPE_DEFAULTS")],
 )
 def test_settings_mirror_the_engines(file, name, mirror):
     """Names and defaults, read from the engine's source: it needs torch, this test does not."""
@@ -319,6 +319,6 @@ def test_limits_mirror_the_engines():
     tree = ast.parse((ROOT / "braindiffusion" / "lesions" / "shapes.py").read_text(encoding="utf-8"))
     most = next(n.value for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "MOST_ML")
     assert ast.literal_eval(most) == settings.MOST_ML
-    tree = ast.parse((ROOT / "braindiffusion" / "induce.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / "braindiffusion" / "pipeline" / "induce.py").read_text(encoding="utf-8"))
     margin = next(n.value for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "MARGIN_MM")
     assert ast.literal_eval(margin) == settings.MARGIN_MM

@@ -13,7 +13,7 @@ import torch
 from product_run import Head, save_nifti, sha256
 
 from braindiffusion.models.registry import release
-from braindiffusion.scan import Scan
+from braindiffusion.volume.scan import Scan
 
 SHIPPED = Path(__file__).resolve().parents[2] / "Resources" / "Models"
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from typer.testing import CliRunner
 
-from braindiffusion.cli import app
+from braindiffusion.cli.app import app
 
 MARK = "SYNTHETIC - NOT FOR DIAGNOSIS"
 MAPS = {"counterfactual", "anomaly", "lesion", "mask", "saliency"}

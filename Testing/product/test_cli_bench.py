@@ -9,9 +9,9 @@ import pytest
 from healing_models import add_model
 from product_run import names, run, strict_json, succeed, told
 
-from braindiffusion.benchmark import bench as bench_module
-from braindiffusion.benchmark import sweeps
-from braindiffusion.benchmark.ladder import ladder
+from braindiffusion.bench import run as bench_module
+from braindiffusion.bench import sweeps
+from braindiffusion.bench.ladder import ladder
 
 pytestmark = pytest.mark.weights
 

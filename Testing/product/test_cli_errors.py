@@ -313,7 +313,7 @@ def test_a_disk_known_to_be_full_is_4_before_the_work(
 
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    monkeypatch.setattr("braindiffusion.heal.heal_scan", None)  # the work must not begin
+    monkeypatch.setattr("braindiffusion.pipeline.heal.heal_scan", None)  # the work must not begin
     refused(tmp_path, 4, "OutputError", "heal", head.scan, *QUICK)
 
 
@@ -321,7 +321,7 @@ def full(*arguments: Any, **options: Any) -> Any:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("where", ["braindiffusion.writing.os.fsync", "matplotlib.figure.Figure.savefig"])
+@pytest.mark.parametrize("where", ["braindiffusion.io.write.os.fsync", "matplotlib.figure.Figure.savefig"])
 def test_a_disk_that_fills_up_is_4(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     monkeypatch.setattr(where, full)
     quick = ("--box", head.box, "--brain", head.brain, "--noise-level", 0, "--progress", "none")
@@ -347,9 +347,9 @@ def test_no_memory_for_one_slice_is_4(head: Head, tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("where", "failure"),
     [
-        ("brain.network_brain", no_array),
-        ("diffusion.network.Classifier.forward", exhausted),
-        ("heal.carry_back", no_array),
+        ("volume.brain.network_brain", no_array),
+        ("networks.build.Classifier.forward", exhausted),
+        ("pipeline.heal.carry_back", no_array),
     ],
 )
 def test_no_memory_elsewhere_is_4(
@@ -402,8 +402,9 @@ def test_ctrl_c_between_two_steps(head: Head, tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     "where",
     [
-        "braindiffusion.reading.read_scan", "braindiffusion.diffusion.network.Classifier.forward",
-        "braindiffusion.heal.carry_back", "matplotlib.figure.Figure.savefig", "braindiffusion.writing.os.replace",
+        "braindiffusion.io.read.read_scan", "braindiffusion.networks.build.Classifier.forward",
+        "braindiffusion.pipeline.heal.carry_back", "matplotlib.figure.Figure.savefig",
+        "braindiffusion.io.write.os.replace",
     ],
 )  # fmt: skip
 def test_ctrl_c_at_any_time(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:

@@ -15,8 +15,8 @@ import SimpleITK as sitk  # noqa: N813 - its usual name
 from dicom_series import NAME, leaked, write_series
 from product_run import Head, names, provenance, read_nifti, refused, run, save_nifti, succeed, told
 
-from braindiffusion.reading import on_grid_of, read_scan
-from braindiffusion.scan import Scan
+from braindiffusion.io.read import on_grid_of, read_scan
+from braindiffusion.volume.scan import Scan
 
 pytestmark = pytest.mark.weights
 

@@ -44,7 +44,7 @@ def test_help_comes_at_once() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "braindiffusion", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
-    assert "braindiffusion.cli" in imported
+    assert "braindiffusion.cli.app" in imported
     assert not imported & set(HEAVY)
     for command_name in ("demo", "heal", "saliency", "models", "train", "evaluate"):
         assert command_name in done.stdout
@@ -55,7 +55,7 @@ def test_no_command_is_heavy_before_it_runs() -> None:
     """Every command's help, the version, and a usage error, in a process that must stay light."""
     script = f"""
 import sys
-from braindiffusion.cli import app
+from braindiffusion.cli.app import app
 commands = ["--version"], ["heal", "--help"], ["demo", "--help"], ["saliency", "--help"], ["train", "--help"]
 for arguments in [*commands, ["evaluate", "healing", "--help"], ["models", "add", "--help"], ["heal", "x"]]:
     try:

@@ -138,7 +138,7 @@ def test_making_and_analysing_a_study_needs_no_torch(inputs: Path) -> None:
     succeed(*create(inputs))
     read(inputs / "STUDY", "R1")
     script = (
-        "import sys\nfrom braindiffusion.cli import app\n"
+        "import sys\nfrom braindiffusion.cli.app import app\n"
         "for arguments in (['study', '--help'], ['study', 'create', '--help']):\n"
         "    try: app(arguments)\n    except SystemExit as done: assert not done.code\n"
         "assert not {'torch', 'scipy', 'matplotlib', 'numpy'} & set(sys.modules)\n"

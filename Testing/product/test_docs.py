@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from braindiffusion import __version__
-from braindiffusion.cli import app
+from braindiffusion.cli.app import app
+from braindiffusion.finders.registry import SALIENCIES
 from braindiffusion.healing.registry import METHODS as HEALING
 from braindiffusion.lesions.registry import METHODS as LESIONS
-from braindiffusion.saliency.registry import SALIENCIES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

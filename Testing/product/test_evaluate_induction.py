@@ -13,14 +13,14 @@ import torch
 from lesion_models import add_lesion_model
 from product_run import names, picture_mark, refused, run, strict_json, strings, succeed, told
 
-from braindiffusion.diffusion.network import build_network
 from braindiffusion.errors import SettingsError
-from braindiffusion.evaluation.induction_painting import Painter, plan_for
-from braindiffusion.evaluation.induction_pairs import LEAST_INSIDE, Pairs, pair
+from braindiffusion.evaluation.induction.painting import Painter, plan_for
+from braindiffusion.evaluation.induction.pairs import LEAST_INSIDE, Pairs, pair
+from braindiffusion.io.read import quiet_sitk
 from braindiffusion.lesions.common import square_dilate
 from braindiffusion.models.export import export_model
 from braindiffusion.models.registry import release
-from braindiffusion.reading import quiet_sitk
+from braindiffusion.networks.build import build_network
 from braindiffusion.training.datasets import GridData
 
 QUICK = ("--steps", 2, "--device", "cpu", "--threads", 1, "--progress", "none")

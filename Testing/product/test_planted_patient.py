@@ -31,7 +31,7 @@ from product_run import QUICK, Head, provenance, succeed
 from pydicom.uid import generate_uid
 
 from braindiffusion import NOT_FOR_DIAGNOSIS
-from braindiffusion.reading import on_grid_of, read_scan
+from braindiffusion.io.read import on_grid_of, read_scan
 
 pytestmark = pytest.mark.weights
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from product_run import MARK, names, picture_mark, provenance, read_nifti, refused, run, sha256, succeed
 
-from braindiffusion.reading import read_scan
+from braindiffusion.io.read import read_scan
 
 pytestmark = [pytest.mark.scans, pytest.mark.weights]
 

@@ -19,7 +19,7 @@ from product_run import Head, succeed
 from braindiffusion.export.deidentify import clean_scan
 from braindiffusion.export.teaching.case import Texts, write_case
 from braindiffusion.export.teaching.result import make_pair
-from braindiffusion.reading import read_scan
+from braindiffusion.io.read import read_scan
 
 PROVENANCE = {"settings": {"method": "dif_fuse", "seed": 0}, "models": [], "scan": {}}
 

@@ -162,7 +162,7 @@ def _scan() -> tuple[Any, Any, Any]:
     """A small head, a lesion in it and its brain."""
     import numpy as np
 
-    from braindiffusion.scan import Scan
+    from braindiffusion.volume.scan import Scan
 
     shape = (40, 44, 10)
     axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
@@ -177,9 +177,9 @@ def heal(models: Path) -> Subject:
     """``braindiffusion heal`` with a drawn mask."""
     from healing_models import add_model
 
-    from braindiffusion.cli import heal_and_write
-    from braindiffusion.cli_options import ProgressKind, ResultFormat
-    from braindiffusion.stages import HealSettings
+    from braindiffusion.cli.app import heal_and_write
+    from braindiffusion.cli.options import ProgressKind, ResultFormat
+    from braindiffusion.pipeline.stages import HealSettings
 
     add_model(models, "flair-healthy-128", 64)
     scan, lesion, brain = _scan()
@@ -195,9 +195,9 @@ def induce(models: Path) -> Subject:
     """``braindiffusion induce`` of a drawn lesion."""
     from lesion_models import add_lesion_model
 
-    from braindiffusion.cli_induce import induce_and_write
-    from braindiffusion.cli_options import ProgressKind, ResultFormat
-    from braindiffusion.induce import InduceSettings
+    from braindiffusion.cli.induce import induce_and_write
+    from braindiffusion.cli.options import ProgressKind, ResultFormat
+    from braindiffusion.pipeline.induce import InduceSettings
 
     add_lesion_model(models)
     scan, lesion, brain = _scan()
@@ -216,8 +216,8 @@ def export(models: Path) -> Subject:
     from healing_models import add_model
 
     from braindiffusion.export.results import write_result
-    from braindiffusion.heal import heal_scan
-    from braindiffusion.stages import HealSettings
+    from braindiffusion.pipeline.heal import heal_scan
+    from braindiffusion.pipeline.stages import HealSettings
 
     add_model(models, "flair-healthy-128", 64)
     scan, lesion, brain = _scan()

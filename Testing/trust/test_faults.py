@@ -21,14 +21,14 @@ import pytest
 import torch
 
 from braindiffusion import errors
-from braindiffusion.cli_options import told
-from braindiffusion.device import device_lost, machine_error
-from braindiffusion.locking import Lock
+from braindiffusion.cli.options import told
+from braindiffusion.io.locks import Lock
+from braindiffusion.io.staging import PREFIX
+from braindiffusion.io.write import OutputFolder, complete
+from braindiffusion.models.device import device_lost, machine_error
 from braindiffusion.models.export import export_model
-from braindiffusion.staging import PREFIX
 from braindiffusion.worker.protocol import Request, Writer
 from braindiffusion.worker.session import Job, outcome
-from braindiffusion.writing import OutputFolder, complete
 
 ROOT = Path(__file__).resolve().parents[2]
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

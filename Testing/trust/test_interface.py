@@ -70,10 +70,10 @@ def test_what_the_engine_found_unlike_is_carried_to_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A slab of a head: warned of by the command, in its provenance, and in what the worker hands to the panels."""
-    from braindiffusion.cli import heal_and_write
-    from braindiffusion.cli_options import ProgressKind, ResultFormat
-    from braindiffusion.scan import Scan
-    from braindiffusion.stages import HealSettings
+    from braindiffusion.cli.app import heal_and_write
+    from braindiffusion.cli.options import ProgressKind, ResultFormat
+    from braindiffusion.pipeline.stages import HealSettings
+    from braindiffusion.volume.scan import Scan
     from braindiffusion.worker.handlers import Bench
     from braindiffusion.worker.protocol import Request
     from braindiffusion.worker.session import Job, outcome

@@ -158,10 +158,10 @@ def test_folders_and_headers_with_a_name_leave_no_trace(
     """The patient's name in the folder and in free text of the header: not in files, picture, record or on a stream."""
     import SimpleITK as sitk  # noqa: N813
 
-    from braindiffusion.cli import heal_and_write
-    from braindiffusion.cli_options import ProgressKind, ResultFormat
-    from braindiffusion.reading import read_scan
-    from braindiffusion.stages import HealSettings
+    from braindiffusion.cli.app import heal_and_write
+    from braindiffusion.cli.options import ProgressKind, ResultFormat
+    from braindiffusion.io.read import read_scan
+    from braindiffusion.pipeline.stages import HealSettings
 
     kill_trials.heal(models)
     small, lesion, brain = kill_trials._scan()

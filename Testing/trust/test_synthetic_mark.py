@@ -14,19 +14,19 @@ import pytest
 from PIL import Image
 
 from braindiffusion import NOT_FOR_DIAGNOSIS
-from braindiffusion.cli_options import FileFormat, ResultFormat
+from braindiffusion.cli.options import FileFormat, ResultFormat
 from braindiffusion.models import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = NOT_FOR_DIAGNOSIS.encode()
 
 EXPORTS = {
-    "cli.saliency_command", "cli_induce.write_induction", "export.results.write_result", "worker.exports.export",
+    "cli.app.saliency_command", "cli.induce.write_induction", "export.results.write_result", "worker.exports.export",
     "export.teaching.case.write_case", "export.teaching.collection.write_index", "studies.create.create_study",
-    "cohort_table.write_table",
+    "cohort.table.write_table",
 }  # fmt: skip
 """Writers of what may be taken for a patient's picture, or tells of one; each has its proof below."""
-OTHERS = ("cli_bench.", "cli_evaluate.", "cli_tools.", "evaluation.", "training.", "models.", "studies.analyse.",
+OTHERS = ("cli.bench.", "cli.evaluate.", "cli.tools.", "evaluation.", "training.", "models.", "studies.analyse.",
           "export.deidentify.", "export.deidentify_cases.")  # fmt: skip
 """Measurements, reports, weights, packs, and copies of real scans, which carry a notice of their own."""
 
@@ -99,8 +99,8 @@ def result(tmp_path_factory: pytest.TempPathFactory):
     """A scan and its healing with small networks, and the brain."""
     from healing_models import add_model
 
-    from braindiffusion.heal import heal_scan
-    from braindiffusion.stages import HealSettings
+    from braindiffusion.pipeline.heal import heal_scan
+    from braindiffusion.pipeline.stages import HealSettings
 
     models = tmp_path_factory.mktemp("models")
     with pytest.MonkeyPatch.context() as patch:
@@ -149,9 +149,9 @@ def test_saliency_in_every_format(result, tmp_path: Path, monkeypatch: pytest.Mo
 
     from typer.testing import CliRunner
 
-    from braindiffusion import heal
-    from braindiffusion.cli import app
-    from braindiffusion.provenance import record
+    from braindiffusion.cli.app import app
+    from braindiffusion.pipeline import heal
+    from braindiffusion.pipeline.provenance import record
 
     scan, healed, _ = result
     table = [{"slice": s, "lesion_probability": 0.5, "judged_lesion": True} for s in (4, 5)]
@@ -163,7 +163,7 @@ def test_saliency_in_every_format(result, tmp_path: Path, monkeypatch: pytest.Mo
         provenance=record(scan, task="saliency"),
     )
     monkeypatch.setattr(heal, "saliency_scan", lambda *a, **k: found)
-    monkeypatch.setattr("braindiffusion.reading.read_scan", lambda path: scan)
+    monkeypatch.setattr("braindiffusion.io.read.read_scan", lambda path: scan)
     for file_format in FileFormat:
         out = tmp_path / file_format.value
         command = ["saliency", "scan.nii", "--out", str(out), "--format", file_format.value, "--progress", "none"]
@@ -201,8 +201,8 @@ def test_a_study_says_that_it_may_be(tmp_path: Path) -> None:
 
 
 def test_the_table_of_a_cohort(tmp_path: Path) -> None:
-    from braindiffusion.cohort_table import Row, write_table
-    from braindiffusion.stages import HealSettings
+    from braindiffusion.cohort.table import Row, write_table
+    from braindiffusion.pipeline.stages import HealSettings
 
     write_table(tmp_path / "out", [Row("a", "done", "k")], HealSettings())
     assert [name for name in unmarked(tmp_path / "out") if not name.endswith(".csv")] == []

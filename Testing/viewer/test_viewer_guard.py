@@ -260,7 +260,7 @@ def test_help_is_light_and_needs_no_viewer() -> None:
 def test_a_missing_extra_is_named_with_its_command(monkeypatch) -> None:
     import importlib.util
 
-    from braindiffusion import cli_view
+    from braindiffusion.cli import view as cli_view
     from braindiffusion.errors import DependencyMissingError
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

@@ -51,7 +51,7 @@ def above(clean: Tensor, floor: Tensor | None, level: int) -> Tensor:
     """The clean estimate (N,C,H,W), at least ``floor`` while ``level`` is not below :data:`FLOOR_LEVEL`.
 
     Ours, not in any paper: where the painted region lies at the brain's border, the model does not know how far the
-    brain reaches, and may paint fluid instead (see :func:`~braindiffusion.masks.outline_floor`).
+    brain reaches, and may paint fluid instead (see :func:`~braindiffusion.volume.masks.outline_floor`).
     """
     return clean if floor is None or level < FLOOR_LEVEL else torch.maximum(clean, floor)
 

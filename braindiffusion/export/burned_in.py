@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from braindiffusion.slices import background_level
+from braindiffusion.volume.slices import background_level
 
 LEAST_HEIGHT, MOST_HEIGHT = 5, 48
 """Of a character, pixels."""

@@ -23,9 +23,9 @@ from braindiffusion.export.dicom_source import Source, read_source, source_of
 from braindiffusion.export.faces import Face, shown_region, without_face
 from braindiffusion.export.identifiers import Identifiers, unzipped
 from braindiffusion.export.second_pass import check_files
-from braindiffusion.reading import read_scan
-from braindiffusion.scan import Scan
-from braindiffusion.writing import FORMATS, OutputFolder
+from braindiffusion.io.read import read_scan
+from braindiffusion.io.write import FORMATS, OutputFolder
+from braindiffusion.volume.scan import Scan
 
 SCREENS = ("1.2.840.10008.5.1.4.1.1.7",)
 """SOP classes that begin so are pictures of a screen or a paper (secondary capture)."""
@@ -62,7 +62,7 @@ def clean_scan(
     """The first pass over one scan, in memory.
 
     Args:
-        path: as for :func:`braindiffusion.reading.read_scan`, as ``files`` are.
+        path: as for :func:`braindiffusion.io.read.read_scan`, as ``files`` are.
         face: ``remove`` all that is more than 12 mm from the brain, ``blur`` it, or ``keep`` it.
         brain: (I,J,K) bool, the user's own brain mask; else the network finds the brain.
         shown: the region to keep, where it is known from another scan on the same grid.

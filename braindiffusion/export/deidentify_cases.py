@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from braindiffusion import RESEARCH_USE_ONLY
-from braindiffusion.dicom import is_dicom
 from braindiffusion.errors import InputError, QuarantineError, ScanNotFoundError, SettingsError
 from braindiffusion.export.deidentify import Clean, clean_scan, copy_label, sidecar_of, write_dicom_copy
 from braindiffusion.export.dicom_source import acquisition_of
 from braindiffusion.export.faces import Face
 from braindiffusion.export.second_pass import check_files
-from braindiffusion.reading import FORMATS
-from braindiffusion.writing import OutputFolder, check_writable
+from braindiffusion.io.dicom import is_dicom
+from braindiffusion.io.read import FORMATS
+from braindiffusion.io.write import OutputFolder, check_writable
 
 QUARANTINE = "quarantine.csv"
 

@@ -20,8 +20,8 @@ from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY, __version__
 from braindiffusion.errors import OutputError, ScanGeometryError
 from braindiffusion.export.dicom_source import KINDS, Source
 from braindiffusion.export.marks import words
-from braindiffusion.reading import SHEAR
-from braindiffusion.scan import LPS_TO_RAS, Scan
+from braindiffusion.io.read import SHEAR
+from braindiffusion.volume.scan import LPS_TO_RAS, Scan
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -188,7 +188,7 @@ class Study:
         """Write a series as ``name/0001.dcm`` ..., slices in order along their normal.
 
         Args:
-            file: gives the path to write a name to, as :meth:`braindiffusion.writing.OutputFolder.file` does.
+            file: gives the path to write a name to, as :meth:`braindiffusion.io.write.OutputFolder.file` does.
             number: of the series.
             voxels: (I,J,K) on the scan's grid.
             coding: ``None`` finds one for these voxels.

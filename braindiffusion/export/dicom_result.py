@@ -11,8 +11,8 @@ from braindiffusion.errors import OutputError
 from braindiffusion.export.dicom import Label, Study
 from braindiffusion.export.dicom_masks import Segment, write_masks
 from braindiffusion.export.dicom_source import Source
-from braindiffusion.scan import Scan
-from braindiffusion.writing import OutputFolder
+from braindiffusion.io.write import OutputFolder
+from braindiffusion.volume.scan import Scan
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from braindiffusion import errors
-from braindiffusion.dicom import Frame, frames_of, headers_of
-from braindiffusion.scan import Scan
+from braindiffusion.io.dicom import Frame, frames_of, headers_of
+from braindiffusion.volume.scan import Scan
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -86,7 +86,7 @@ def read_source(files: Sequence[Path]) -> Source:
 
     Raises:
         DicomSeriesError: more than one series, or another modality than MR and CT.
-        InputError: as for :func:`braindiffusion.reading.read_scan`.
+        InputError: as for :func:`braindiffusion.io.read.read_scan`.
     """
     headers = headers_of(list(files), files[0].parent)
     first = next(iter(headers.values()))

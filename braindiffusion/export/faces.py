@@ -11,15 +11,15 @@ from typing import Literal, get_args
 import numpy as np
 from scipy import ndimage
 
-from braindiffusion.brain import check_is_brain, network_brain
 from braindiffusion.errors import NotABrainError, QuarantineError, SettingsError
-from braindiffusion.scan import Scan
-from braindiffusion.slices import background_level
+from braindiffusion.volume.brain import check_is_brain, network_brain
+from braindiffusion.volume.scan import Scan
+from braindiffusion.volume.slices import background_level
 
 Face = Literal["remove", "blur", "keep"]
 RIM_MM = 12.0
 """Beyond the brain mask: bone, and the cortex that a mask may miss. More than 10 mm, so that the copy of a head is not
-taken for a stripped brain (:func:`braindiffusion.brain.looks_stripped`)."""
+taken for a stripped brain (:func:`braindiffusion.volume.brain.looks_stripped`)."""
 BLUR_MM = 15.0
 """Standard deviation: as wide as a nose."""
 

@@ -11,8 +11,8 @@ from braindiffusion.export.pictures import telling_slices
 from braindiffusion.export.sheet import Sheet
 
 if TYPE_CHECKING:
-    from braindiffusion.induce import InduceResult
-    from braindiffusion.scan import Scan
+    from braindiffusion.pipeline.induce import InduceResult
+    from braindiffusion.volume.scan import Scan
 
 HEADINGS = ("prior", "lesion (red), margin (cyan)", "DISEASED", "change inside (red), outside (blue)", "difference")
 INSIDE, OUTSIDE = (1.0, 0.25, 0.2, 0.5), (0.25, 0.5, 1.0, 0.5)

@@ -11,8 +11,8 @@ from braindiffusion import NOT_FOR_DIAGNOSIS
 from braindiffusion.export.sheet import Sheet
 
 if TYPE_CHECKING:
-    from braindiffusion.heal import HealResult, SaliencyResult
-    from braindiffusion.scan import Scan
+    from braindiffusion.pipeline.heal import HealResult, SaliencyResult
+    from braindiffusion.volume.scan import Scan
 
 HEADINGS = ("original", "saliency", "mask (cyan), lesion (red)", "COUNTERFACTUAL", "difference")
 

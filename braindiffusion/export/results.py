@@ -9,12 +9,12 @@ import numpy as np
 
 from braindiffusion import NOT_FOR_DIAGNOSIS
 from braindiffusion.export.pictures import overview
-from braindiffusion.provenance import unnamed
-from braindiffusion.scan import Scan
-from braindiffusion.writing import OutputFolder
+from braindiffusion.io.write import OutputFolder
+from braindiffusion.pipeline.provenance import unnamed
+from braindiffusion.volume.scan import Scan
 
 if TYPE_CHECKING:
-    from braindiffusion.heal import HealResult
+    from braindiffusion.pipeline.heal import HealResult
 
 
 def write_volumes(

@@ -11,7 +11,7 @@ import numpy as np
 from braindiffusion import NOT_FOR_DIAGNOSIS
 
 if TYPE_CHECKING:
-    from braindiffusion.slices import Intensity, SliceStack
+    from braindiffusion.volume.slices import Intensity, SliceStack
 
 CELL_INCHES, HEAD_INCHES = 2.3, 0.6
 

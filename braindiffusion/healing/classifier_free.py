@@ -15,10 +15,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from braindiffusion.diffusion.network import CLASSES
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.healing.dif_fuse import Healed, OnStep
 from braindiffusion.healing.guided import GuidedSettings, there_and_back
+from braindiffusion.networks.build import CLASSES
 
 HEALTHY, UNLABELLED = CLASSES.index("healthy"), CLASSES.index("unlabelled")
 

@@ -31,6 +31,6 @@ def f_anogan(
     """``G(E(x))``, and its difference to the slice as the anomaly map. No mask is used; nothing is drawn at random.
 
     Args:
-        model: encoder and generator, (N,1,H,W) -> (N,1,H,W) (:class:`~braindiffusion.diffusion.gan.EncodedGAN`).
+        model: encoder and generator, (N,1,H,W) -> (N,1,H,W) (:class:`~braindiffusion.networks.gan.EncodedGAN`).
     """
     return in_one_call(x0, model, settings, on_step)

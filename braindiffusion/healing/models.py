@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from braindiffusion.diffusion.network import EpsPredictor, SlicePredictor
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.errors import BrainDiffusionError, ModelNotFoundError, SettingsError
 from braindiffusion.healing.registry import METHODS, Method, Need, method_named, operating_point
 from braindiffusion.models.registry import LoadedModel, installed, load_model, read_card
+from braindiffusion.networks.build import EpsPredictor, SlicePredictor
 
 if TYPE_CHECKING:
-    from braindiffusion.stages import HealSettings
+    from braindiffusion.pipeline.stages import HealSettings
 
 Card = Mapping[str, Any]
 DENOISERS = ("denoiser", "latent_denoiser")

@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from braindiffusion.anomaly import OTSU
-from braindiffusion.diffusion.network import CLASSES
 from braindiffusion.errors import SettingsError
 from braindiffusion.healing.ablations import AblationSettings, without_mask
 from braindiffusion.healing.anoddpm import AnoDDPMSettings, anoddpm
@@ -24,6 +22,8 @@ from braindiffusion.healing.f_anogan import FAnoGANSettings, f_anogan
 from braindiffusion.healing.guided import GuidedSettings, guided
 from braindiffusion.healing.latent import LatentSettings, latent
 from braindiffusion.healing.repaint import RePaintSettings, repaint
+from braindiffusion.networks.build import CLASSES
+from braindiffusion.volume.anomaly import OTSU
 
 OWN_WHERE_NONE = ("noise_level", "guidance")
 """Settings of a healing that are the method's own where they are ``None``, and refused where it has none."""

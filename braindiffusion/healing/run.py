@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from braindiffusion.device import batch_for, in_batches, memory_of, precision_for
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.transfer import send
 from braindiffusion.healing.dif_fuse import DifFuseSettings, Healed, OnStep
 from braindiffusion.healing.models import Ran, aids_of, predictor_of
 from braindiffusion.healing.registry import method_named, operating_point
 from braindiffusion.healing.trajectories import BatchMemory, StackMemory, Trajectories
-from braindiffusion.masks import floor_under
+from braindiffusion.models.device import batch_for, in_batches, memory_of, precision_for
 from braindiffusion.models.registry import LoadedModel
-from braindiffusion.slices import SliceStack
-from braindiffusion.stages import PREVIEW_STEPS, Event, HealSettings, OnEvent, step_teller, window_of
+from braindiffusion.pipeline.stages import PREVIEW_STEPS, Event, HealSettings, OnEvent, step_teller, window_of
+from braindiffusion.volume.masks import floor_under
+from braindiffusion.volume.slices import SliceStack
 
 COARSE_STEPS = 5
 """Of a first look at the slice in view: on val its lesion Dice is that of ten steps; fewer leave grain."""

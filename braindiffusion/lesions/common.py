@@ -14,7 +14,7 @@ from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.steps import SharedNoise
 from braindiffusion.errors import SettingsError
 from braindiffusion.healing.dif_fuse import OnStep, Step
-from braindiffusion.masks import floor_under
+from braindiffusion.volume.masks import floor_under
 
 LAST_LEVEL = 999
 LesionModel = Callable[[Tensor, int, Tensor], Tensor]
@@ -56,7 +56,7 @@ def generate_mask(lesion: Tensor, brain: Tensor, kernel: int) -> Tensor:
 def floor_for(x0: Tensor, lesion: Tensor, brain: Tensor, settings: Any, pitch_mm: float) -> Tensor:
     """(N,1,H,W) what a method with a ``kernel`` is told of the brain's reach where it paints.
 
-    See :func:`~braindiffusion.masks.outline_floor`.
+    See :func:`~braindiffusion.volume.masks.outline_floor`.
     """
     return floor_under(x0, brain, generate_mask(lesion, brain, settings.kernel), pitch_mm)
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from braindiffusion.evaluation.disharmony import ring_contrast
-from braindiffusion.slices import BRAIN_LEVEL
+from braindiffusion.evaluation.metrics.disharmony import ring_contrast
+from braindiffusion.volume.slices import BRAIN_LEVEL
 
 INSIDE, OUTSIDE = 1, 2
 """Labels of the two-colour difference."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from braindiffusion.errors import BrainDiffusionError, ModalityError, ModelNotFoundError, SettingsError
 from braindiffusion.lesions.registry import METHODS
 from braindiffusion.models.registry import LoadedModel, installed, load_model, read_card
-from braindiffusion.scan import Scan
+from braindiffusion.volume.scan import Scan
 
 if TYPE_CHECKING:
-    from braindiffusion.induce import InduceSettings
+    from braindiffusion.pipeline.induce import InduceSettings
 
 Condition = Literal["mask", "box"]
 PREFERRED = {"lesion": "lesion-128"}

@@ -10,13 +10,13 @@ import numpy as np
 from braindiffusion.errors import EmptyMaskError, LesionSizeError
 from braindiffusion.lesions.shapes import MOST_ML, Shape, ShapeSettings, make_shape
 from braindiffusion.lesions.taper import taper
-from braindiffusion.masks import boxes
-from braindiffusion.scan import Scan
-from braindiffusion.slices import SliceStack, map_to_scan, mask_to_slices
-from braindiffusion.stages import HealSettings, chosen_slices
+from braindiffusion.pipeline.stages import HealSettings, chosen_slices
+from braindiffusion.volume.masks import boxes
+from braindiffusion.volume.scan import Scan
+from braindiffusion.volume.slices import SliceStack, map_to_scan, mask_to_slices
 
 if TYPE_CHECKING:
-    from braindiffusion.induce import InduceSettings
+    from braindiffusion.pipeline.induce import InduceSettings
 
 LESION_FRACTION = 0.5
 """A model pixel belongs to the lesion when half of it does, as in training."""

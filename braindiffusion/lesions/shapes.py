@@ -16,8 +16,8 @@ import numpy as np
 from scipy import ndimage
 
 from braindiffusion.errors import LesionSizeError, SettingsError
-from braindiffusion.scan import Scan
-from braindiffusion.slices import place
+from braindiffusion.volume.scan import Scan
+from braindiffusion.volume.slices import place
 
 MOST_ML = 400.0
 """The largest lesion that is made or accepted."""

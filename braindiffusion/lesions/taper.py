@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from braindiffusion.scan import Scan
-from braindiffusion.slices import place
+from braindiffusion.volume.scan import Scan
+from braindiffusion.volume.slices import place
 
 
 def taper(mask: np.ndarray, scan: Scan) -> np.ndarray:

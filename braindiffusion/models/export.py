@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from braindiffusion.io.write import complete
 from braindiffusion.models.registry import sha256_of
-from braindiffusion.writing import complete
 
 
 def export_model(folder: Path, card: dict[str, Any], state: dict[str, Tensor]) -> Path:

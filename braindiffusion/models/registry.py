@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from braindiffusion.errors import ModelCorruptError, ModelFormatError, ModelNotFoundError
-from braindiffusion.paths import at_home
+from braindiffusion.io.paths import at_home
 
 _NO_NAME = re.compile(r"[\x00-\x1f\\/:]")
 MAX_HEADER_BYTES, MAX_CARD_BYTES = 8_000_000, 4_000_000
@@ -227,7 +227,7 @@ def build_from_card(card: dict[str, Any], weights: Path) -> Any:
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
-    from braindiffusion.diffusion.network import build_network
+    from braindiffusion.networks.build import build_network
 
     try:
         with torch.device("meta"):  # names, shapes and kinds alone: a card may ask for more than there is memory
@@ -306,7 +306,7 @@ def add(card_file: Path) -> str:
             f"{weights.name} is corrupted.", "Its SHA-256 differs from the card's.", "Copy it again."
         )
     build_from_card(card, weights)
-    from braindiffusion.writing import OutputFolder
+    from braindiffusion.io.write import OutputFolder
 
     with OutputFolder(user_folder()) as out:
         out.file(f"{name}.safetensors").write_bytes(weights.read_bytes())
@@ -317,7 +317,7 @@ def add(card_file: Path) -> str:
 
 def update_card(name: str, facts: dict[str, Any]) -> None:
     """Merge facts into an installed model's card (the weights stay as they are)."""
-    from braindiffusion.writing import complete
+    from braindiffusion.io.write import complete
 
     read_card(name)
     path = installed()[name]

@@ -11,6 +11,7 @@ from typing import Any
 
 from braindiffusion import RESEARCH_USE_ONLY, __version__
 from braindiffusion.errors import OutputError, UnfinishedStudyError
+from braindiffusion.io.write import OutputFolder, check_writable
 from braindiffusion.studies import report
 from braindiffusion.studies.confidence import origin_section
 from braindiffusion.studies.consistency import agreement_section
@@ -23,7 +24,6 @@ from braindiffusion.studies.readings import Reading, join
 from braindiffusion.studies.sealed import SealedStudy, counting, open_key, open_study, read_answers
 from braindiffusion.studies.sections import VERDICT, Row, Section, Table, corrected
 from braindiffusion.studies.times import time_section
-from braindiffusion.writing import OutputFolder, check_writable
 
 UNBLINDED = "unblinded.jsonl"
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from braindiffusion.errors import StudyError
-from braindiffusion.reading import read_mask, read_scan
+from braindiffusion.io.read import read_mask, read_scan
 from braindiffusion.studies import design
 from braindiffusion.studies.design import StudySettings
 from braindiffusion.studies.format import PAIR, REAL, SYNTHETIC

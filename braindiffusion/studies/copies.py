@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from braindiffusion.errors import StudyError
-from braindiffusion.reading import orientation_code
-from braindiffusion.scan import Scan
+from braindiffusion.io.read import orientation_code
 from braindiffusion.studies.protocol import Window
+from braindiffusion.volume.scan import Scan
 
 MOST = 32767
 MIDDLE = 0.6

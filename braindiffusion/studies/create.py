@@ -15,9 +15,9 @@ import numpy as np
 
 from braindiffusion import RESEARCH_USE_ONLY, __version__
 from braindiffusion.errors import QuarantineError, SettingsError, StudyError
-from braindiffusion.provenance import plain
-from braindiffusion.reading import read_mask, read_scan
-from braindiffusion.scan import Scan
+from braindiffusion.io.read import read_mask, read_scan
+from braindiffusion.io.write import OutputFolder, check_writable
+from braindiffusion.pipeline.provenance import plain
 from braindiffusion.studies import design
 from braindiffusion.studies.cases import Case, draw_cases
 from braindiffusion.studies.copies import check_same_grid, grid_of, pack_mask, sealed_copies
@@ -38,7 +38,7 @@ from braindiffusion.studies.format import (
 )
 from braindiffusion.studies.power import power_note
 from braindiffusion.studies.protocol import Protocol
-from braindiffusion.writing import OutputFolder, check_writable
+from braindiffusion.volume.scan import Scan
 
 if TYPE_CHECKING:
     from braindiffusion.export.deidentify import Clean

@@ -9,8 +9,8 @@ from html import escape
 from typing import Any
 
 from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY
+from braindiffusion.io.write import OutputFolder
 from braindiffusion.studies.sections import VERDICT, Figure, Section, Table, shown
-from braindiffusion.writing import OutputFolder
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:62rem;margin:2rem auto;padding:0 1rem}

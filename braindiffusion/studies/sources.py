@@ -12,10 +12,10 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from braindiffusion.dicom import is_dicom
 from braindiffusion.errors import SettingsError, StudyError
-from braindiffusion.paths import at_home
-from braindiffusion.reading import FORMATS
+from braindiffusion.io.dicom import is_dicom
+from braindiffusion.io.paths import at_home
+from braindiffusion.io.read import FORMATS
 from braindiffusion.studies.format import REAL
 
 RESULTS = ("diseased", "counterfactual")

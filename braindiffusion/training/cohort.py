@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from braindiffusion.errors import CohortError, ScanNotFoundError, SettingsError
-from braindiffusion.reading import FORMATS
+from braindiffusion.io.read import FORMATS
 
 SPLITS = ("train", "val", "test")
 _SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from braindiffusion.brain import find_brain
 from braindiffusion.errors import PackError
-from braindiffusion.slices import centred, mask_to_slices, place, to_slices
 from braindiffusion.training.packs import Pack, load_pack
+from braindiffusion.volume.brain import find_brain
+from braindiffusion.volume.slices import centred, mask_to_slices, place, to_slices
 
 MIN_BRAIN_FRACTION = 0.03
 
@@ -162,7 +162,7 @@ def brain_volumes_on_grid(folder: Path, size: int, stripped: bool = False) -> Gr
 
     Whole heads scaled by the 99th percentile of the volume, or ``stripped`` brains on the same road as a scan.
     """
-    from braindiffusion.reading import read_scan
+    from braindiffusion.io.read import read_scan
 
     if not (folder / "subjects.csv").is_file():
         raise PackError(

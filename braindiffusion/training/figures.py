@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from braindiffusion.diffusion.network import EpsPredictor
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.spacing import ascending_levels
 from braindiffusion.diffusion.steps import Clip, add_noise, ddim_move, predict_clean
-from braindiffusion.writing import complete
+from braindiffusion.io.write import complete
+from braindiffusion.networks.build import EpsPredictor
 
 
 def save_grid(rows: list[np.ndarray], path: Path) -> None:

@@ -21,15 +21,15 @@ import torch
 from torch import Tensor, nn
 
 from braindiffusion import __version__
-from braindiffusion.device import choose_device
-from braindiffusion.diffusion.network import bf16_supported, build_network
 from braindiffusion.errors import DependencyMissingError, OutputError, PackError, RecipeError
-from braindiffusion.locking import Lock
+from braindiffusion.io.locks import Lock
+from braindiffusion.io.write import check_writable, complete
+from braindiffusion.models.device import choose_device
 from braindiffusion.models.export import export_model
+from braindiffusion.networks.build import bf16_supported, build_network
 from braindiffusion.training.datasets import GridData, load_data
 from braindiffusion.training.figures import loss_curve, task_figure
 from braindiffusion.training.tasks import TASKS, Batch, Task
-from braindiffusion.writing import check_writable, complete
 
 RECIPES = Path(__file__).parent / "recipes"
 

@@ -21,8 +21,8 @@ from typing import IO, Any
 import numpy as np
 
 from braindiffusion.errors import PackError
-from braindiffusion.scan import Scan
-from braindiffusion.slices import FIELD_OF_VIEW_MM
+from braindiffusion.volume.scan import Scan
+from braindiffusion.volume.slices import FIELD_OF_VIEW_MM
 
 MOST_GROWTH, LEAST_GROWN = 100, 1 << 28
 """Packs of scans grow about twofold; what is small when unpacked may grow as it likes."""

@@ -20,7 +20,6 @@ from typing import Any, Literal
 import numpy as np
 
 from braindiffusion import __version__
-from braindiffusion.brain import check_is_brain, find_brain
 from braindiffusion.errors import (
     BrainDiffusionError,
     CohortError,
@@ -31,13 +30,14 @@ from braindiffusion.errors import (
     NotABrainError,
     SettingsError,
 )
-from braindiffusion.reading import read_mask, read_scan
-from braindiffusion.scan import Scan
-from braindiffusion.slices import FIELD_OF_VIEW_MM, Placement, brain_intensity, mask_to_slices, place
-from braindiffusion.stages import Event, OnEvent
+from braindiffusion.io.read import read_mask, read_scan
+from braindiffusion.io.write import OutputFolder, check_writable, free_space_check
+from braindiffusion.pipeline.stages import Event, OnEvent
 from braindiffusion.training.cohort import SPLITS, Case, Cohort, draw_split, find_cases
 from braindiffusion.training.datasets import MIN_BRAIN_FRACTION
-from braindiffusion.writing import OutputFolder, check_writable, free_space_check
+from braindiffusion.volume.brain import check_is_brain, find_brain
+from braindiffusion.volume.scan import Scan
+from braindiffusion.volume.slices import FIELD_OF_VIEW_MM, Placement, brain_intensity, mask_to_slices, place
 
 HEADROOM = (1.25, 2.5)
 """Model value that becomes 255: at least, so that what the model clips at 1 is all there; at most, so that the median

@@ -17,17 +17,15 @@ import numpy as np
 import torch
 
 from braindiffusion import __version__
-from braindiffusion.anomaly import anomaly_map, lesion_map
-from braindiffusion.device import choose_device
 from braindiffusion.errors import PackError, SettingsError
-from braindiffusion.finding import lesion_probability_of
+from braindiffusion.finders.finding import lesion_probability_of
 from braindiffusion.healing.models import main_model
 from braindiffusion.healing.registry import operating_point
 from braindiffusion.healing.run import heal_slices
-from braindiffusion.masks import drop_small, smooth
+from braindiffusion.io.write import OutputFolder, free_space_check
+from braindiffusion.models.device import choose_device
 from braindiffusion.models.registry import LoadedModel, load_model
-from braindiffusion.slices import SliceStack
-from braindiffusion.stages import (
+from braindiffusion.pipeline.stages import (
     Event,
     HealSettings,
     OnEvent,
@@ -38,7 +36,9 @@ from braindiffusion.stages import (
     prepare,
 )
 from braindiffusion.training.packs import Pack
-from braindiffusion.writing import OutputFolder, free_space_check
+from braindiffusion.volume.anomaly import anomaly_map, lesion_map
+from braindiffusion.volume.masks import drop_small, smooth
+from braindiffusion.volume.slices import SliceStack
 
 STATES = ("healthy", "labelled", "unsure")
 OPEN = (0.25, 0.75)

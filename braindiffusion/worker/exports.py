@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from braindiffusion.dicom import is_dicom
 from braindiffusion.errors import InputError
-from braindiffusion.paths import at_home
+from braindiffusion.io.dicom import is_dicom
+from braindiffusion.io.paths import at_home
 from braindiffusion.worker.protocol import Request, load_array, malformed, read_scan, read_settings
 
 if TYPE_CHECKING:
     from braindiffusion.export.dicom_source import Source
     from braindiffusion.export.faces import Face
-    from braindiffusion.scan import Scan
+    from braindiffusion.volume.scan import Scan
     from braindiffusion.worker.session import Job
 
 TASKS = {"heal": "counterfactual", "induce": "diseased"}
@@ -25,8 +25,8 @@ MOST_FILES = 20_000
 def export(job: Job) -> dict[str, Any]:
     """Write the arrays of a result as DICOM into ``target``; answers with the names of the files."""
     from braindiffusion.export.dicom_result import IMAGES, MAPS, MASKS, check_unused, write_dicom
-    from braindiffusion.provenance import unnamed
-    from braindiffusion.writing import OutputFolder
+    from braindiffusion.io.write import OutputFolder
+    from braindiffusion.pipeline.provenance import unnamed
 
     request = job.request
     target, task = _target(request), _task(request)

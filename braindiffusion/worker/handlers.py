@@ -16,8 +16,8 @@ import numpy as np
 
 from braindiffusion import __version__
 from braindiffusion.errors import BrainDiffusionError, OutputError
-from braindiffusion.provenance import plain
-from braindiffusion.scan import Scan
+from braindiffusion.pipeline.provenance import plain
+from braindiffusion.volume.scan import Scan
 from braindiffusion.worker import PROTOCOL
 from braindiffusion.worker.exports import export, teach
 from braindiffusion.worker.protocol import (
@@ -38,11 +38,11 @@ WARM_MODELS = ("brain-mask", "flair-healthy-128", "flair-acat-classifier", "flai
 
 
 def engine() -> Any:
-    """:mod:`braindiffusion.heal`, which brings torch along; imported once, whichever thread asks first."""
+    """:mod:`braindiffusion.pipeline.heal`, which brings torch along; imported once, whichever thread asks first."""
     with _IMPORT:
-        import braindiffusion.heal
+        import braindiffusion.pipeline.heal
 
-        return braindiffusion.heal
+        return braindiffusion.pipeline.heal
 
 
 class Bench:
@@ -69,8 +69,8 @@ class Bench:
         engine()
         import torch
 
-        from braindiffusion.device import devices
         from braindiffusion.healing.models import describe_methods
+        from braindiffusion.models.device import devices
         from braindiffusion.models.registry import installed, read_card
 
         cards = []
@@ -88,8 +88,8 @@ class Bench:
     def estimate(self, job: Job) -> dict[str, Any]:
         """What a heal will need: memory, batch, device, seconds."""
         engine()
-        from braindiffusion.estimate import estimate
-        from braindiffusion.stages import HealSettings
+        from braindiffusion.pipeline.estimate import estimate
+        from braindiffusion.pipeline.stages import HealSettings
 
         settings = read_settings(HealSettings, job.request.fields.get("settings"))
         slices = whole(job.request.fields.get("slices"), "slices", 0)
@@ -101,7 +101,7 @@ class Bench:
     def prepare(self, job: Job) -> dict[str, Any]:
         """The brain and the slices of a scan, before anybody asks for a result of them."""
         heal = engine()
-        from braindiffusion.stages import HealSettings
+        from braindiffusion.pipeline.stages import HealSettings
 
         settings = read_settings(HealSettings, job.request.fields.get("settings"))
         scan = self._scan(job)
@@ -113,7 +113,7 @@ class Bench:
     def saliency(self, job: Job) -> dict[str, Any]:
         """Saliency and lesion probabilities of a scan."""
         heal = engine()
-        from braindiffusion.stages import HealSettings
+        from braindiffusion.pipeline.stages import HealSettings
 
         settings = read_settings(HealSettings, job.request.fields.get("settings"))
         folder, scan = folder_of(job.request), self._scan(job)
@@ -131,7 +131,7 @@ class Bench:
     def heal(self, job: Job) -> dict[str, Any]:
         """Heal a scan, or one slice of it."""
         heal = engine()
-        from braindiffusion.stages import HealSettings
+        from braindiffusion.pipeline.stages import HealSettings
 
         fields = job.request.fields
         settings = read_settings(HealSettings, fields.get("settings"))
@@ -156,8 +156,8 @@ class Bench:
     def shape(self, job: Job) -> dict[str, Any]:
         """The lesion that ``induce`` would make of a ``shape``, before it is painted."""
         engine()
-        from braindiffusion.induce import InduceSettings, shape_scan
         from braindiffusion.lesions.shapes import ShapeSettings
+        from braindiffusion.pipeline.induce import InduceSettings, shape_scan
 
         fields = job.request.fields
         settings = read_settings(InduceSettings, fields.get("settings"))
@@ -171,8 +171,8 @@ class Bench:
     def induce(self, job: Job) -> dict[str, Any]:
         """Paint a lesion: the ``mask`` drawn by the user, or one made from a ``shape``."""
         engine()
-        from braindiffusion.induce import InduceSettings, induce_scan
         from braindiffusion.lesions.shapes import ShapeSettings
+        from braindiffusion.pipeline.induce import InduceSettings, induce_scan
 
         fields = job.request.fields
         settings = read_settings(InduceSettings, fields.get("settings"))
@@ -226,7 +226,7 @@ class Bench:
         digest = hashlib.sha256(scan.voxels.tobytes()).digest()
         facts = (key, digest, scan.voxels.shape, scan.voxels.dtype.str, scan.affine.tobytes(), scan.modality, scan.path)
         if key is None or facts != self._key:
-            from braindiffusion.prepared import Prepared
+            from braindiffusion.pipeline.scan_cache import Prepared
 
             self._key, self._prepared = facts, Prepared(scan)
         job.progress("load", 1, 1)
@@ -235,7 +235,7 @@ class Bench:
 
 def _load(name: str) -> None:
     engine()
-    from braindiffusion.device import choose_device
+    from braindiffusion.models.device import choose_device
     from braindiffusion.models.registry import installed, load_model
 
     if name in installed():
@@ -244,16 +244,16 @@ def _load(name: str) -> None:
 
 def _calibrate() -> None:
     engine()
-    from braindiffusion.device import choose_device
-    from braindiffusion.estimate import calibrate
+    from braindiffusion.models.device import choose_device
+    from braindiffusion.pipeline.estimate import calibrate
 
     calibrate(choose_device("auto"))
 
 
 def _planned(settings: Any, scan: Scan, *, with_saliency: bool) -> tuple[Any, list[str]]:
     """Settings with the device and batch that fit this machine's memory, and what to warn of."""
-    from braindiffusion.estimate import estimate
-    from braindiffusion.slices import place
+    from braindiffusion.pipeline.estimate import estimate
+    from braindiffusion.volume.slices import place
 
     a, b = settings.slices or (None, None)
     count = len(range(*slice(a, b).indices(place(scan).shape[0])))

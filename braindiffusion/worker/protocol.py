@@ -19,8 +19,8 @@ from typing import Any, BinaryIO, Literal, TypeVar, Union, get_args, get_origin,
 import numpy as np
 
 from braindiffusion.errors import MaskGeometryError, OutputError, ProtocolError, SettingsError
-from braindiffusion.reading import MOST_GREY
-from braindiffusion.scan import Scan
+from braindiffusion.io.read import MOST_GREY
+from braindiffusion.volume.scan import Scan
 
 MOST_BYTES_A_LINE = 1 << 20
 MOST_VOXELS = 2**31

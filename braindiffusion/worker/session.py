@@ -15,7 +15,7 @@ from queue import Queue
 from typing import Any
 
 from braindiffusion.errors import BrainDiffusionError, BusyError, Cancelled, ProtocolError
-from braindiffusion.progress import Clock
+from braindiffusion.pipeline.progress import Clock
 from braindiffusion.worker.protocol import Request, Writer, malformed
 
 PROGRESS_SECONDS, PREVIEW_SECONDS = 0.1, 0.34
@@ -186,7 +186,7 @@ def outcome(handler: Handler, job: Job) -> tuple[str, dict[str, Any]]:
     except BrainDiffusionError as error:
         return "error", {"error": error.as_dict()}
     except (MemoryError, RuntimeError) as error:
-        from braindiffusion.device import machine_error
+        from braindiffusion.models.device import machine_error
 
         log(error)
         known = machine_error(error)

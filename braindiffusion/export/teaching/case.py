@@ -17,8 +17,8 @@ from braindiffusion.export.dicom_result import derivation
 from braindiffusion.export.second_pass import check_files, check_text
 from braindiffusion.export.teaching.page import NOTICE, fixed_texts, page
 from braindiffusion.export.teaching.pictures import REAL_MARK, Pictures, data_uri, draw
-from braindiffusion.provenance import plain, unnamed
-from braindiffusion.writing import OutputFolder
+from braindiffusion.io.write import OutputFolder
+from braindiffusion.pipeline.provenance import plain, unnamed
 
 FORMAT, VERSION = "braindiffusion-teaching-file", 1
 RECORD, PAGE, THUMBNAIL = "case.json", "index.html", "thumbnail.png"

@@ -11,7 +11,7 @@ from braindiffusion.errors import TeachingFileError
 from braindiffusion.export.teaching.case import FORMAT, PAGE, RECORD, THUMBNAIL, VERSION
 from braindiffusion.export.teaching.page import page
 from braindiffusion.export.teaching.pictures import data_uri
-from braindiffusion.writing import OutputFolder
+from braindiffusion.io.write import OutputFolder
 
 MOST_THUMBNAIL_BYTES = 2_000_000
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from braindiffusion import NOT_FOR_DIAGNOSIS
 from braindiffusion.export.marks import words
-from braindiffusion.scan import Scan
-from braindiffusion.slices import background_level, place
+from braindiffusion.volume.scan import Scan
+from braindiffusion.volume.slices import background_level, place
 
 REAL_MARK = "RESEARCH USE ONLY - NOT FOR DIAGNOSIS"
 MOST_SLICES = 24

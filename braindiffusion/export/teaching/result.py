@@ -13,8 +13,8 @@ from braindiffusion.errors import ScanGeometryError, TeachingFileError
 from braindiffusion.export.deidentify import Clean, clean_scan
 from braindiffusion.export.faces import Face, without_face
 from braindiffusion.export.teaching.case import Pair
-from braindiffusion.reading import on_grid_of, quiet_sitk, read_mask, read_scan
-from braindiffusion.scan import Scan
+from braindiffusion.io.read import on_grid_of, quiet_sitk, read_mask, read_scan
+from braindiffusion.volume.scan import Scan
 
 _ENDINGS = (".nii.gz", ".nrrd", "")
 _TASKS = {"counterfactual": "heal", "diseased": "induce"}

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from braindiffusion.diffusion.network import CLASSES
 from braindiffusion.diffusion.schedule import Schedule
-from braindiffusion.masks import boxes
+from braindiffusion.networks.build import CLASSES
 from braindiffusion.training.tasks.base import Batch, Settings, Task, augmented
+from braindiffusion.volume.masks import boxes
 
 
 def draw_levels(n: int, g: torch.Generator, schedule: Schedule, low_share: float, low_below: int) -> Tensor:

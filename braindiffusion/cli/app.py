@@ -1,0 +1,276 @@
+"""The command line: demo, heal, saliency. Nothing heavy is imported until a command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY, __version__
+from braindiffusion.cli.bench import bench
+from braindiffusion.cli.cohort import cohort_app
+from braindiffusion.cli.evaluate import (
+    evaluate_healing,
+    evaluate_induction,
+    evaluate_latent_level,
+    evaluate_models,
+    evaluate_nnunet,
+)
+from braindiffusion.cli.export import deidentify, teach_app
+from braindiffusion.cli.induce import induce
+from braindiffusion.cli.options import (
+    BrainFile,
+    BurnIn,
+    Commands,
+    Device,
+    FileFormat,
+    Format,
+    Fusion,
+    HealMethod,
+    HealModel,
+    MaskRule,
+    Out,
+    Progress,
+    ProgressKind,
+    ResultFormat,
+    SaliencyMethod,
+    ScanPath,
+    SliceRange,
+    check_format,
+    keep_inputs,
+    parse_slices,
+    parse_steps,
+    told,
+)
+from braindiffusion.cli.prepare import prepare, pseudo_label
+from braindiffusion.cli.read import read
+from braindiffusion.cli.study import study_app
+from braindiffusion.cli.tools import evaluate_app, models_app, train
+from braindiffusion.cli.view import view
+from braindiffusion.errors import SettingsError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from braindiffusion.pipeline.heal import HealResult
+    from braindiffusion.pipeline.stages import HealSettings
+    from braindiffusion.volume.scan import Scan
+
+RESULTS = {"counterfactual", "anomaly", "lesion", "mask", "saliency", "deviation", "agreement"}
+
+app = Commands(
+    help=f"Ask a brain scan 'what if?': remove the lesion and see what changed. {RESEARCH_USE_ONLY}",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(models_app, name="models")
+app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(cohort_app, name="cohort")
+app.add_typer(study_app, name="study")
+app.add_typer(teach_app, name="teach")
+app.command()(train)
+app.command()(induce)
+app.command()(prepare)
+app.command("pseudo-label")(pseudo_label)
+evaluate_app.command("healing")(evaluate_healing)
+evaluate_app.command("models")(evaluate_models)
+evaluate_app.command("induction")(evaluate_induction)
+evaluate_app.command("nnunet")(evaluate_nnunet)
+evaluate_app.command("latent-level")(evaluate_latent_level)
+app.command()(deidentify)
+app.command()(view)
+app.command()(read)
+app.command()(bench)
+
+
+def heal_and_write(
+    scan: Scan, settings: HealSettings, mask: np.ndarray | None, brain: np.ndarray | None,
+    out: Path, file_format: ResultFormat, progress: ProgressKind, burn_in: bool = False,
+) -> HealResult:  # fmt: skip
+    """Check that the output can be written, heal, write, and say what came out."""
+    from braindiffusion.export.results import write_result
+    from braindiffusion.io.write import check_writable, free_space_check
+    from braindiffusion.pipeline.heal import heal_scan
+    from braindiffusion.pipeline.progress import reporter
+
+    check_writable(out)
+    free_space_check(out, 6 * scan.voxels.nbytes + (4 << 20))
+    with reporter(progress.value) as tell:
+        result = heal_scan(scan, settings, mask=mask, brain=brain, on_event=tell)
+    facts = result.provenance
+    write_result(out, scan, result, file_format.value, burn_in)
+    for warning in result.warnings:
+        typer.echo(f"Warning: {warning}", err=True)
+    calls, healed = facts["network_calls"], facts["network_calls"]["slices_healed"]
+    each = f"{calls['per_slice'] / healed:.0f} network calls each" if healed else "no network calls"
+    typer.echo(
+        f"{healed} of {len(result.slices)} slices healed, {each}; "
+        f"lesion {facts['lesion_ml']:.1f} mL; {facts['seconds']:.0f} s"
+    )
+    typer.echo(f"{out / 'overview.png'}\n{RESEARCH_USE_ONLY}")
+    return result
+
+
+@app.command()
+def demo(
+    out: Out = Path("demo"),
+    device: Device = "auto",
+    progress: Progress = ProgressKind.bar,
+) -> None:
+    """Heal the shipped sample scan (synthetic) and leave the pictures in DEMO."""
+    with told():
+        from braindiffusion.io.read import read_scan
+        from braindiffusion.models.registry import resource
+        from braindiffusion.pipeline.stages import HealSettings
+
+        scan = read_scan(resource("Samples", "SYNTHETIC_FLAIR_lesion.nii.gz"))
+        heal_and_write(scan, HealSettings(device=device), None, None, out, ResultFormat.nifti, progress)
+
+
+@app.command()
+def heal(
+    scan: ScanPath,
+    out: Out,
+    mask: Annotated[Path | None, typer.Option(help="Heal inside this drawn mask (on the scan's grid).")] = None,
+    box: Annotated[
+        str | None, typer.Option(help="Heal inside i0,j0,k0,i1,j1,k1 (voxels as stored, ends included).")
+    ] = None,
+    saliency: Annotated[SaliencyMethod | None, typer.Option(help="Where the mask comes from.  [default: acat]")] = None,
+    method: HealMethod = "dif_fuse",
+    fusion: Annotated[
+        Fusion, typer.Option(help="joint: the paper; independent: the published code; cached: outside exact.")
+    ] = Fusion.cached,
+    model: HealModel = None,
+    steps: Annotated[str, typer.Option(help="Steps each way, or 'full'.")] = "10",
+    noise_level: Annotated[
+        int | None, typer.Option(min=0, max=998, help="K, how far the scan is noised.  [default: the method's]")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(min=0, help="Strength of guided and cfg.  [default: the method's]")
+    ] = None,
+    percentile: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=100, help="Saliency above it, over a slice's brain, is healed.  [default: the card's, or 90]"
+        ),
+    ] = None,
+    mask_rule: Annotated[
+        MaskRule | None,
+        typer.Option(help="percentile: the paper; grown: to the whole lesion.  [default: grown for FLAIR models]"),
+    ] = None,
+    margin_mm: Annotated[
+        float | None, typer.Option(help="Widen the mask.  [default: 2 for drawn masks and boxes, else the card's]")
+    ] = None,
+    gate: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Heal slices with at least this lesion probability.  [default: the card's]"),
+    ] = None,
+    keep_outline: Annotated[
+        bool, typer.Option(help="Hold tissue at the brain's border to be tissue (not in the paper).")
+    ] = True,
+    samples: Annotated[
+        int, typer.Option(min=1, max=64, help="Independent draws; more than one adds deviation and agreement maps.")
+    ] = 1,
+    slices: SliceRange = None,
+    brain: BrainFile = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Device = "auto",
+    file_format: Format = ResultFormat.nifti,
+    burn_in: BurnIn = False,
+    progress: Progress = ProgressKind.bar,
+    force: Annotated[bool, typer.Option("--force", help="Run even when the modality is not the model's.")] = False,
+) -> None:
+    """Remove the lesion: healthy counterfactual, anomaly map, lesion map, overview and provenance."""
+    with told():
+        given = [
+            name for name, value in (("--mask", mask), ("--box", box), ("--saliency", saliency)) if value is not None
+        ]
+        if len(given) > 1:
+            raise SettingsError(
+                f"{' and '.join(given)} exclude each other.",
+                "Each says where the mask comes from.",
+                "Give one of them.",
+            )
+        step_count, slice_range = parse_steps(steps), parse_slices(slices)
+        check_format(out, file_format, burn_in)
+        from braindiffusion.healing.models import main_card
+        from braindiffusion.io.read import parse_box, read_mask, read_scan
+        from braindiffusion.pipeline.stages import HealSettings
+
+        settings = HealSettings(
+            method=method, model=model, saliency=saliency.value if saliency else "acat", fusion=fusion.value,
+            noise_level=noise_level, guidance=guidance, steps=step_count, percentile=percentile,
+            mask_rule=mask_rule.value if mask_rule else None, margin_mm=margin_mm, gate=gate, samples=samples,
+            keep_outline=keep_outline, slices=slice_range, seed=seed, device=device, force=force,
+        )  # fmt: skip
+        main_card(settings)
+        volume = read_scan(scan)
+        drawn = read_mask(mask, volume) if mask else parse_box(box, volume) if box else None
+        own_brain = read_mask(brain, volume) if brain else None
+        keep_inputs(out, RESULTS, scan, mask, brain)
+        heal_and_write(volume, settings, drawn, own_brain, out, file_format, progress, burn_in)
+
+
+@app.command("saliency")
+def saliency_command(
+    scan: ScanPath,
+    out: Out,
+    method: Annotated[SaliencyMethod, typer.Option()] = SaliencyMethod.acat,
+    slices: SliceRange = None,
+    brain: BrainFile = None,
+    device: Device = "auto",
+    file_format: Annotated[FileFormat, typer.Option("--format")] = FileFormat.nifti,
+    progress: Progress = ProgressKind.bar,
+    force: Annotated[bool, typer.Option("--force")] = False,
+) -> None:
+    """Where the classifier looks: a saliency map and the lesion probability of each slice."""
+    with told():
+        slice_range = parse_slices(slices)
+        from braindiffusion.export.pictures import saliency_picture
+        from braindiffusion.io.read import read_mask, read_scan
+        from braindiffusion.io.write import OutputFolder, check_writable
+
+        volume = read_scan(scan)
+        own_brain = read_mask(brain, volume) if brain else None
+        check_writable(out)
+        from braindiffusion.pipeline.heal import saliency_scan
+        from braindiffusion.pipeline.progress import reporter
+        from braindiffusion.pipeline.stages import HealSettings
+
+        settings = HealSettings(saliency=method.value, slices=slice_range, device=device, force=force)
+        with reporter(progress.value) as tell:
+            found = saliency_scan(volume, settings, brain=own_brain, on_event=tell)
+        with OutputFolder(out) as folder:
+            folder.volume(
+                "saliency",
+                found.saliency,
+                volume,
+                file_format=file_format.value,
+                description=f"{NOT_FOR_DIAGNOSIS}: saliency",
+            )
+            saliency_picture(volume, found, folder.file("overview.png"))
+            folder.json("provenance", found.provenance)
+        for warning in found.warnings:
+            typer.echo(f"Warning: {warning}", err=True)
+        flagged = sum(row["judged_lesion"] for row in found.slices)
+        typer.echo(
+            f"{flagged} of {len(found.slices)} slices judged to show a lesion\n"
+            f"{out / 'overview.png'}\n{RESEARCH_USE_ONLY}"
+        )
+
+
+def _version(value: bool) -> Any:
+    if value:
+        typer.echo(f"braindiffusion {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Ask a brain scan 'what if?'. Research use only; never diagnosis."""

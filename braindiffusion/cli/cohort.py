@@ -1,0 +1,108 @@
+"""The command line: cohort."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated
+
+import typer
+
+from braindiffusion import RESEARCH_USE_ONLY
+from braindiffusion.cli.options import (
+    Commands,
+    Device,
+    FileFormat,
+    Fusion,
+    Out,
+    Progress,
+    ProgressKind,
+    SaliencyMethod,
+    parse_steps,
+    told,
+)
+from braindiffusion.errors import Cancelled
+
+cohort_app = Commands(help="Many scans at once, over processes or machines.", no_args_is_help=True)
+
+
+@cohort_app.command("heal")
+def cohort_heal(
+    folder: Annotated[Path, typer.Argument(help="A folder of scans or of DICOM series, or a BIDS folder.")],
+    out: Out,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler, tcp://host:8786.  [default: workers of its own]")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes here.  [default: one for each two cores; on a GPU 1]")
+    ] = None,
+    retries: Annotated[int, typer.Option(min=0, help="Further attempts where memory, disk or a worker failed.")] = 1,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what an earlier run gave up for good.")
+    ] = False,
+    images: Annotated[
+        str | None, typer.Option(help="How scans are named, such as '{subject}_FLAIR.nii.gz'.  [default: all]")
+    ] = None,
+    masks: Annotated[
+        str | None, typer.Option(help="How drawn masks are named; scans with one are healed inside it.")
+    ] = None,
+    modality: Annotated[str, typer.Option(help="Scans whose name tells another are left out.")] = "FLAIR",
+    method: Annotated[str, typer.Option(help="Healing method.")] = "dif_fuse",
+    model: Annotated[str | None, typer.Option(help="Healthy model.  [default: the method's own]")] = None,
+    saliency: Annotated[SaliencyMethod, typer.Option(help="Where a mask comes from.")] = SaliencyMethod.acat,
+    fusion: Annotated[Fusion, typer.Option()] = Fusion.cached,
+    steps: Annotated[str, typer.Option(help="Steps each way, or 'full'.")] = "10",
+    samples: Annotated[int, typer.Option(min=1, max=64)] = 1,
+    gate: Annotated[float | None, typer.Option(min=0, max=1, help="Least lesion probability of a slice.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Device = "auto",
+    file_format: Annotated[FileFormat, typer.Option("--format")] = FileFormat.nifti,
+    progress: Progress = ProgressKind.bar,
+    force: Annotated[bool, typer.Option("--force", help="Even when a modality is not the model's.")] = False,
+) -> None:
+    """Heal every scan of a folder; one that fails is reported and stops no other. Run it again to go on."""
+    with told():
+        step_count = parse_steps(steps)
+        from braindiffusion.cohort.cluster import require_dask
+        from braindiffusion.cohort.run import check_apart, find_scans, heal_cohort, plan
+        from braindiffusion.cohort.table import Row, tally
+
+        require_dask()
+        check_apart(folder, out)
+        scans, notes = find_scans(folder, modality.upper(), images, masks)
+        from braindiffusion.healing.models import main_card
+        from braindiffusion.io.write import check_writable
+        from braindiffusion.models.device import choose_device, cores
+        from braindiffusion.pipeline.progress import reporter
+        from braindiffusion.pipeline.stages import HealSettings
+
+        settings = HealSettings(
+            method=method, model=model, saliency=saliency.value, fusion=fusion.value, steps=step_count,
+            samples=samples, gate=gate, seed=seed, device=device, force=force,
+        )  # fmt: skip
+        main_card(settings)
+        check_writable(out)
+        on_gpu = scheduler is None and choose_device(device).type == "cuda"
+        count = min(workers or (1 if on_gpu else max(1, cores() // 2)), len(scans))
+        jobs = plan(scans, out, settings, file_format.value, max(1, cores() // count) if scheduler is None else 1)
+        for note in notes:
+            typer.echo(f"Warning: {note}", err=True)
+        try:
+            with reporter(progress.value) as tell:
+
+                def on_row(row: Row, done: int, total: int) -> None:
+                    tell(SimpleNamespace(stage="cohort", done=done, total=total))
+
+                rows = heal_cohort(
+                    jobs, out, scheduler=scheduler, workers=count, retries=retries, retry_failed=retry_failed,
+                    on_row=on_row,
+                )  # fmt: skip
+        except KeyboardInterrupt:
+            typer.echo(f"Stopped. What is finished is in {out}; run it again to go on.", err=True)
+            raise typer.Exit(Cancelled.exit_code) from None
+        for row in rows:
+            if row.error:
+                typer.echo(f"{row.scan}: {row.error['class']}: {row.error['what']}", err=True)
+        typer.echo(f"{tally(rows)}\n{out / 'cohort.md'}\n{RESEARCH_USE_ONLY}")
+        if all(row.status == "failed" for row in rows):
+            raise typer.Exit(3)

@@ -1,0 +1,179 @@
+"""What the commands share: choices, options, parsing of small texts, and errors turned into exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from braindiffusion.errors import BrainDiffusionError, Cancelled, SettingsError
+from braindiffusion.io.paths import at_home
+
+
+class Fusion(str, Enum):
+    joint, independent, cached = "joint", "independent", "cached"
+
+
+class SaliencyMethod(str, Enum):
+    acat, latent_shift, gradient = "acat", "latent_shift", "gradient"
+    integrated, gradcam = "integrated", "gradcam"
+    segmenter, supervised = "segmenter", "supervised"
+
+
+class MaskRule(str, Enum):
+    percentile, grown = "percentile", "grown"
+
+
+class Split(str, Enum):
+    train, val, test, all = "train", "val", "test", "all"
+
+
+class FileFormat(str, Enum):
+    nifti, nrrd = "nifti", "nrrd"
+
+
+class ResultFormat(str, Enum):
+    nifti, nrrd, dicom = "nifti", "nrrd", "dicom"
+
+
+class ProgressKind(str, Enum):
+    bar, json, none = "bar", "json", "none"
+
+
+ScanPath = Annotated[Path, typer.Argument(help="NIfTI, NRRD, a DICOM folder or one DICOM file.", show_default=False)]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the results; made when missing.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:n.")]
+Progress = Annotated[ProgressKind, typer.Option(help="How progress is told (on stderr).")]
+SliceRange = Annotated[
+    str | None, typer.Option("--slices", help="a:b, counted from the bottom of the head; b is not included.")
+]
+HealMethod = Annotated[str, typer.Option(help="Healing method; see: braindiffusion models methods.")]
+HealModel = Annotated[
+    str | None, typer.Option(help="Main model; see: braindiffusion models list.  [default: the method's]")
+]
+Format = Annotated[ResultFormat, typer.Option("--format", help="dicom: a study of its own; see docs/dicom.md.")]
+BurnIn = Annotated[bool, typer.Option("--burn-in", help="DICOM: draw the synthetic mark into every image's corner.")]
+BrainFile = Annotated[Path | None, typer.Option("--brain", help="Your own brain mask, on the scan's grid.")]
+
+
+class Commands(typer.Typer):
+    """Commands that know ``~`` in every path they are given: a shell leaves that of ``--out=~/results`` as it is."""
+
+    def command(self, *args: Any, **options: Any) -> Callable[[Any], Any]:
+        """As Typer's."""
+        register = super().command(*args, **options)
+
+        def decorate(function: Any) -> Any:
+            @functools.wraps(function)
+            def run(**given: Any) -> Any:
+                return function(**{name: _expanded(value) for name, value in given.items()})
+
+            register(run)
+            return function
+
+        return decorate
+
+
+def _expanded(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_expanded(each) for each in value]
+    return at_home(value) if isinstance(value, Path) else value
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Turn an error into its message on stderr and its exit code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(str(Cancelled()), err=True)
+        raise typer.Exit(Cancelled.exit_code) from None
+    except (MemoryError, RuntimeError) as problem:
+        from braindiffusion.models.device import machine_error
+
+        error = machine_error(problem)
+        if error is None:
+            raise
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    except BrainDiffusionError as error:
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+
+
+def keep_inputs(out: Path, results: set[str], *inputs: Path | None) -> None:
+    """Refuse to write over what was read.
+
+    Args:
+        results: names, without ending, of the files the command writes.
+
+    Raises:
+        SettingsError: a file given lies in OUT under the name of a result.
+    """
+    for given in inputs:
+        if given and given.resolve().parent == out.resolve() and given.name.split(".")[0] in results:
+            raise SettingsError(
+                f"{given.name} in {out} would be replaced by a result.",
+                "It was given as input.",
+                "Choose another --out folder, or move the file.",
+            )
+
+
+def check_format(out: Path, file_format: ResultFormat, burn_in: bool) -> None:
+    """Refuse what cannot be written, before any work.
+
+    Raises:
+        SettingsError: a mark is to be drawn into something else than DICOM.
+        OutputError: OUT holds DICOM series of an earlier run.
+    """
+    if file_format is ResultFormat.dicom:
+        from braindiffusion.export.dicom_result import check_unused
+
+        check_unused(out)
+    elif burn_in:
+        raise SettingsError("--burn-in is for DICOM.", f"The format is {file_format.value}.", "Add --format dicom.")
+
+
+def parse_steps(text: str) -> int | None:
+    """``full`` or a positive number."""
+    if text == "full":
+        return None
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    raise SettingsError(
+        f"--steps {text} is not possible.", "It is a positive number or 'full'.", "Give --steps 25, say."
+    )
+
+
+def parse_slices(text: str | None) -> tuple[int | None, int | None] | None:
+    """``a:b`` with either end left out."""
+    if text is None:
+        return None
+    try:
+        first, last = text.split(":")
+        return (int(first) if first else None), (int(last) if last else None)
+    except ValueError as error:
+        raise SettingsError(
+            f"--slices {text} is not possible.", "It is a:b, such as 10:20.", "Give two numbers with a colon."
+        ) from error
+
+
+def parse_budget(text: str | None) -> float | None:
+    """``90``, ``90s``, ``30m`` or ``2h`` in seconds."""
+    if text is None:
+        return None
+    unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
+    try:
+        value = float(text[:-1]) * unit if unit else float(text)
+    except ValueError:
+        value = -1.0
+    if value <= 0:
+        raise SettingsError(
+            f"--budget {text} is not possible.", "It is a time such as 90s, 30m or 2h.", "Give --budget 2h, say."
+        )
+    return value

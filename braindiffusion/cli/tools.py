@@ -1,0 +1,169 @@
+"""The command line for those who make and measure models: train, models, evaluate."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from braindiffusion import RESEARCH_USE_ONLY
+from braindiffusion.cli.options import (
+    Commands,
+    Device,
+    Out,
+    Progress,
+    ProgressKind,
+    SaliencyMethod,
+    parse_budget,
+    parse_steps,
+    told,
+)
+from braindiffusion.io.paths import at_home
+
+models_app = Commands(help="Installed models: licences, facts, checks.", no_args_is_help=True)
+evaluate_app = Commands(help="Measure on a pack of slices with drawn lesions.", no_args_is_help=True)
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a .json file.")],
+    data: Annotated[Path, typer.Option(help="Folder of packs and volumes.")],
+    out: Out,
+    budget: Annotated[str | None, typer.Option(help="Stop cleanly after 90s, 30m, 2h ...")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in OUT.")] = False,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Override the recipe's.")] = None,
+    device: Device = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    report_every: Annotated[str, typer.Option(help="Time between validation, figures and checkpoints.")] = "4m",
+) -> None:
+    """Train a model from a recipe; the best EMA weights and their card are left in OUT."""
+    with told():
+        import json
+        import os
+
+        from braindiffusion.training.loop import load_recipe
+        from braindiffusion.training.loop import train as run
+
+        records = run(
+            load_recipe(str(at_home(recipe))), data, out, budget_s=parse_budget(budget), resume=resume,
+            iterations=iterations, device=device, threads=threads, report_every_s=parse_budget(report_every) or 240.0,
+        )  # fmt: skip
+        for record in records:
+            if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one speaks
+                typer.echo(json.dumps(record))
+
+
+@evaluate_app.command("tune")
+def evaluate_tune(
+    data: Annotated[Path, typer.Option(help="PACK.npz with a val split.")],
+    out: Out,
+    model: Annotated[str, typer.Option()] = "flair-healthy-128",
+    steps: Annotated[str, typer.Option()] = "10",
+    saliency: Annotated[SaliencyMethod, typer.Option()] = SaliencyMethod.acat,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many lesion slices.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Keep the result in the model's card.")] = False,
+    device: Device = "auto",
+    progress: Progress = ProgressKind.bar,
+) -> None:
+    """Choose mask and threshold (of a segmenter: threshold and least area) on the val split only."""
+    with told():
+        step_count = parse_steps(steps)
+        import csv
+        import json
+
+        from braindiffusion.evaluation.healing.operating_point import tune
+        from braindiffusion.evaluation.models.segmenter_tuning import tune_segmenter
+        from braindiffusion.io.write import OutputFolder, check_writable
+        from braindiffusion.models.registry import read_card, update_card
+        from braindiffusion.pipeline.progress import reporter
+        from braindiffusion.pipeline.stages import HealSettings
+        from braindiffusion.training.packs import load_pack
+
+        pack = load_pack(data)
+        check_writable(out)
+        settings = HealSettings(model=model, steps=step_count, saliency=saliency.value, device=device, force=True)
+        with reporter(progress.value) as tell:
+            if read_card(model).get("task") == "lesion_segmenter":
+                point, rows = tune_segmenter(pack, model, device, limit, tell)
+            else:
+                point, rows = tune(pack, settings, limit, tell)
+        with OutputFolder(out) as folder:
+            with folder.file("sweep.csv").open("w", newline="", encoding="utf-8") as handle:
+                writer = csv.DictWriter(handle, list(rows[0]))
+                writer.writeheader()
+                writer.writerows(rows)
+            folder.json("operating_point", point)
+        if write:
+            update_card(model, {"operating_point": point})
+        typer.echo(json.dumps(point, indent=2))
+
+
+@models_app.command("list")
+def models_list() -> None:
+    """Installed models with modality and licence."""
+    with told():
+        from rich.console import Console
+        from rich.table import Table
+
+        from braindiffusion.models.registry import installed, read_card
+
+        table = Table("name", "for", "modality", "licence", "size")
+        for name in installed():
+            card = read_card(name)
+            table.add_row(
+                name, str(card.get("purpose", card.get("task", ""))), ", ".join(card.get("modality", [])),
+                str(card.get("licence", "?")), f"{card.get('bytes', 0) / 1e6:.1f} MB",
+            )  # fmt: skip
+        Console(width=140 if not sys.stdout.isatty() else None).print(table)
+        typer.echo(RESEARCH_USE_ONLY)
+
+
+@models_app.command("methods")
+def models_methods() -> None:
+    """Healing methods, the models each needs, and whether they are installed."""
+    with told():
+        from rich.console import Console
+        from rich.table import Table
+
+        from braindiffusion.healing.models import describe_methods
+
+        table = Table("method", "what it does", "mask", "models", "ready")
+        for method in describe_methods():
+            table.add_row(
+                method["name"], f"{method['label']}. {method['about']}", "yes" if method["masked"] else "no",
+                "\n".join(need["recipe"] for need in method["needs"]),
+                "yes" if method["available"] else f"no: {method['why']}",
+            )  # fmt: skip
+        Console(width=140 if not sys.stdout.isatty() else None).print(table)
+
+
+@models_app.command("info")
+def models_info(name: str) -> None:
+    """The whole card of a model."""
+    with told():
+        import json
+
+        from braindiffusion.models.registry import read_card
+
+        typer.echo(json.dumps(read_card(name), indent=2))
+
+
+@models_app.command("verify")
+def models_verify(name: Annotated[str | None, typer.Argument()] = None) -> None:
+    """Check the weights of one model, or of all, against their cards."""
+    with told():
+        from braindiffusion.models.registry import installed, verify
+
+        for each in [name] if name else list(installed()):
+            verify(each)
+            typer.echo(f"{each}: ok")
+
+
+@models_app.command("add")
+def models_add(file: Annotated[Path, typer.Argument(help="A .json card with its .safetensors beside it.")]) -> None:
+    """Install your own model for this user."""
+    with told():
+        from braindiffusion.models.registry import add
+
+        typer.echo(f"Installed {add(file)}")

@@ -1,0 +1,352 @@
+"""The road of a scan through induction: scan -> slices -> lesion and brain masks -> inducer -> difference -> scan."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, fields
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from braindiffusion.diffusion.schedule import Schedule
+from braindiffusion.diffusion.transfer import send
+from braindiffusion.errors import SettingsError
+from braindiffusion.evaluation.metrics.disharmony import ring_contrast
+from braindiffusion.lesions.common import check_range, floor_for, generate_mask, kernel_of
+from braindiffusion.lesions.effects import INSIDE, OUTSIDE, measure, two_colours
+from braindiffusion.lesions.models import Condition, Painter, choose_card, painter_for
+from braindiffusion.lesions.placing import make_lesion, place_lesion, voxel_ml
+from braindiffusion.lesions.registry import METHODS
+from braindiffusion.lesions.sdedit import RATIOS
+from braindiffusion.lesions.shapes import Shape, ShapeSettings
+from braindiffusion.models.device import choose_device, in_batches, precision_for
+from braindiffusion.networks.build import EpsPredictor
+from braindiffusion.pipeline.out_of_distribution import check_distribution
+from braindiffusion.pipeline.preview import stored_index, with_planes
+from braindiffusion.pipeline.provenance import model_facts, record
+from braindiffusion.pipeline.scan_cache import Prepared, prepared_for
+from braindiffusion.pipeline.stages import Event, OnEvent, step_teller, window_of
+from braindiffusion.volume.paste_back import carry_back
+from braindiffusion.volume.scan import Scan
+from braindiffusion.volume.slices import SliceStack, map_to_scan
+
+MARGIN_MM = {"mask": 22.5, "box": 18.75}
+"""Reach of the margin: the published kernels, 25 and (nearest odd to) 20 pixels, at 1.875 mm."""
+
+
+@dataclass(frozen=True)
+class InduceSettings:
+    """Everything that decides an induction, besides scan and lesion.
+
+    ``None`` takes the method's own value, or the one kept in the model's card (``operating_point``).
+
+    Attributes:
+        kind: ``stroke`` or ``tumour``; with the scan's modality it names the model's class.
+        model: ``None`` takes the installed lesion model that fits the method.
+        condition: what the network is told: the ``mask``, or the filled ``box`` of each component.
+        margin_mm: reach of the margin around the lesion that may change (MedEdit).
+        guidance: classifier-free guidance; 1 leaves it out.
+        keep_outline: hold tissue at the brain's border to be tissue on the way down (see
+            :func:`~braindiffusion.volume.masks.outline_floor`; not in the paper).
+        taper: round off blunt ends of the lesion; ``None`` does so for boxes.
+        start, lift, harmonise: remedies of MedEdit, see :class:`~braindiffusion.lesions.mededit.MedEditSettings`.
+        strength: of paired MedEdit, see :class:`~braindiffusion.lesions.mededit_paired.PairedSettings`.
+        ratio: of SDEdit; ``None`` takes the published one of the kind.
+    """
+
+    method: str = "mededit_paired"
+    kind: str = "stroke"
+    model: str | None = None
+    condition: Condition = "mask"
+    steps: int | None = 15
+    resamples: int | None = None
+    jump: int | None = None
+    margin_mm: float | None = None
+    guidance: float | None = None
+    start: int | None = None
+    lift: float | None = None
+    harmonise: int | None = None
+    strength: float | None = None
+    ratio: float | None = None
+    keep_outline: bool = True
+    taper: bool | None = None
+    samples: int = 1
+    slices: tuple[int | None, int | None] | None = None
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    batch: int = 8
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("method", self.method, tuple(METHODS)), ("kind of lesion", self.kind, tuple(RATIOS)),
+            ("condition", self.condition, get_args(Condition)),
+        ):  # fmt: skip
+            if value not in known:
+                raise SettingsError(f"There is no {name} '{value}'.", f"Known: {', '.join(known)}.", "Choose one.")
+        check_range("samples", self.samples, 1)
+        if self.margin_mm is not None:
+            check_range("margin_mm", self.margin_mm, 0, 100)
+        if self.guidance is not None:
+            check_range("guidance", self.guidance, 0, 20)
+
+    def of_method(self, pitch_mm: float, tuned: dict[str, Any] | None = None) -> Any:
+        """The method's own settings.
+
+        Args:
+            pitch_mm: of the model grid.
+            tuned: the card's operating point; what the user gave comes before it.
+
+        Raises:
+            SettingsError: an option was given that the method does not have.
+        """
+        method = METHODS[self.method]
+        known = {f.name for f in fields(method.settings)}
+        own = ("resamples", "jump", "start", "lift", "harmonise", "strength", "ratio")
+        given: dict[str, Any] = {k: getattr(self, k) for k in own if getattr(self, k) is not None}
+        if self.margin_mm is not None:
+            given["margin_mm"] = self.margin_mm
+        foreign = sorted(k for k in given if k not in known and not (k == "margin_mm" and method.margin))
+        if foreign:
+            raise SettingsError(
+                f"{self.method} has no {' and no '.join(foreign)}.", "That belongs to another method.", "Leave it out."
+            )
+        options = {k: v for k, v in (tuned or {}).items() if k in known or k == "margin_mm"} if method.margin else {}
+        options |= given
+        reach = options.pop("margin_mm", MARGIN_MM[self.condition])
+        if method.margin:
+            options["kernel"] = kernel_of(reach, pitch_mm)
+        if "ratio" in known:
+            options.setdefault("ratio", RATIOS[self.kind])
+        return method.settings(steps=self.steps, samples=self.samples, **options)
+
+
+@dataclass
+class InduceResult:
+    """A scan with a lesion. Arrays on the scan's grid are (I,J,K); on the model grid (S,H,W).
+
+    Attributes:
+        diseased: the scan's dtype; bit-identical to the scan outside ``edited``.
+        lesion: bool, the lesion inside the brain.
+        generate_mask: bool, where the method was free to paint.
+        difference: uint8, 1 visible change inside the lesion, 2 outside it.
+        deviation: float32, model units, standard deviation over samples, or ``None`` for one sample.
+        edited: bool.
+        effects: figures, see :mod:`braindiffusion.lesions.effects`.
+        stack: the slices that went in; ``on_grid``: arrays on the model grid; ``samples`` there is (N,S,H,W).
+        slices: one row per slice with lesion.
+        provenance: how all this was made.
+        warnings: sentences for the user.
+    """
+
+    diseased: np.ndarray
+    lesion: np.ndarray
+    generate_mask: np.ndarray
+    difference: np.ndarray
+    deviation: np.ndarray | None
+    edited: np.ndarray
+    effects: dict[str, Any]
+    stack: SliceStack
+    on_grid: dict[str, np.ndarray]
+    slices: list[dict[str, Any]]
+    provenance: dict[str, Any]
+    warnings: list[str] = field(default_factory=list)
+
+
+def induce_slices(
+    stack: SliceStack,
+    told: np.ndarray,
+    painter: Painter,
+    options: Any,
+    settings: InduceSettings,
+    device: torch.device,
+    on_event: OnEvent | None = None,
+    view_slice: int | None = None,
+) -> tuple[np.ndarray, np.ndarray, EpsPredictor]:
+    """Paint the slices whose lesion is not empty.
+
+    Args:
+        told: (S,H,W) bool, the lesion as the network is told it.
+        options: the method's own settings.
+        view_slice: painted first and shown, its neighbours next. The result does not depend on it.
+
+    Returns:
+        (samples,S,H,W) float32 in [0,1], (S,H,W) bool the generate mask, and the predictor with its counts.
+    """
+    card, precision = painter.model.card, precision_for(settings.precision, device)
+    predictor = EpsPredictor(
+        painter.model.network_in(precision), Schedule(), prediction=card.get("prediction", "eps"), precision=precision,
+        label=painter.label, guidance=painter.guidance,
+    )  # fmt: skip
+    window = window_of(stack.brain, card.get("crop"))
+    rows = np.nonzero(told.any((1, 2)))[0]
+    if view_slice is not None:
+        rows = rows[np.argsort(np.abs(rows - view_slice), kind="stable")]
+    painted = np.repeat(stack.images[None], settings.samples, axis=0)
+    generate = np.zeros(stack.brain.shape, bool)
+    calls_each = options.calls()
+    holds = settings.keep_outline and METHODS[settings.method].takes_floor
+
+    def run(part: np.ndarray, finished: int) -> None:
+        shown = 0 if view_slice is not None else len(part) // 2
+        work = (finished * calls_each, len(rows) * calls_each)
+        on_step = step_teller("induce", stack, window, part, shown, work, on_event)
+        # a fresh generator of the same seed for every batch: slices share their noise whatever the batching
+        generator = torch.Generator().manual_seed(settings.seed)
+        x0, p, b = (send(v[part][window][:, None], device) for v in (stack.images, told, stack.brain))
+        floor = {"floor": floor_for(x0, p, b, options, stack.placement.model_pitch)} if holds else {}
+        out = METHODS[settings.method].run(x0, p, b, predictor, options, generator, None, on_step, **floor)
+        new = torch.where(out.generate[None], out.samples.clamp(0, 1), x0[None])
+        painted[:, part, window[1], window[2]] = new[:, :, 0].float().cpu().numpy()
+        generate[part, window[1], window[2]] = out.generate[:, 0].cpu().numpy()
+
+    in_batches(rows, max(1, settings.batch // settings.samples), run)
+    return painted, generate, predictor
+
+
+def _shown(stack: SliceStack, told: np.ndarray, options: Any) -> np.ndarray:
+    """(S,H,W) bool, what previews show: the margin where the method has one, else the lesion."""
+    lesion, brain = (torch.from_numpy(v)[:, None] for v in (told, stack.brain))
+    return generate_mask(lesion, brain, getattr(options, "kernel", 1))[:, 0].numpy()
+
+
+def _slice_table(stack: SliceStack, after: np.ndarray, lesion: np.ndarray, generate: np.ndarray) -> list[Any]:
+    """One row per slice with lesion; areas in mm2."""
+    pitch = stack.placement.model_pitch
+    rows = np.nonzero(lesion.any((1, 2)))[0]
+    contrast = ring_contrast(after[rows], lesion[rows], stack.brain[rows], pitch).values
+    return [
+        {
+            "slice": int(s),
+            "lesion_mm2": round(float(lesion[s].sum() * pitch**2), 1),
+            "generate_mm2": round(float(generate[s].sum() * pitch**2), 1),
+            "contrast": round(float(c), 4) if np.isfinite(c) else None,
+        }
+        for s, c in zip(rows, contrast, strict=True)
+    ]
+
+
+def induce_scan(
+    scan: Scan,
+    lesion: np.ndarray | ShapeSettings,
+    settings: InduceSettings | None = None,
+    *,
+    brain: np.ndarray | None = None,
+    on_event: OnEvent | None = None,
+    view_slice: int | None = None,
+    prepared: Prepared | None = None,
+) -> InduceResult:
+    """Paint a lesion into a scan.
+
+    Args:
+        lesion: (I,J,K) bool, drawn by the user; or what to make.
+        brain: (I,J,K) bool, the user's own brain mask.
+        on_event: progress and previews; raising :class:`~braindiffusion.errors.Cancelled` from it stops the run.
+        view_slice: index, along the scan's slice axis, of the slice to paint first.
+        prepared: what earlier runs computed of this very ``scan``; it is added to.
+
+    Raises:
+        NotABrainError, ModalityError, EmptyMaskError, LesionSizeError, SliceRangeError, SettingsError,
+        ModelNotFoundError, ModelCorruptError, DeviceError, MemoryExhaustedError, OutsideChangedError.
+    """
+    settings = settings or InduceSettings()
+    tell = on_event or (lambda event: None)
+    started = time.perf_counter()
+    device = choose_device(settings.device)
+    painter, warnings = painter_for(scan, settings, str(device))
+    card = painter.model.card
+
+    kept = prepared_for(scan, prepared)
+    whole, brain_origin = kept.brain(brain, device, tell)
+    stack, _ = kept.stack(int(card["grid"]), brain, device, card.get("scaling"), tell)
+    placement, pitch = stack.placement, stack.placement.model_pitch
+    options = settings.of_method(pitch, painter.tuned)
+    placed = place_lesion(scan, lesion, settings, whole, stack)
+    seen, unlike = check_distribution(stack, whole, card, scan.modality)
+    warnings += [*placed.warnings, *unlike]
+    shown = with_planes(scan, stack, _shown(stack, placed.told, options), tell)
+    viewed = None if view_slice is None else stored_index(view_slice, placement)
+    painted, generate, predictor = induce_slices(stack, placed.told, painter, options, settings, device, shown, viewed)
+
+    after, slices_back = painted[0], int(generate.any((1, 2)).sum())
+    back = carry_back(
+        scan, stack, after, generate, settings.seed, on_slice=lambda done, _: tell(Event("back", done, slices_back + 1))
+    )
+    tell(Event("back", slices_back, slices_back + 1))
+
+    def native(values: np.ndarray) -> np.ndarray:
+        return map_to_scan(values.astype(np.float32), placement) * back.edited
+
+    visible = native(two_colours(stack.images, after, placed.inside) > 0) > 0.5
+    difference = np.where(visible, np.where(placed.native, INSIDE, OUTSIDE), 0).astype(np.uint8)
+    figures = measure(
+        stack.images, after, placed.inside, generate, stack.brain, pitch, placement.thickness, scan.modality
+    )
+    effects = {
+        "lesion_ml": round(float(placed.native.sum()) * voxel_ml(scan), 3),
+        **figures,
+        "real_contrast": (card.get("contrast") or {}).get(painter.kind),
+    }
+    table = _slice_table(stack, after, placed.inside, generate)
+    facts = record(
+        scan,
+        task="induce",
+        settings=settings,
+        method={"name": settings.method, "kind": painter.kind, "guidance": painter.guidance, "options": options},
+        lesion=placed.facts,
+        brain={"origin": brain_origin, "volume_ml": round(float(whole.sum()) * voxel_ml(scan), 1)},
+        distribution=seen,
+        models=[model_facts(card)],
+        device=str(device),
+        precision="bf16" if predictor.bf16 else "fp32",
+        grid={"size": placement.size, "pitch_mm": pitch, "intensity": stack.intensity, "placement": placement},
+        network_calls={
+            "batched": predictor.calls, "per_slice": predictor.slice_calls, "slices_painted": len(table),
+        },
+        check={"outside_identical": True, "edited_voxels": int(back.edited.sum()), "changed_voxels": back.changed},
+        lesion_ml=effects["lesion_ml"],
+        seconds=round(time.perf_counter() - started, 2),
+        warnings=warnings,
+        slices=table,
+    )  # fmt: skip
+    return InduceResult(
+        diseased=back.voxels,
+        lesion=placed.native,
+        generate_mask=native(generate) > 0.5,
+        difference=difference,
+        deviation=native(painted.std(0)) if settings.samples > 1 else None,
+        edited=back.edited,
+        effects=effects,
+        stack=stack,
+        on_grid={
+            "diseased": after, "samples": painted, "lesion": placed.inside, "told": placed.told, "mask": generate,
+        },
+        slices=table,
+        provenance=facts,
+        warnings=warnings,
+    )  # fmt: skip
+
+
+def shape_scan(
+    scan: Scan,
+    shape: ShapeSettings,
+    settings: InduceSettings | None = None,
+    *,
+    brain: np.ndarray | None = None,
+    on_event: OnEvent | None = None,
+    prepared: Prepared | None = None,
+) -> Shape:
+    """The lesion that :func:`induce_scan` would make of a shape and the settings' seed, before it is painted.
+
+    Raises:
+        NotABrainError, LesionSizeError, ModelNotFoundError, DeviceError.
+    """
+    settings = settings or InduceSettings()
+    device = choose_device(settings.device)
+    card = choose_card(settings)
+    kept = prepared_for(scan, prepared)
+    whole, _ = kept.brain(brain, device, on_event)
+    stack, _ = kept.stack(int(card["grid"]), brain, device, card.get("scaling"), on_event)
+    return make_lesion(scan, shape, settings.seed, whole, stack)

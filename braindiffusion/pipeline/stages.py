@@ -1,0 +1,348 @@
+"""The stages a scan goes through on its way to healing, each a function: brain, saliency, mask, healer.
+
+Settings and progress events are defined here; :mod:`braindiffusion.pipeline.heal` strings the stages together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from braindiffusion.errors import ModalityError, SettingsError, SliceRangeError
+from braindiffusion.finders.registry import SaliencyModels, judged_lesion, lesion_probability, saliency_of
+from braindiffusion.finders.segmenter import SEGMENTERS
+from braindiffusion.healing.dif_fuse import Step
+from braindiffusion.healing.registry import operating_point
+from braindiffusion.models.registry import LoadedModel, load_model
+from braindiffusion.pipeline.preview import Plane
+from braindiffusion.volume.brain import Origin, check_is_brain, find_brain
+from braindiffusion.volume.masks import KERNEL_SIGMA, Order, Over, dilate, grown_mask, percentile_mask
+from braindiffusion.volume.scan import Scan
+from braindiffusion.volume.slices import SliceStack, centred, to_slices
+
+
+@dataclass(frozen=True)
+class Event:
+    """Progress of a run: stage, work done and total (in the stage's own unit), a preview where there is one.
+
+    Told often (at every network call, gradient step, slice): raising from the listener stops the run within moments.
+
+    Attributes:
+        stage: ``brain`` | ``saliency`` | ``heal`` | ``back``.
+        slice_index: the previewed slice of the stack.
+        preview: (H,W) current estimate of the clean slice, or ``None``; ``coarse``: a whole healing in few steps.
+        plane: makes the preview as a plane of the scan itself (takes some milliseconds), or ``None``.
+    """
+
+    stage: str
+    done: int
+    total: int
+    slice_index: int | None = None
+    preview: np.ndarray | None = None
+    coarse: bool = False
+    plane: Callable[[], Plane] | None = None
+
+
+OnEvent = Callable[[Event], None]
+CLASSIFIER = "flair-acat-classifier"
+"""The classifier behind saliency and gate."""
+LOOK_BATCH = 8
+"""Slices whose saliency is sought together."""
+PREVIEW_STEPS = 5
+"""Network calls from one preview to the next."""
+
+
+@dataclass(frozen=True)
+class HealSettings:
+    """Everything that decides a healing, besides scan and mask.
+
+    ``keep_outline`` holds tissue at the brain's border to be tissue on the way down (see
+    :func:`~braindiffusion.volume.masks.outline_floor`; not in the paper). ``None`` takes the method's own model, noise
+    level and guidance, or what was tuned on validation data and is kept in the model's card. ``mask_rule`` is
+    ``percentile`` (the paper) or ``grown`` (see :func:`~braindiffusion.volume.masks.grown_mask`; the default where the
+    card has a level). A method that finds its region itself gets the whole brain of every slice; with a ``gate``, of
+    those that pass it.
+    """
+
+    method: str = "dif_fuse"
+    model: str | None = None
+    saliency: str = "acat"
+    fusion: str = "cached"
+    noise_level: int | None = None
+    guidance: float | None = None
+    steps: int | None = 10
+    index_mode: str = "ours"
+    keep_outline: bool = True
+    variance: str = "small"
+    percentile: float | None = None
+    mask_rule: str | None = None
+    mask_order: Order = "paper"
+    percentile_over: Over = "brain"
+    margin_mm: float | None = None
+    gate: float | None = None
+    threshold: float | None = None
+    anomaly: str | None = None
+    samples: int = 1
+    slices: tuple[int | None, int | None] | None = None
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    batch: int | None = None
+    force: bool = False
+
+
+@dataclass
+class Saliency:
+    """Saliency of a scan on the model grid.
+
+    Attributes:
+        maps: (S,H,W) float32 in [0,1]; zero where the gate closed.
+        probability: (S,) lesion probability of each slice (NaN outside the chosen slices).
+        judged_lesion: (S,) bool, slices that passed the gate.
+        warnings: sentences for the user.
+    """
+
+    maps: np.ndarray
+    probability: np.ndarray
+    judged_lesion: np.ndarray
+    warnings: list[str] = field(default_factory=list)
+
+
+def check_modality(scan: Scan, model: LoadedModel, force: bool) -> list[str]:
+    """Warnings about the scan's contrast; refuses a known mismatch unless forced.
+
+    Raises:
+        ModalityError: the scan says it is of a modality the model was not trained for.
+    """
+    known = model.modality
+    if "ANY" in known or scan.modality in known:
+        return []
+    if scan.modality is None:
+        return [
+            "Neither the header nor the file name says what this scan is; "
+            f"the model was trained on {', '.join(known)} only."
+        ]
+    if not force:
+        raise ModalityError(
+            f"This is a {scan.modality} scan, and '{model.name}' was trained on {', '.join(known)}.",
+            "A model shown a contrast it never saw paints that contrast away.",
+            "Choose a scan or model of the same modality, or add --force to see what happens.",
+        )
+    return [
+        f"This {scan.modality} scan was forced through a model trained on {', '.join(known)}: do not trust the result."
+    ]
+
+
+def check_saliency_modality(scan: Scan, classifier: LoadedModel, force: bool) -> None:
+    """Refuses to look for a lesion in a contrast the classifier never saw, unless forced.
+
+    Raises:
+        ModalityError: a known mismatch; a drawn mask needs no classifier.
+    """
+    known = classifier.modality
+    if force or scan.modality is None or scan.modality in known:
+        return
+    raise ModalityError(
+        f"The lesion of a {scan.modality} scan cannot be found.",
+        f"The classifier was trained on {', '.join(known)} only.",
+        "Say where it is: draw a mask (--mask) or a box (--box).",
+    )
+
+
+def chosen_slices(settings: HealSettings, count: int, brain: np.ndarray) -> np.ndarray:
+    """(S,) bool: slices to work on, those of the range that hold enough brain (``a:b`` counts as stored from below).
+
+    Raises:
+        SliceRangeError: the range selects nothing.
+    """
+    wanted = np.zeros(count, bool)
+    a, b = settings.slices or (None, None)
+    wanted[slice(a, b)] = True
+    if not wanted.any():
+        raise SliceRangeError(
+            f"Slices {a}:{b} select nothing.",
+            f"The scan has {count} slices, 0 to {count - 1}.",
+            "Give --slices a:b inside that range.",
+        )
+    return wanted & (brain.mean((1, 2)) >= 0.01)
+
+
+def brain_of(
+    scan: Scan, brain: np.ndarray | None, device: str, check: bool = True, on_event: OnEvent | None = None
+) -> tuple[np.ndarray, Origin]:
+    """(I,J,K) bool, the brain of a scan, and where it is from.
+
+    Args:
+        check: refuse what cannot be a brain by its size (needs a real spacing, which a pack does not have).
+
+    Raises:
+        NotABrainError: there is none.
+    """
+
+    def tell(done: int, total: int) -> None:
+        if on_event:
+            on_event(Event("brain", done, total))
+
+    tell(0, 1)
+    found, origin = find_brain(scan, brain, device, tell)
+    if check:
+        check_is_brain(scan, found, origin)
+    tell(1, 1)
+    return found, origin
+
+
+def prepare(
+    scan: Scan, size: int, brain: np.ndarray | None, device: str, scaling: str | None = None, check: bool = True
+) -> tuple[SliceStack, Origin]:
+    """Brain, placement and scaling of a scan; see :func:`brain_of`."""
+    found, origin = brain_of(scan, brain, device, check)
+    return to_slices(scan, found, size, scaling or "brain_median"), origin
+
+
+def judge_slices(
+    stack: SliceStack, settings: HealSettings, wanted: np.ndarray, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """The classifier gate: (S,) probability of a lesion, NaN where not ``wanted``, and (S,) bool, who passes."""
+    classifier = load_model(CLASSIFIER, str(device))
+    gate = classifier.card.get("gate", {"high": 0.5, "low": 0.5})
+    high, low = (settings.gate, settings.gate) if settings.gate is not None else (gate["high"], gate["low"])
+    probability = np.full(len(stack), np.nan)
+    if wanted.any():
+        window = window_of(stack.brain, classifier.card.get("crop"))
+        x = torch.from_numpy(stack.images[window][wanted])[:, None].to(device)
+        probability[wanted] = lesion_probability(x, classifier.network)
+    return probability, judged_lesion(probability, high, low)
+
+
+def find_saliency(
+    stack: SliceStack,
+    settings: HealSettings,
+    wanted: np.ndarray,
+    device: torch.device,
+    on_event: OnEvent | None = None,
+    only: int | None = None,
+) -> tuple[Saliency, list[dict[str, Any]]]:
+    """Classifier gate, then saliency of the slices that pass it; with the cards of the networks used.
+
+    Args:
+        only: look at this one slice of those that pass.
+    """
+    if settings.saliency in SEGMENTERS:
+        from braindiffusion.finders.finding import find_by_segmenter  # it stands on what is here
+
+        return find_by_segmenter(stack, settings, wanted, device, on_event, only)
+    classifier = load_model(CLASSIFIER, str(device))
+    autoencoder = load_model("flair-acat-autoencoder", str(device))
+    window = window_of(stack.brain, classifier.card.get("crop"))
+    x = torch.from_numpy(stack.images[window])[:, None].to(device)
+    probability, judged = judge_slices(stack, settings, wanted, device)
+    if only is not None:
+        judged = judged & (np.arange(len(stack)) == only)
+    work = 100 * int(judged.sum())  # in hundredths of a slice
+
+    def on_share(share: float) -> None:
+        if on_event:
+            on_event(Event("saliency", round(share * work), work))
+
+    on_share(0.0)
+    maps = np.zeros_like(stack.images)
+    models = SaliencyModels(autoencoder.network, classifier.network)
+    batch = min(settings.batch or LOOK_BATCH, LOOK_BATCH)
+    maps[window] = saliency_of(x, settings.saliency, models, judged, batch, on_share=on_share)
+    on_share(1.0)
+    return Saliency(maps * stack.brain, probability, judged), [classifier.card, autoencoder.card]
+
+
+def window_of(brain: np.ndarray, crop: list[int] | None) -> tuple[slice, slice, slice]:
+    """The part of the model grid a network works on: its training crop, or the whole grid when a brain does not fit."""
+    whole = (slice(None), slice(None), slice(None))
+    if not crop:
+        return whole
+    window = (slice(None), centred(brain.shape[1], crop[0]), centred(brain.shape[2], crop[1]))
+    return window if brain[window].sum() == brain.sum() else whole
+
+
+def mask_of_saliency(saliency: Saliency, stack: SliceStack, settings: HealSettings, card: dict[str, Any]) -> np.ndarray:
+    """(S,H,W) bool: where the saliency passes its percentile, completed by ``mask_rule``, in the brain.
+
+    Raises:
+        SettingsError: ``grown`` with a model whose card has no grey level to grow at.
+    """
+    if settings.saliency in SEGMENTERS and settings.mask_rule is None:
+        from braindiffusion.finders.finding import region_of_segmenter
+
+        return region_of_segmenter(saliency, stack, settings)
+    tuned = operating_point(card, settings.method)
+    rule = settings.mask_rule or ("grown" if "grow_level" in tuned else "percentile")
+    own = tuned if rule == "grown" else {}  # tuned values belong to the tuned rule
+    mask = percentile_mask(
+        saliency.maps,
+        settings.percentile if settings.percentile is not None else float(own.get("percentile", 90.0)),
+        order=settings.mask_order,
+        over=settings.percentile_over,
+        brain=stack.brain,
+        sigma=float(own.get("mask_sigma_px", KERNEL_SIGMA)),
+    )
+    if rule == "grown":
+        if "grow_level" not in tuned:
+            raise SettingsError(
+                "This model cannot grow a mask.", "Its card has no grow_level.", "Use --mask-rule percentile."
+            )
+        mask = grown_mask(mask, stack.images, stack.brain, float(tuned["grow_level"]))
+    margin = settings.margin_mm if settings.margin_mm is not None else float(own.get("margin_mm", 0.0))
+    return dilate(mask, margin, stack.placement.model_pitch) & stack.brain
+
+
+@dataclass(frozen=True)
+class LesionRule:
+    """How a difference becomes a lesion: variant of the anomaly map, threshold in model units or Otsu's, least area."""
+
+    variant: str
+    threshold: float | str
+    least_mm2: float
+
+
+def lesion_rule(settings: HealSettings, card: dict[str, Any]) -> LesionRule:
+    """The settings' own values, else the :func:`~braindiffusion.healing.registry.operating_point`."""
+    tuned = operating_point(card, settings.method)
+    return LesionRule(
+        settings.anomaly or tuned.get("anomaly", "ours"),
+        settings.threshold if settings.threshold is not None else tuned.get("threshold", 0.1),
+        float(tuned.get("least_mm2", 0.0)),
+    )
+
+
+def step_teller(
+    stage: str,
+    stack: SliceStack,
+    window: tuple[slice, slice, slice],
+    part: np.ndarray,
+    shown: int,
+    work: tuple[int, int],
+    on_event: OnEvent | None,
+    every: int | None = PREVIEW_STEPS,
+) -> Callable[[Step], None]:
+    """A listener to a sampler's steps that tells them as events, with a preview now and then.
+
+    Args:
+        window: the part of the grid the network works on.
+        part: slices of the batch; ``shown``: which of them is previewed.
+        work: slice calls made before the batch, and in all.
+        every: calls from one preview to the next; ``None`` shows the last one only, after a coarse look.
+    """
+    s, (before, total) = int(part[shown]), work
+
+    def on_step(step: Step) -> None:
+        if on_event is None:
+            return
+        preview = None
+        if (every and step.done % every == 0) or step.done == step.total:
+            preview = stack.images[s].copy()
+            preview[window[1:]] = step.clean[shown, 0].float().cpu().numpy()
+        on_event(Event(stage, before + step.done * len(part), total, s, preview))
+
+    return on_step
