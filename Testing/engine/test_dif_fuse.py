@@ -13,7 +13,9 @@ from braindiffusion.diffusion.inversion import invert
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.steps import SharedNoise, ddpm_move, predict_clean
 from braindiffusion.errors import Cancelled, SettingsError
-from braindiffusion.healing.dif_fuse import DifFuseSettings, Healed, Step, dif_fuse
+from braindiffusion.events import Step
+from braindiffusion.healing.contract import Healed
+from braindiffusion.healing.dif_fuse import DifFuseSettings, dif_fuse
 
 FUSIONS = ["joint", "independent", "cached"]
 

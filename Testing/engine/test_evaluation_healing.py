@@ -37,13 +37,14 @@ from braindiffusion.evaluation.healing.rows import (
 from braindiffusion.evaluation.healing.runs import Runner
 from braindiffusion.evaluation.healing.scores import over_seeds, strata_of
 from braindiffusion.evaluation.result_cache import Kept
+from braindiffusion.events import Event
 from braindiffusion.finders.segmenter import SEGMENTERS
 from braindiffusion.healing.registry import METHODS, operating_point
 from braindiffusion.io.write import OutputFolder
 from braindiffusion.models import registry
 from braindiffusion.models.export import export_model
 from braindiffusion.models.registry import release
-from braindiffusion.pipeline.stages import Event, HealSettings
+from braindiffusion.pipeline.stages import HealSettings
 from braindiffusion.training.packs import Pack, load_pack
 
 WEAK_SEGMENTER, SEGMENTER = SEGMENTERS["segmenter"], SEGMENTERS["supervised"]

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from braindiffusion.errors import Cancelled, MemoryExhaustedError
+from braindiffusion.events import Event
 from braindiffusion.healing import run as run_module
 from braindiffusion.healing.dif_fuse import DifFuseSettings
 from braindiffusion.healing.models import main_model
@@ -18,7 +19,7 @@ from braindiffusion.healing.trajectories import Trajectories
 from braindiffusion.models.device import out_of_memory
 from braindiffusion.models.registry import LoadedModel
 from braindiffusion.networks.build import EpsPredictor
-from braindiffusion.pipeline.stages import Event, HealSettings
+from braindiffusion.pipeline.stages import HealSettings
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import SliceStack, to_slices
 

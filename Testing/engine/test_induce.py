@@ -20,11 +20,11 @@ from braindiffusion.errors import (
     SettingsError,
     SliceRangeError,
 )
+from braindiffusion.events import Event
 from braindiffusion.lesions.shapes import ShapeSettings
 from braindiffusion.models.registry import release
 from braindiffusion.pipeline.induce import InduceResult, InduceSettings, induce_scan, shape_scan
 from braindiffusion.pipeline.scan_cache import Prepared
-from braindiffusion.pipeline.stages import Event
 from braindiffusion.volume.scan import Scan
 
 QUICK = InduceSettings(method="mededit", steps=3, resamples=2)

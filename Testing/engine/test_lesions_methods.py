@@ -12,7 +12,7 @@ from braindiffusion.diffusion.resample import resample, resampling_walk
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.steps import SharedNoise, add_noise, ddpm_move, predict_clean
 from braindiffusion.errors import Cancelled, SettingsError
-from braindiffusion.healing.dif_fuse import Step
+from braindiffusion.events import Step
 from braindiffusion.lesions.common import generate_mask
 from braindiffusion.lesions.mededit import MedEditSettings, mededit
 from braindiffusion.lesions.registry import METHODS

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from braindiffusion.diffusion.inversion import invert
 from braindiffusion.diffusion.schedule import Schedule
-from braindiffusion.healing.dif_fuse import DifFuseSettings, Healed, dif_fuse
+from braindiffusion.events import Event
+from braindiffusion.healing.contract import Healed
+from braindiffusion.healing.dif_fuse import DifFuseSettings, dif_fuse
 from braindiffusion.healing.trajectories import BatchMemory, Inversion, StackMemory, Trajectories
 from braindiffusion.pipeline.heal import HealResult, heal_scan
 from braindiffusion.pipeline.scan_cache import Prepared
-from braindiffusion.pipeline.stages import Event, HealSettings
+from braindiffusion.pipeline.stages import HealSettings
 from braindiffusion.volume.scan import Scan
 
 pytestmark = pytest.mark.usefixtures("small_network")

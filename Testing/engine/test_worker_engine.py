@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from braindiffusion.errors import Cancelled
+from braindiffusion.events import Event
 from braindiffusion.models.device import devices
 from braindiffusion.models.registry import installed
 from braindiffusion.pipeline import estimate as estimate_module
@@ -17,7 +18,7 @@ from braindiffusion.pipeline.estimate import estimate
 from braindiffusion.pipeline.heal import HealResult, heal_scan, prepare_scan, saliency_scan
 from braindiffusion.pipeline.preview import native_plane, stored_index
 from braindiffusion.pipeline.scan_cache import Prepared
-from braindiffusion.pipeline.stages import Event, HealSettings
+from braindiffusion.pipeline.stages import HealSettings
 from braindiffusion.volume.paste_back import carry_back
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import SliceStack, place, to_slices

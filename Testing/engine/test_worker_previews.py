@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from braindiffusion.pipeline.preview import Plane
-from braindiffusion.pipeline.stages import Event
+from braindiffusion.events import Event, Plane
 from braindiffusion.worker.handlers import _listener
 
 

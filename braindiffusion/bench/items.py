@@ -13,11 +13,12 @@ from braindiffusion.evaluation.healing.data import Case
 from braindiffusion.evaluation.healing.operating_point import look
 from braindiffusion.evaluation.metrics.overlap import count, patient_means
 from braindiffusion.evaluation.models.data import spread
+from braindiffusion.events import OnEvent
 from braindiffusion.healing.models import main_model
 from braindiffusion.io.read import read_mask, read_scan
 from braindiffusion.models.registry import resource
 from braindiffusion.pipeline.scan_cache import Prepared
-from braindiffusion.pipeline.stages import HealSettings, OnEvent, chosen_slices, lesion_rule, mask_of_saliency
+from braindiffusion.pipeline.stages import HealSettings, chosen_slices, lesion_rule, mask_of_saliency
 from braindiffusion.training.packs import load_pack
 from braindiffusion.volume.anomaly import anomaly_map, lesion_map
 from braindiffusion.volume.slices import SliceStack

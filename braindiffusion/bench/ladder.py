@@ -15,11 +15,12 @@ import torch
 from braindiffusion.bench.items import Item, Key, fewer, mean_dice
 from braindiffusion.bench.machine import cheapest
 from braindiffusion.bench.monai_loop import heal_with_monai
+from braindiffusion.events import Event, OnEvent
 from braindiffusion.healing.models import main_model
 from braindiffusion.healing.run import heal_slices
 from braindiffusion.healing.trajectories import Trajectories
 from braindiffusion.models.registry import LoadedModel
-from braindiffusion.pipeline.stages import Event, HealSettings, OnEvent
+from braindiffusion.pipeline.stages import HealSettings
 
 MANY_CALLS = 200
 """Rungs that cost more calls a slice run on the reference's slices only."""

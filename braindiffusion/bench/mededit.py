@@ -10,7 +10,7 @@ import numpy as np
 
 from braindiffusion.evaluation.induction.evaluate import InductionSettings, KindResult, evaluate_induction
 from braindiffusion.evaluation.metrics.overlap import interval_of, standard_error
-from braindiffusion.pipeline.stages import OnEvent
+from braindiffusion.events import OnEvent
 
 Mode = tuple[str, int | None]
 """Method, and steps (``None``: every one)."""

@@ -12,11 +12,12 @@ import torch
 from braindiffusion.bench.items import Item
 from braindiffusion.bench.machine import cheapest, flops_of, matmul_rate
 from braindiffusion.bench.monai_loop import heal_with_monai
+from braindiffusion.events import Event, OnEvent
 from braindiffusion.healing.models import main_model
 from braindiffusion.healing.run import heal_slices
 from braindiffusion.models.device import precision_for
 from braindiffusion.models.registry import LoadedModel
-from braindiffusion.pipeline.stages import Event, HealSettings, OnEvent, window_of
+from braindiffusion.pipeline.stages import HealSettings, window_of
 from braindiffusion.volume.slices import SliceStack
 
 

@@ -26,7 +26,8 @@ from braindiffusion.diffusion.steps import (
     predict_clean,
 )
 from braindiffusion.errors import SettingsError
-from braindiffusion.healing.dif_fuse import Healed, OnStep, Step, unchanged
+from braindiffusion.events import OnStep, Step
+from braindiffusion.healing.contract import Healed, unchanged
 
 Up = Literal["noise", "invert"]
 Down = Literal["ddpm", "ddim"]

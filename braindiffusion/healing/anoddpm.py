@@ -17,7 +17,8 @@ from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.simplex import fractal_noise
 from braindiffusion.diffusion.spacing import Spacing, ascending_levels
 from braindiffusion.diffusion.steps import Clip, Variance, add_noise, ddpm_move, predict_clean
-from braindiffusion.healing.dif_fuse import Healed, OnStep, Step, unchanged
+from braindiffusion.events import OnStep, Step
+from braindiffusion.healing.contract import Healed, unchanged
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from braindiffusion.diffusion.resample import network_calls, resample, resamplin
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.spacing import ascending_levels
 from braindiffusion.diffusion.steps import Clip, SharedNoise, Variance, add_noise, ddpm_move, predict_clean
-from braindiffusion.healing.dif_fuse import Healed, OnStep, Step, unchanged
+from braindiffusion.events import OnStep, Step
+from braindiffusion.healing.contract import Healed, unchanged
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from braindiffusion.diffusion.schedule import Schedule
-from braindiffusion.healing.dif_fuse import Healed, OnStep
+from braindiffusion.events import OnStep
+from braindiffusion.healing.contract import Healed
 from braindiffusion.healing.guided import GuidedSettings, there_and_back
 from braindiffusion.networks.build import CLASSES
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from braindiffusion.diffusion.schedule import Schedule
-from braindiffusion.healing.dif_fuse import Healed, OnStep, Step
+from braindiffusion.events import OnStep, Step
+from braindiffusion.healing.contract import Healed
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, get_args
@@ -15,29 +15,12 @@ from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.spacing import Spacing, ascending_levels
 from braindiffusion.diffusion.steps import Clip, SharedNoise, Variance, above, ddim_move, ddpm_move, predict_clean
 from braindiffusion.errors import SettingsError
+from braindiffusion.events import OnStep, Step
+from braindiffusion.healing.contract import Healed, unchanged
 from braindiffusion.healing.trajectories import BatchMemory, Inversion
 
 Fusion = Literal["joint", "independent", "cached"]
 IndexMode = Literal["ours", "reference"]
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a sampler tells after each network call.
-
-    Attributes:
-        done, total: network calls of this batch.
-        level: noise level of the state that was just denoised or reached.
-        clean: (N,C,H,W) current estimate of the clean image (of the first sample).
-    """
-
-    done: int
-    total: int
-    level: int
-    clean: Tensor
-
-
-OnStep = Callable[[Step], None]
 
 
 @dataclass(frozen=True)
@@ -123,26 +106,31 @@ class DifFuseSettings:
         return (*up, down[0], self.fixed_point, self.clip)
 
 
-@dataclass(frozen=True)
-class Healed:
-    """Result of a healer.
+class _Denoiser:
+    """The network's estimate of the clean image and of the noise; counts the calls and tells each."""
 
-    Attributes:
-        samples: (S,N,C,H,W) float32 counterfactuals.
-        reconstruction: (N,C,H,W) what the outside branch gives everywhere (DDIM reconstruction, or the input).
-        calls: network calls made.
-        score: (S,N,1,H,W) in [0,1], what a method's anomaly map is multiplied by, where it has found its region itself.
-    """
+    def __init__(
+        self, model: EpsModel, schedule: Schedule, settings: DifFuseSettings, slices: int, total: int,
+        on_step: OnStep | None,
+    ) -> None:  # fmt: skip
+        self._model, self._schedule, self._clip = model, schedule, settings.clip
+        self._slices, self._total, self._on_step = slices, total, on_step
+        self.calls = 0
 
-    samples: Tensor
-    reconstruction: Tensor
-    calls: int
-    score: Tensor | None = None
+    def __call__(self, x: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        clean, eps = self.split(x, self._model(x, level), level)
+        self.called(level, clean)
+        return clean, eps
 
+    def split(self, x: Tensor, answer: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        """An answer of the network -> estimates of the clean image and of the noise."""
+        return predict_clean(x, answer, level, self._schedule, self._clip)
 
-def unchanged(x0: Tensor, samples: int) -> Healed:
-    """What noise level 0 gives: the slices themselves, at no call."""
-    return Healed(x0[None].expand(samples, *x0.shape).clone(), x0, 0)
+    def called(self, level: int, clean: Tensor) -> None:
+        """Tell a network call."""
+        self.calls += 1
+        if self._on_step:
+            self._on_step(Step(self.calls, self._total, level, clean[: self._slices]))
 
 
 def dif_fuse(
@@ -173,59 +161,45 @@ def dif_fuse(
     """
     schedule = schedule or Schedule()
     n, s = len(x0), settings.samples
-    least = None if floor is None else floor.to(x0).repeat(s, 1, 1, 1)
     if settings.noise_level == 0:
         return unchanged(x0, s)
     up, down = settings.levels()
     inversion = memory.recall(x0.device) if memory else None
-    total, done = settings.calls(inverted=inversion is not None), 0
-
-    def tell(level: int, clean: Tensor) -> None:
-        nonlocal done
-        done += 1
-        if on_step:
-            on_step(Step(done, total, level, clean[:n]))
-
-    def look(x: Tensor, level: int, answer: Tensor) -> tuple[Tensor, Tensor]:
-        return predict_clean(x, answer, level, schedule, settings.clip)
-
-    def denoise(x: Tensor, level: int) -> tuple[Tensor, Tensor]:
-        clean, eps = look(x, level, model(x, level))
-        tell(level, clean)
-        return clean, eps
-
+    denoise = _Denoiser(model, schedule, settings, n, settings.calls(inverted=inversion is not None), on_step)
     if inversion is None:
-        states = invert(x0, model, up, schedule, clip=settings.clip, fixed_point=settings.fixed_point, on_level=tell)
+        states = invert(
+            x0, model, up, schedule, clip=settings.clip, fixed_point=settings.fixed_point, on_level=denoise.called
+        )
         inversion = Inversion(states, model(states[-1], down[0]))
-        tell(down[0], look(states[-1], down[0], inversion.answer)[0])
+        denoise.called(down[0], denoise.split(states[-1], inversion.answer, down[0])[0])
         if memory:
             memory.keep(inversion)
-    trajectory = inversion.states
+
+    def each(x: Tensor) -> Tensor:
+        """One state for all samples -> one a sample."""
+        return x.repeat(s, 1, 1, 1)
+
     noise = SharedNoise(generator, tuple(x0.shape[1:]), s)  # type: ignore[arg-type]
-    m = mask.expand_as(x0).repeat(s, 1, 1, 1)
-    fused = trajectory[-1].repeat(s, 1, 1, 1)
-    rec = trajectory[-1]
-    stored = dict(zip(up, trajectory, strict=True)) | {CLEAN: x0}
-    shared_input = True  # until the first fusion, both branches hold the same state
+    m = each(mask.expand_as(x0))
+    least = None if floor is None else each(floor.to(x0))
+    stored = dict(zip(up, inversion.states, strict=True)) | {CLEAN: x0}
+    x, alone = each(inversion.states[-1]), inversion.states[-1]  # fused state; the outside as a chain of its own
     for level, target in pairwise(down):
-        if shared_input:
-            clean_n, eps_n = look(rec, level, inversion.answer)
-            clean, eps = clean_n.repeat(s, 1, 1, 1), eps_n.repeat(s, 1, 1, 1)
+        if level == down[0]:  # no mask has touched the state yet: its one call was made with the inversion
+            clean_alone, eps_alone = denoise.split(alone, inversion.answer, level)
+            clean, eps = each(clean_alone), each(eps_alone)
         else:
-            clean, eps = denoise(fused, level)
-        draw = noise.at(level, fused).expand(s, n, *x0.shape[1:]).reshape_as(fused)
-        inside = ddpm_move(fused, above(clean, least, level), draw, level, target, schedule, settings.variance)
+            clean, eps = denoise(x, level)
+        draw = noise.at(level, x).expand(s, n, *x0.shape[1:]).reshape_as(x)
+        inside = ddpm_move(x, above(clean, least, level), draw, level, target, schedule, settings.variance)
         if settings.fusion == "joint":
             outside = ddim_move(clean, eps, target, schedule)
         elif settings.fusion == "independent":
-            if not shared_input:
-                clean_n, eps_n = denoise(rec, level)
-            rec = ddim_move(clean_n, eps_n, target, schedule)
-            outside = rec.repeat(s, 1, 1, 1)
+            if level != down[0]:
+                clean_alone, eps_alone = denoise(alone, level)
+            alone = ddim_move(clean_alone, eps_alone, target, schedule)
+            outside = each(alone)
         else:
-            outside = stored[target].repeat(s, 1, 1, 1)
-        fused = torch.where(m, inside, outside)
-        shared_input = False
-    if settings.fusion != "independent":
-        rec = x0
-    return Healed(fused.view(s, *x0.shape), rec, done)
+            outside = each(stored[target])
+        x = torch.where(m, inside, outside)
+    return Healed(x.view(s, *x0.shape), alone if settings.fusion == "independent" else x0, denoise.calls)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from braindiffusion.diffusion.schedule import Schedule
+from braindiffusion.events import OnStep
+from braindiffusion.healing.contract import Healed
 from braindiffusion.healing.denoising_ae import DenoisingAESettings, in_one_call
-from braindiffusion.healing.dif_fuse import Healed, OnStep
 
 
 @dataclass(frozen=True)

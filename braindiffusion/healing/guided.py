@@ -15,7 +15,8 @@ from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.spacing import Spacing, ascending_levels
 from braindiffusion.diffusion.steps import Clip, ddim_move, predict_clean
 from braindiffusion.errors import SettingsError
-from braindiffusion.healing.dif_fuse import Healed, OnStep, Step, unchanged
+from braindiffusion.events import OnStep, Step
+from braindiffusion.healing.contract import Healed, unchanged
 
 NoisedClassifierModel = Callable[[Tensor, Tensor], Tensor]
 """(N,C,H,W) noised slices and (N,) levels -> (N,2) logits, healthy (0) or lesion (1)."""

@@ -21,7 +21,8 @@ from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.spacing import Spacing, ascending_levels
 from braindiffusion.diffusion.steps import SharedNoise, Variance, add_noise, ddpm_move, ddpm_std, predict_clean
 from braindiffusion.errors import SettingsError
-from braindiffusion.healing.dif_fuse import Healed, OnStep, Step, unchanged
+from braindiffusion.events import OnStep, Step
+from braindiffusion.healing.contract import Healed, unchanged
 
 SHARE = 0.1
 """Of healthy cells that lie above the level of the latent mask; the paper's peers take 0.025 of unsmoothed scores."""

@@ -16,8 +16,9 @@ from braindiffusion.healing.ablations import AblationSettings, without_mask
 from braindiffusion.healing.anoddpm import AnoDDPMSettings, anoddpm
 from braindiffusion.healing.autoddpm import AutoDDPMSettings, autoddpm
 from braindiffusion.healing.classifier_free import ClassifierFreeSettings, classifier_free
+from braindiffusion.healing.contract import Healed
 from braindiffusion.healing.denoising_ae import DenoisingAESettings, denoising_ae
-from braindiffusion.healing.dif_fuse import DifFuseSettings, Healed, dif_fuse
+from braindiffusion.healing.dif_fuse import DifFuseSettings, dif_fuse
 from braindiffusion.healing.f_anogan import FAnoGANSettings, f_anogan
 from braindiffusion.healing.guided import GuidedSettings, guided
 from braindiffusion.healing.latent import LatentSettings, latent

@@ -12,7 +12,8 @@ from braindiffusion.diffusion.resample import network_calls, resample, resamplin
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.spacing import ascending_levels
 from braindiffusion.diffusion.steps import Clip, SharedNoise, Variance
-from braindiffusion.healing.dif_fuse import Healed, OnStep, Step
+from braindiffusion.events import OnStep, Step
+from braindiffusion.healing.contract import Healed
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,15 @@ import torch
 
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.transfer import send
-from braindiffusion.healing.dif_fuse import DifFuseSettings, Healed, OnStep
+from braindiffusion.events import Event, OnEvent, OnStep
+from braindiffusion.healing.contract import Healed
+from braindiffusion.healing.dif_fuse import DifFuseSettings
 from braindiffusion.healing.models import Ran, aids_of, predictor_of
 from braindiffusion.healing.registry import method_named, operating_point
 from braindiffusion.healing.trajectories import BatchMemory, StackMemory, Trajectories
 from braindiffusion.models.device import batch_for, in_batches, memory_of, precision_for
 from braindiffusion.models.registry import LoadedModel
-from braindiffusion.pipeline.stages import PREVIEW_STEPS, Event, HealSettings, OnEvent, step_teller, window_of
+from braindiffusion.pipeline.stages import PREVIEW_STEPS, HealSettings, step_teller, window_of
 from braindiffusion.volume.masks import floor_under
 from braindiffusion.volume.slices import SliceStack
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.steps import SharedNoise
 from braindiffusion.errors import SettingsError
-from braindiffusion.healing.dif_fuse import OnStep, Step
+from braindiffusion.events import OnStep, Step
 from braindiffusion.volume.masks import floor_under
 
 LAST_LEVEL = 999

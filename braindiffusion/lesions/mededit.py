@@ -18,7 +18,7 @@ from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.spacing import Spacing, ascending_levels
 from braindiffusion.diffusion.steps import Clip, Variance, add_noise
 from braindiffusion.errors import SettingsError
-from braindiffusion.healing.dif_fuse import OnStep
+from braindiffusion.events import OnStep
 from braindiffusion.lesions.common import (
     LAST_LEVEL,
     Induced,

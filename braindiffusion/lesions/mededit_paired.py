@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from braindiffusion.diffusion.schedule import Schedule
-from braindiffusion.healing.dif_fuse import OnStep, Step
+from braindiffusion.events import OnStep, Step
 from braindiffusion.lesions.common import Induced, LesionModel, check_range, check_shapes, generate_mask
 from braindiffusion.lesions.mededit import MedEditSettings, paint_region
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from braindiffusion.diffusion.schedule import Schedule
-from braindiffusion.healing.dif_fuse import OnStep
+from braindiffusion.events import OnStep
 from braindiffusion.lesions.common import Induced, LesionModel
 from braindiffusion.lesions.mededit import MedEditSettings, mededit
 

@@ -11,7 +11,7 @@ from braindiffusion.diffusion.resample import network_calls, resample, resamplin
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.spacing import Spacing, ascending_levels
 from braindiffusion.diffusion.steps import Clip, Variance
-from braindiffusion.healing.dif_fuse import OnStep
+from braindiffusion.events import OnStep
 from braindiffusion.lesions.common import LAST_LEVEL, Induced, LesionModel, Run, check_range, check_shapes
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from braindiffusion.errors import EmptyMaskError
+from braindiffusion.events import Event, OnEvent
 from braindiffusion.healing.models import main_model
 from braindiffusion.healing.registry import method_named
 from braindiffusion.healing.run import heal_slices
@@ -22,9 +23,7 @@ from braindiffusion.pipeline.provenance import model_facts, record
 from braindiffusion.pipeline.scan_cache import Prepared, prepared_for
 from braindiffusion.pipeline.stages import (
     CLASSIFIER,
-    Event,
     HealSettings,
-    OnEvent,
     Saliency,
     check_modality,
     check_saliency_modality,

@@ -13,6 +13,7 @@ from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.transfer import send
 from braindiffusion.errors import SettingsError
 from braindiffusion.evaluation.metrics.disharmony import ring_contrast
+from braindiffusion.events import Event, OnEvent
 from braindiffusion.lesions.common import check_range, floor_for, generate_mask, kernel_of
 from braindiffusion.lesions.effects import INSIDE, OUTSIDE, measure, two_colours
 from braindiffusion.lesions.models import Condition, Painter, choose_card, painter_for
@@ -26,7 +27,7 @@ from braindiffusion.pipeline.out_of_distribution import check_distribution
 from braindiffusion.pipeline.preview import stored_index, with_planes
 from braindiffusion.pipeline.provenance import model_facts, record
 from braindiffusion.pipeline.scan_cache import Prepared, prepared_for
-from braindiffusion.pipeline.stages import Event, OnEvent, step_teller, window_of
+from braindiffusion.pipeline.stages import step_teller, window_of
 from braindiffusion.volume.paste_back import carry_back
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import SliceStack, map_to_scan

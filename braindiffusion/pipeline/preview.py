@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from braindiffusion.events import Event, OnEvent, Plane
 from braindiffusion.volume.paste_back import edit_slice
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import Placement, SliceStack
-
-if TYPE_CHECKING:
-    from braindiffusion.pipeline.stages import Event, OnEvent
-
-
-@dataclass(frozen=True)
-class Plane:
-    """``voxels.take(index, axis)`` of a scan, as it would be: in its shape and dtype."""
-
-    axis: int
-    index: int
-    values: np.ndarray
 
 
 def stored_index(s: int, placement: Placement) -> int:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from braindiffusion.events import OnEvent
 from braindiffusion.healing.trajectories import Trajectories
-from braindiffusion.pipeline.stages import HealSettings, OnEvent, Saliency, brain_of, find_saliency
+from braindiffusion.pipeline.stages import HealSettings, Saliency, brain_of, find_saliency
 from braindiffusion.volume.brain import Origin
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import SliceStack, to_slices

@@ -1,6 +1,6 @@
 """The stages a scan goes through on its way to healing, each a function: brain, saliency, mask, healer.
 
-Settings and progress events are defined here; :mod:`braindiffusion.pipeline.heal` strings the stages together.
+:mod:`braindiffusion.pipeline.heal` strings the stages together.
 """
 
 from __future__ import annotations
@@ -13,41 +13,16 @@ import numpy as np
 import torch
 
 from braindiffusion.errors import ModalityError, SettingsError, SliceRangeError
+from braindiffusion.events import Event, OnEvent, Step
 from braindiffusion.finders.registry import SaliencyModels, judged_lesion, lesion_probability, saliency_of
 from braindiffusion.finders.segmenter import SEGMENTERS
-from braindiffusion.healing.dif_fuse import Step
 from braindiffusion.healing.registry import operating_point
 from braindiffusion.models.registry import LoadedModel, load_model
-from braindiffusion.pipeline.preview import Plane
 from braindiffusion.volume.brain import Origin, check_is_brain, find_brain
 from braindiffusion.volume.masks import KERNEL_SIGMA, Order, Over, dilate, grown_mask, percentile_mask
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import SliceStack, centred, to_slices
 
-
-@dataclass(frozen=True)
-class Event:
-    """Progress of a run: stage, work done and total (in the stage's own unit), a preview where there is one.
-
-    Told often (at every network call, gradient step, slice): raising from the listener stops the run within moments.
-
-    Attributes:
-        stage: ``brain`` | ``saliency`` | ``heal`` | ``back``.
-        slice_index: the previewed slice of the stack.
-        preview: (H,W) current estimate of the clean slice, or ``None``; ``coarse``: a whole healing in few steps.
-        plane: makes the preview as a plane of the scan itself (takes some milliseconds), or ``None``.
-    """
-
-    stage: str
-    done: int
-    total: int
-    slice_index: int | None = None
-    preview: np.ndarray | None = None
-    coarse: bool = False
-    plane: Callable[[], Plane] | None = None
-
-
-OnEvent = Callable[[Event], None]
 CLASSIFIER = "flair-acat-classifier"
 """The classifier behind saliency and gate."""
 LOOK_BATCH = 8

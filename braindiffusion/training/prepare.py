@@ -30,9 +30,9 @@ from braindiffusion.errors import (
     NotABrainError,
     SettingsError,
 )
+from braindiffusion.events import Event, OnEvent
 from braindiffusion.io.read import read_mask, read_scan
 from braindiffusion.io.write import OutputFolder, check_writable, free_space_check
-from braindiffusion.pipeline.stages import Event, OnEvent
 from braindiffusion.training.cohort import SPLITS, Case, Cohort, draw_split, find_cases
 from braindiffusion.training.datasets import MIN_BRAIN_FRACTION
 from braindiffusion.volume.brain import check_is_brain, find_brain

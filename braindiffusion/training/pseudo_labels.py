@@ -18,6 +18,7 @@ import torch
 
 from braindiffusion import __version__
 from braindiffusion.errors import PackError, SettingsError
+from braindiffusion.events import Event, OnEvent
 from braindiffusion.finders.finding import lesion_probability_of
 from braindiffusion.healing.models import main_model
 from braindiffusion.healing.registry import operating_point
@@ -26,9 +27,7 @@ from braindiffusion.io.write import OutputFolder, free_space_check
 from braindiffusion.models.device import choose_device
 from braindiffusion.models.registry import LoadedModel, load_model
 from braindiffusion.pipeline.stages import (
-    Event,
     HealSettings,
-    OnEvent,
     chosen_slices,
     find_saliency,
     lesion_rule,

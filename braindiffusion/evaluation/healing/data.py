@@ -12,10 +12,11 @@ import numpy as np
 from braindiffusion.errors import PackError
 from braindiffusion.evaluation.models.data import spread
 from braindiffusion.evaluation.result_cache import Kept
+from braindiffusion.events import Event, OnEvent
 from braindiffusion.healing.models import main_card
 from braindiffusion.models.device import choose_device
 from braindiffusion.models.registry import installed, read_card
-from braindiffusion.pipeline.stages import Event, HealSettings, OnEvent, brain_of, judge_slices, prepare, window_of
+from braindiffusion.pipeline.stages import HealSettings, brain_of, judge_slices, prepare, window_of
 from braindiffusion.training.packs import Pack
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import Placement, SliceStack

@@ -11,11 +11,12 @@ from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.errors import PackError
 from braindiffusion.evaluation.healing.data import cases
 from braindiffusion.evaluation.models.data import spread
+from braindiffusion.events import Event, OnEvent
 from braindiffusion.healing.latent import SHARE, LatentSettings, cells_of, score_latents
 from braindiffusion.healing.models import aids_of, main_model, predictor_of
 from braindiffusion.models.device import CPU_BATCH, choose_device, precision_for
 from braindiffusion.models.registry import update_card
-from braindiffusion.pipeline.stages import Event, HealSettings, OnEvent, window_of
+from braindiffusion.pipeline.stages import HealSettings, window_of
 from braindiffusion.training.packs import Pack
 
 

@@ -17,10 +17,11 @@ from braindiffusion.errors import PackError
 from braindiffusion.evaluation.healing.data import Case, cases, measured_rows
 from braindiffusion.evaluation.healing.floors import BRIGHT_LEVELS, bright
 from braindiffusion.evaluation.metrics.overlap import count, patient_means
+from braindiffusion.events import Event, OnEvent
 from braindiffusion.healing.models import main_card, main_model
 from braindiffusion.healing.run import heal_slices
 from braindiffusion.models.device import choose_device
-from braindiffusion.pipeline.stages import Event, HealSettings, OnEvent, Saliency, find_saliency, mask_of_saliency
+from braindiffusion.pipeline.stages import HealSettings, Saliency, find_saliency, mask_of_saliency
 from braindiffusion.training.packs import Pack
 from braindiffusion.volume.anomaly import anomaly_map, lesion_map
 

@@ -19,12 +19,13 @@ from braindiffusion.evaluation.healing.rows import Row, known_rows, sweep_rows
 from braindiffusion.evaluation.healing.runs import Made, Runner, row_facts
 from braindiffusion.evaluation.metrics.overlap import count, interval_of
 from braindiffusion.evaluation.result_cache import Kept, fingerprint
+from braindiffusion.events import OnEvent
 from braindiffusion.healing.models import main_card
 from braindiffusion.healing.registry import METHODS, operating_point
 from braindiffusion.io.write import OutputFolder
 from braindiffusion.models.device import choose_device
 from braindiffusion.models.registry import update_card
-from braindiffusion.pipeline.stages import HealSettings, OnEvent
+from braindiffusion.pipeline.stages import HealSettings
 from braindiffusion.training.packs import Pack
 
 SPLIT = "val"

@@ -17,10 +17,10 @@ from braindiffusion.evaluation.models.data import Bench, Finding, bench_for
 from braindiffusion.evaluation.models.denoisers import evaluate_denoiser
 from braindiffusion.evaluation.models.gans import evaluate_gan
 from braindiffusion.evaluation.models.segmenters import evaluate_lesion_segmenter
+from braindiffusion.events import Event, OnEvent
 from braindiffusion.models.device import choose_device
 from braindiffusion.models.registry import installed, load_model, read_card, update_card
 from braindiffusion.pipeline.provenance import plain
-from braindiffusion.pipeline.stages import Event, OnEvent
 
 Evaluator = Callable[[Bench, Path], Finding]
 EVALUATORS: dict[str, Evaluator] = {
