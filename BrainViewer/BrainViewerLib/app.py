@@ -17,11 +17,13 @@ from BrainViewerLib.history import History
 from BrainViewerLib.inducing import WATCHED, Inducing
 from BrainViewerLib.inductiondesk import InductionDesk
 from BrainViewerLib.jobs import DEFAULTS, Jobs
+from BrainViewerLib.keeping import Keeping
 from BrainViewerLib.maskdesk import MaskDesk
 from BrainViewerLib.page import LocalPage
 from BrainViewerLib.resultdesk import ResultDesk
 from BrainViewerLib.saving import Saving
 from BrainViewerLib.scans import Scans
+from BrainViewerLib.session import Session
 from BrainViewerLib.start import start_state
 from BrainViewerLib.views import Board
 
@@ -32,9 +34,13 @@ class BrainViewer(LocalPage):
     Args:
         scan: opened at the start.
         token: the secret in the address; a random one when left out.
+        kept: where scans, masks, results and settings are kept while it runs; nowhere when left out.
+        restore: begin with what is kept there.
     """
 
-    def __init__(self, scan: Path | None = None, token: str | None = None) -> None:
+    def __init__(
+        self, scan: Path | None = None, token: str | None = None, kept: Session | None = None, restore: bool = False
+    ) -> None:
         super().__init__(theme.CLIENT_MODULE, token)
         self.started = 0.0
         self._temporary = tempfile.TemporaryDirectory(prefix="brainviewer-")
@@ -50,6 +56,7 @@ class BrainViewer(LocalPage):
         self.results, self.inductions = ResultDesk(self), InductionDesk(self)
         self.history, self.saving = History(self), Saving(self)
         self.masks = MaskDesk(self)
+        self.keeping = Keeping(self, kept)
         self._watch_scene()
         self._bind_keys()
         asked = ("saliency_method", "model", "heal_mask", "running", "busy", "flagged", "worker_state", *DEFAULTS)
@@ -60,8 +67,12 @@ class BrainViewer(LocalPage):
         self.state.cards = [card_for_page(card) for card in self.logic.models()]
         ui.build(self)
         self.scans.refresh()
+        if restore:
+            self.keeping.restore()
+            return
         if scan is not None:
             self._open_first(scan)
+        self.keeping.offer()
 
     def _make_views(self) -> None:
         self.draw_views(lambda tag: view_ui.overlay(self, tag))
@@ -167,6 +178,7 @@ class BrainViewer(LocalPage):
 
     def on_ready(self, loop: asyncio.AbstractEventLoop) -> None:
         self._tasks.append(loop.create_task(self.jobs.keep_polling()))
+        self._tasks += self.keeping.begin(loop, self.server.port)
         self.jobs.start_worker()
 
     def end(self) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from trame.widgets import html
 
-from BrainViewerLib.parts import icon_button
+from BrainViewerLib.parts import button, icon_button
 
 if TYPE_CHECKING:
     from BrainViewerLib.app import BrainViewer
@@ -57,6 +57,7 @@ def help_card() -> None:
                 with html.Div():
                     html.Span(what)
                     html.Kbd(keys)
+        html.P("Crashes and unexpected errors are noted in {{ log_path }}", classes="bv-note id-log", v_if="log_path")
 
 
 def models_card() -> None:
@@ -97,9 +98,20 @@ def notice(viewer: BrainViewer) -> None:
         icon_button("close", viewer.dismiss, "notice-close", "Dismiss")
 
 
+def found_session(viewer: BrainViewer) -> None:
+    """A session that an earlier viewer left behind, offered."""
+    with html.Div(v_if="found_session.when", classes="bv-notice warning id-found-session", role="status"):
+        html.H4("A session was not closed properly.")
+        html.P("{{ found_session.when }}{{ found_session.scans ? ': ' + found_session.scans : '' }}")
+        with html.Div(classes="bv-row"):
+            button("Open it", viewer.keeping.take_found, "take-found", kind="primary")
+            button("Delete it", viewer.keeping.drop_found, "drop-found")
+
+
 def dialogs(viewer: BrainViewer) -> None:
     """Everything that lies over the page."""
     help_card()
     models_card()
     notice(viewer)
+    found_session(viewer)
     html.Div("Drop to open", classes="bv-dropping")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
+import logging
 import os
 import shutil
 import subprocess
@@ -11,17 +13,20 @@ import tempfile
 import time
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from BrainCounterfactualCommon.host import Problem
-from braindiffusion import errors
+from braindiffusion import __version__, errors
+from BrainViewerLib import supervisor
 from BrainViewerLib.glcheck import DEBIAN_PACKAGES, GraphicsMissingError, require_graphics
+from BrainViewerLib.session import Session, log_path
 
 if TYPE_CHECKING:
     from BrainViewerLib.page import LocalPage
 
+MOST_LOG_BYTES = 1_000_000
 QUICK_SECONDS = 5.0
 """A browser that ends with an error within this time never showed its window."""
 
@@ -67,24 +72,34 @@ def window_command(browser: str, address: str, profile: str) -> list[str]:
     return command
 
 
-async def show_window(viewer: LocalPage, address: str) -> None:
-    """Open a window; when it is one of ours and is closed, the viewer ends."""
+async def open_window(address: str) -> bool:
+    """Open a window; ``True`` when it was one of ours and the user has closed it."""
     browser = find_browser()
     has_screen = sys.platform in ("win32", "darwin") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if not browser or not has_screen:
         if has_screen:
             webbrowser.open(address)
-        return
+        return False
     with tempfile.TemporaryDirectory(prefix="brainviewer-", ignore_cleanup_errors=True) as profile:
         process = await asyncio.create_subprocess_exec(
             *window_command(browser, address, profile), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         began = time.monotonic()
-        code = await process.wait()
+        try:
+            code = await process.wait()
+        finally:
+            if process.returncode is None:  # the viewer ends first
+                process.terminate()
     if code and time.monotonic() - began < QUICK_SECONDS:  # it could not start: an ordinary tab then
         webbrowser.open(address)
-        return
-    await viewer.close()
+        return False
+    return True
+
+
+async def show_window(viewer: LocalPage, address: str) -> None:
+    """Open a window; when it is one of ours and is closed, the page's server ends."""
+    if await open_window(address):
+        await viewer.close()
 
 
 @contextmanager
@@ -108,18 +123,52 @@ def graphics() -> Iterator[None]:
 
 
 def run(scan: Path | None, port: int, window: bool) -> None:
-    """Serve until the window is closed, or Ctrl-C.
+    """Serve until the window is closed, or Ctrl-C; begin again where the viewer's process dies.
 
     Raises:
         GraphicsMissingError: nothing to draw with.
+        ScanNotFoundError: ``scan`` is not there.
         InputError: ``scan`` cannot be read.
+        ViewerDiedError: it cannot be kept alive.
+        SystemExit: the viewer's process has ended with an error, and has said which.
     """
     if scan is not None and not scan.exists():
         raise errors.ScanNotFoundError(f"{scan} is not there.", "No such file or folder.", "Check the path.")
+    if os.environ.get(supervisor.FOLDER):
+        _serve(scan, port)
+        return
+    print("Starting the viewer ...", file=sys.stderr, flush=True)  # what draws takes seconds to load
+    require_graphics()
+    arguments = ["view", "--no-browser", *(["--port", str(port)] if port else []), *([str(scan)] if scan else [])]
+    code = asyncio.run(supervisor.Supervisor(arguments, open_window if window else None).run())
+    if code:
+        raise SystemExit(code)
+
+
+def _serve(scan: Path | None, port: int) -> None:
+    """The viewer's own process."""
+    folder, token = Path(os.environ.pop(supervisor.FOLDER)), os.environ.pop(supervisor.TOKEN)
+    restore = bool(os.environ.pop(supervisor.RESTORE, ""))
+    keep_log()
     with graphics():
         from BrainViewerLib.app import BrainViewer
-    viewer = BrainViewer(scan)
-    viewer.serve(port, show_window if window else None)
+    viewer = BrainViewer(None if restore else scan, token, Session(folder), restore)
+    viewer.serve(port)
+
+
+def keep_log() -> None:
+    """Write crashes, with where every thread was, and unexpected errors to the log."""
+    path = log_path()
+    with suppress(OSError):
+        if path.stat().st_size > MOST_LOG_BYTES:
+            os.replace(path, path.with_suffix(".old.log"))
+    stream = path.open("a", encoding="utf-8")  # left open: it is written to while the process dies
+    stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} BrainViewer {__version__}, process {os.getpid()}\n")
+    stream.flush()
+    faulthandler.enable(stream)
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    logging.getLogger().addHandler(handler)
 
 
 def run_study(study: Path, reader: str, answers: Path | None, port: int, window: bool) -> None:

@@ -63,6 +63,14 @@ class Levels:
         self._observed.append((display, display.AddObserver("ModifiedEvent", self._on_display_modified)))
         self.viewer.state.preset = "standard"
 
+    def take(self, told: dict[str, Any]) -> None:
+        """Levels that were kept: a preset, or the two numbers."""
+        preset = told.get("preset")
+        if preset in self._levels:
+            self._apply(*self._levels[preset])
+        elif self.volume is not None and preset == "manual":
+            self._apply(float(told["level_low"]), float(told["level_high"]))
+
     def _measure(self, volume: Any) -> None:
         values = slicer.util.arrayFromVolume(volume)
         step = max(1, round((values.size / 2e6) ** (1 / 3)))

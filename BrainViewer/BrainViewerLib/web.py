@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -58,7 +59,7 @@ async def receive(request: Request, folder: Path) -> int:
 
 
 def add_routes(viewer: BrainViewer, web_server: Any) -> None:
-    """Add ``POST /upload`` and ``GET /download/KEY``."""
+    """Add ``POST /upload``, ``GET /download/KEY``, and ``GET /alive``, by which the page knows that we are."""
     from aiohttp import web
 
     async def upload(request: Request) -> StreamResponse:
@@ -86,5 +87,9 @@ def add_routes(viewer: BrainViewer, web_server: Any) -> None:
         disposition = {"Content-Disposition": f'attachment; filename="{path.name}"'}
         return web.FileResponse(path, headers=disposition)
 
+    async def alive(_request: Request) -> StreamResponse:
+        return web.json_response({"process": os.getpid()})
+
+    web_server.app.router.add_get("/alive", alive)
     web_server.app.router.add_post("/upload", upload)
     web_server.app.router.add_get("/download/{key}", download)

@@ -12,6 +12,10 @@ from BrainViewerLib.words import left
 if TYPE_CHECKING:
     from BrainViewerLib.app import BrainViewer
 
+NAMES = {
+    "saliency": "finding lesions", "heal": "healing", "shape": "generating a lesion", "induce": "inducing the lesion",
+    "round-trip": "inducing the lesion and healing it", "heal-again": "healing it again", "export": "saving",
+}  # fmt: skip
 STAGES = {
     "load": "Loading the models",
     "brain": "Finding the brain",
@@ -48,6 +52,11 @@ class Work:
     def refresh(self) -> None:
         """What can be done now, and why not the rest."""
         raise NotImplementedError
+
+    @staticmethod
+    def name_of(kind: str) -> str:
+        """A job, in words."""
+        return NAMES.get(kind, kind)
 
     # -- beginning and ending
 

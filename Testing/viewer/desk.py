@@ -34,11 +34,17 @@ class Server:
             command,
             stdout=self._stream,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **environment},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(paths),
+                "BRAINVIEWER_STATE": str(log.parent / "state"),
+                **environment,
+            },
         )
         self.address = self._await_address()
         self.port = int(re.search(r":(\d+)/", self.address).group(1))
         self.token = self.address.split("secret=")[1]
+        self._viewer = self.viewer()
 
     def _await_address(self) -> str:
         deadline = time.monotonic() + 180
@@ -62,6 +68,15 @@ class Server:
                 continue
         return found
 
+    def viewer(self) -> psutil.Process:
+        """The process that draws: the one that was started watches over it."""
+        first = psutil.Process(self.process.pid)
+        return next((child for child in first.children() if "view" in child.cmdline()), first)
+
+    def viewer_gone(self, patience: float = 30.0) -> None:
+        """Wait for the end of the viewer's first process."""
+        self._viewer.wait(patience)
+
     def kill_worker(self) -> None:
         """As the system does when memory runs out."""
         for worker in self.workers():
@@ -69,7 +84,7 @@ class Server:
 
     def memory_mb(self) -> float:
         """Resident memory of the viewer's own process."""
-        return psutil.Process(self.process.pid).memory_info().rss / 1e6
+        return self.viewer().memory_info().rss / 1e6
 
     def stop(self) -> None:
         self.process.terminate()

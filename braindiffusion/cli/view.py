@@ -41,7 +41,6 @@ def view(
     """Open the viewer in a window: find, mask, heal, compare. It serves this machine only."""
     with told():
         require_viewer()
-        typer.echo("Starting the viewer ...", err=True)  # what draws takes seconds to load
         from BrainViewerLib.launch import run
 
         run(scan, port, window=not no_browser)

@@ -75,6 +75,45 @@
     link.click();
   };
 
+  // The server's process may die; another takes its place under this address, with the session of the first. The page
+  // is gone then (trame takes it away), so the sign is made here.
+  const LOST_SECONDS = 120;
+  let lost = 0;
+  const sign = (text, ready) => {
+    let cover = document.querySelector(".id-stopped");
+    if (!cover) {
+      cover = document.createElement("div");
+      cover.className = "bv-cover bv-root-like id-stopped";
+      cover.innerHTML = '<div class="bv-dialog bv-stopped" role="alertdialog" aria-labelledby="bv-stopped-head" ' +
+        'aria-describedby="bv-stopped-text"><h2 id="bv-stopped-head">The viewer has stopped.</h2>' +
+        '<p id="bv-stopped-text" aria-live="polite"></p>' +
+        '<button type="button" class="bv-btn primary big id-go-on" disabled>Go on</button></div>';
+      document.body.append(cover);
+      cover.querySelector("button").addEventListener("click", () => window.location.reload());
+    }
+    cover.querySelector("#bv-stopped-text").textContent = text;
+    cover.querySelector("button").disabled = !ready;
+    if (ready) cover.querySelector("button").focus();
+  };
+  const watch = async () => {
+    try {
+      const answer = await fetch("/alive", { cache: "no-store" });
+      const { process } = await answer.json();
+      watch.process = watch.process || process;
+      if (process !== watch.process) {
+        sign("It was started again. Scans, masks, results and settings are as they were; a running job is lost.", true);
+        return;
+      }
+    } catch (problem) { // nobody listens there
+      lost = lost || Date.now();
+      sign(Date.now() - lost > 1000 * LOST_SECONDS
+        ? "It does not answer any more. Start the viewer again: it offers to bring this session back."
+        : "It is being started again. Scans, masks, results and settings are kept.", false);
+    }
+    window.setTimeout(watch, lost ? 500 : 2000);
+  };
+  window.setTimeout(watch, 1000);
+
   window.brainviewer = { upload, pick, showRow, take };
   document.title = "BrainViewer";
 })();
