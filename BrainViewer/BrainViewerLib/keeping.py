@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from braindiffusion.locking import Lock
+from braindiffusion.io.locks import Lock
 from BrainViewerLib import inducing, jobs, loading, saving, session
 from BrainViewerLib.session import Session
 

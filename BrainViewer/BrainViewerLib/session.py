@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from braindiffusion.locking import Lock
+from braindiffusion.io.locks import Lock
 
 STATE_VARIABLE = "BRAINVIEWER_STATE"
 """Names the folder for sessions and the log, if not the usual one."""

@@ -142,9 +142,9 @@ class Supervisor:
     def _watch_signals(self) -> None:
         """Ctrl-C goes to both processes; this one waits for the other. A polite end is passed on."""
         loop = asyncio.get_running_loop()
-        with suppress(NotImplementedError, ValueError):
+        with suppress(NotImplementedError, ValueError, RuntimeError):
             loop.add_signal_handler(signal.SIGTERM, self.stop)
-        with suppress(NotImplementedError, ValueError):
+        with suppress(NotImplementedError, ValueError, RuntimeError):
             loop.add_signal_handler(signal.SIGINT, self.stop)
             return
         with suppress(ValueError):
