@@ -8,7 +8,7 @@ from BrainLesionSimLib import inductions
 
 
 def kindNames():
-    return {"stroke": _("Stroke"), "tumour": _("Tumor"), "spots": _("White-matter spots")}
+    return {"stroke": _("Stroke"), "tumour": _("Tumour"), "spots": _("White-matter spots")}
 
 
 def kindChoices(offered):
@@ -94,23 +94,26 @@ def summary(induction):
 
 
 def roundTrip(found):
-    """The identity error; empty where there was no round trip."""
+    """How much of the change was left; empty where there was no round trip."""
     if not found:
         return ""
-    share = 100.0 * found["inside"] / found["level"] if found.get("level") else 0.0
     healed = dict(regionChoices()).get(found.get("region"), "")
-    return _(
-        "<b>Induced, then healed ({healed}).</b> Mean |prior - healed|: {inside:.4g} inside the edited region "
-        "({share:.0f} % of the prior there; the lesion had changed it by {induced:.4g}), {outside:.4g} outside it "
-        "({n} voxels differ)."
-    ).format(
-        healed=healed,
-        inside=found["inside"],
-        share=share,
-        induced=found["induced"],
-        outside=found["outside"],
-        n=found["outside_changed"],
-    )
+    text = _(
+        "<b>Induced, then healed ({healed}): {share:.0f} % of the change remains.</b> Mean |original - healed| in the "
+        "edited region: {inside:.4g}; the lesion had changed it by {induced:.4g}."
+    ).format(healed=healed, share=remaining(found), inside=found["inside"], induced=found["induced"])
+    n = found["outside_changed"]
+    if n:
+        voxels = _("1 voxel") if n == 1 else _("{n} voxels").format(n=n)
+        text += " " + _("The healing's rim changed {voxels} outside the region that the induction edited.").format(
+            voxels=voxels
+        )
+    return text
+
+
+def remaining(found):
+    """Per cent of the induced change that a healing left; 100 is nothing healed, more is worse than before."""
+    return 100.0 * found["inside"] / found["induced"] if found.get("induced") else 0.0
 
 
 def effectRows(induction):

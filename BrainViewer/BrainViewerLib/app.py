@@ -62,7 +62,8 @@ class BrainViewer(LocalPage):
         asked = ("saliency_method", "model", "heal_mask", "running", "busy", "flagged", "worker_state", *DEFAULTS)
         self.state.change(*asked)(lambda **_: self.jobs.refresh())
         self.state.change("running", "busy", "set_device", *WATCHED)(lambda **_: self.inducing.refresh())
-        self.state.change("method")(lambda **_: self.scans.refresh())  # each has models of its own
+        self.state.change("method")(lambda **_: self.scans.refresh(choose=True))  # each has models of its own
+        self.state.change("model")(lambda **_: self.scans.refresh())
         self.state.change("mode")(lambda **_: self._on_mode())
         self.state.cards = [card_for_page(card) for card in self.logic.models()]
         ui.build(self)
@@ -125,6 +126,9 @@ class BrainViewer(LocalPage):
         state = self.state
         state.tool, state.flicker_auto = "none", False
         state.previewing = self.work.preview is not None
+        if not self.busy:
+            self.say("")
+        self.saving.show_form()
         self.masks.show_tab()
         self.refresh_results()
         self.refresh_jobs()

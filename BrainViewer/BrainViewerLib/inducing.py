@@ -33,6 +33,8 @@ DEFAULTS: dict[str, Any] = {
 SENT_SHAPE = ("shape_kind", "shape_ml", "shape_side", "shape_lobe", "shape_seed", "set_device")
 SENT = ("paint_kind", "set_device", *DEFAULTS)
 """What a click on Make, and on Induce, takes along."""
+DRAWN = "DrawnMl"
+"""Told of an induction: how large the lesion was as drawn."""
 WATCHED = ("paint_kind", "lesion_ml", *DEFAULTS)
 """What decides whether a lesion can be painted, and how far its margin reaches."""
 
@@ -53,6 +55,7 @@ class Inducing(Work):
         super().__init__(viewer, viewer.simulator, "induce")
         self.healing = False
         self._made: Any = None
+        self._drawn_ml: float | None = None
         self._before = 0
         state = viewer.state
         state.shape_kinds = page_choices(texts.shapeKindChoices())
@@ -144,6 +147,7 @@ class Inducing(Work):
         with viewer.told():
             settings, here = settingsOf(self.parameters()), max(0, viewer.display.slice_index())
             paint(volume, settings, self.callbacks(self._on_induced), viewSlice=here, **more)
+            self._drawn_ml = float(viewer.state.lesion_ml)
             self._begin(kind, text)
 
     def _begin(self, kind: str, text: str, healing: bool = False) -> None:
@@ -199,15 +203,17 @@ class Inducing(Work):
 
     def _on_induced(self, induction: Any) -> None:
         healed = self.healing
+        drawn, self._drawn_ml = self._drawn_ml, None
         self.end()
+        if drawn is not None:
+            induction.tell(DRAWN, drawn)
         if self.elsewhere(induction.volumeNode, "the lesion was painted"):
             return
         self._show(induction)
         seconds = f"{induction.summary.get('seconds') or 0:.0f} s"
         if healed and induction.roundTrip:
-            found = induction.roundTrip
-            share = 100.0 * found["inside"] / found["level"] if found["level"] else 0.0
-            self.viewer.say(f"Painted and healed again; identity error {share:.0f} % of the prior.")
+            share = texts.remaining(induction.roundTrip)
+            self.viewer.say(f"Induced and healed again; {share:.0f} % of the change remains.")
         else:
             self.viewer.say(f"Painted in {seconds}; lesion {induction.summary.get('lesion_ml') or 0:.1f} mL.")
         self.warn(induction)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from BrainLesionSimLib import texts
 
+from BrainViewerLib.inducing import DRAWN
 from BrainViewerLib.resultdesk import NO_RESULT, figures
 
 if TYPE_CHECKING:
@@ -74,6 +75,9 @@ class InductionDesk:
     def _figures(induction: Any) -> dict[str, Any]:
         summary, settings = induction.summary, induction.provenance.get("settings", {})
         subtitle = f"Painted in {summary.get('seconds') or 0:.0f} s, {settings.get('steps') or 'all'} steps"
+        drawn, ml = float(induction._told(DRAWN, "0")), summary.get("lesion_ml") or 0.0
+        if drawn and abs(drawn - ml) > max(0.1, 0.02 * drawn):
+            subtitle += f". {drawn:.1f} mL were drawn: what lies outside the brain is left out"
         return {
             **figures(induction, subtitle, texts.kindNames().get(settings.get("kind"), "")),
             "effects": [{"name": name, "value": value} for name, value in texts.effectRows(induction)],

@@ -182,9 +182,12 @@ class Jobs(Work):
             hint = "No healing model is installed."
         elif state.modality and not state.set_force and not self._fits():
             hint = f"{state.model} is not for {state.modality}. Correct that in step 1, or allow it under Advanced."
+        elif state.heal_mask == "auto" and state.method_masked and not (state.set_force or self._can_find()):
+            hint = f"Nothing finds lesions on {state.modality or 'this'} scans yet: draw a mask in step 3."
         else:
             hint = ""
         state.heal_hint = hint
+        state.can_find = volume is not None and (bool(state.set_force) or self._can_find())
         state.can_heal = not hint and not state.running and not state.busy
         if state.mode == self.mode:
             self._estimate()
@@ -208,11 +211,18 @@ class Jobs(Work):
         def told(answer: dict[str, Any]) -> None:
             if question == self._estimated:
                 device = str(answer.get("device") or "")
-                state.estimate = f"About {duration(answer.get('seconds'))} for {counted(slices)} on {device.upper()}."
+                most = "" if drawn or state.flagged else "at most "  # nobody knows yet how many will be healed
+                time = duration(answer.get("seconds"))
+                state.estimate = f"About {time} for {most}{counted(slices)} on {device.upper()}."
                 state.estimate_warning = answer.get("warning") or ""
 
         with suppress(Exception):  # it is a courtesy: what is wrong will be said when Heal is pressed
             self.logic.estimate(volume, settings, told, slices=slices)
+
+    def _can_find(self) -> bool:
+        """Whether a classifier knows the scan's contrast: without one, somebody has to say where the lesion is."""
+        modality = self.viewer.state.modality
+        return any(models.fits(card, modality) for card in self.logic.models("classifier")) or not modality
 
     def _fits(self) -> bool:
         cards = self.logic.modelsFor(self.viewer.scans.volume, self.viewer.state.method)

@@ -1,4 +1,4 @@
-"""What the views of the Induce tab show: prior, lesion with the change in two colours, diseased, healed again."""
+"""What the views of the Induce tab show: original, lesion with the change in two colours, diseased, healed again."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class InduceLayers:
         board.set_layers("Prior", volume)
         board.set_layers("Lesion", volume, label=change, label_opacity=float(state.change_opacity))
         board.set_layers("Diseased", _first(painting, diseased, volume))
-        board.set_layers("Healed", _first(healing, healed, diseased, volume))
+        # while it is being healed: nothing, until there is a first preview; never the lesion under that name
+        board.set_layers("Healed", healing if inducing.healing else healed)
         board.set_layers("Blend", volume, diseased, float(state.blend))
         board.show_healed(bool(state.healed_view))
         self._marks(volume, induction)
@@ -56,16 +57,18 @@ class InduceLayers:
         if tag == "Axial" and painting:
             return Label("Axial, painting", synthetic=True, live=True)
         if tag == "Prior":
-            return Label("Prior", GRAY)
+            return Label("Original", GRAY)
         if tag == "Lesion":
             return Label("Lesion and change", RED, synthetic=True)
         if tag == "Diseased":
             return Label("Painting" if painting else "Diseased", AMBER, synthetic=True, live=painting)
         if tag == "Healed":
+            if inducing.healing and not healing:
+                return Label("Healing", AMBER, under="no picture yet")
             return Label("Healing" if healing else "Healed again", AMBER, synthetic=True, live=healing)
         if tag == "Blend":
             diseased = self.viewer.simulator.currentResult(volume) is not None
-            return blended(float(self.viewer.state.blend) if diseased else 0.0, "Prior", "Diseased")
+            return blended(float(self.viewer.state.blend) if diseased else 0.0, "Original", "Diseased")
         return Label()
 
     def _marks(self, volume: Any, induction: Any) -> None:

@@ -7,6 +7,7 @@ and DICOM slices are sorted by position. Left-handed volumes are turned along k 
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,19 @@ def load(path: Path, name: str | None = None, keep_path: bool = True) -> tuple[A
         several series (see :func:`series_of`).
     """
     scan = read_scan(path)
-    return add_to_scene(scan, name or stem(path), path.resolve() if keep_path else None), scan.modality
+    name = name or (series_name(path) if path.is_dir() else "") or stem(path)
+    return add_to_scene(scan, name, path.resolve() if keep_path else None), scan.modality
+
+
+def series_name(folder: Path) -> str:
+    """The description of the DICOM series in a folder; empty where there is none."""
+    import pydicom
+
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name.upper() != "DICOMDIR"):
+        with suppress(pydicom.errors.InvalidDicomError, OSError, ValueError):
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SeriesDescription"])
+            return str(header.get("SeriesDescription", "") or "").strip()
+    return ""
 
 
 def series_of(folder: Path) -> list[Series]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -37,6 +38,11 @@ class PortTakenError(BrainDiffusionError):
         super().__init__(
             f"Port {port} cannot be used.", "Another program uses it.", "Leave --port out, or choose another."
         )
+
+
+def without_flags(text: str) -> str:
+    """An error's text without the options of the command line, which nobody can type into a window."""
+    return re.sub(r"\s*\((?:[^()]*,\s*)?--[a-z][^()]*\)", "", text)
 
 
 class LocalPage(TrameApp):
@@ -107,7 +113,7 @@ class LocalPage(TrameApp):
             )
             return
         cause = getattr(error, "cause", None) or getattr(error, "why", "") or ""
-        self.notice(what, cause, getattr(error, "action", "") or "")
+        self.notice(what, without_flags(cause), without_flags(getattr(error, "action", "") or ""))
         self.say(what)
 
     @contextmanager

@@ -31,8 +31,12 @@ def find_step(viewer: BrainViewer) -> None:
                 "saliency",
                 mdi="magnify-scan",
                 kind="primary",
-                disabled=("!scan_loaded || running || busy",),
+                disabled=("!can_find || running || busy",),
             )
+        html.Div(
+            "No classifier is installed for {{ modality }} scans. Draw a mask in step 3.",
+            classes="bv-note id-no-finder", v_if="scan_loaded && !can_find",
+        )  # fmt: skip
         with html.Div(v_if="has_saliency", classes="bv-column"):
             checkbox("Show the map", "saliency_on", "saliency-on")
             slider(

@@ -114,7 +114,7 @@ def induced_step(viewer: BrainViewer) -> None:
                 )
                 button("Heal again", viewer.inducing.heal_again, "heal-again", mdi="sync", kind="grow",
                        disabled=("!!running || busy",), title="Heal what was painted, and compare")  # fmt: skip
-            fade_row(viewer, "Prior on the left, diseased on the right")
+            fade_row(viewer, "Original on the left, diseased on the right")
             with html.Div(classes="bv-row", style="gap: 18px"):
                 checkbox("Lesion", "show_lesion", "show-lesion", "lesion", title="Outline of the lesion (L)")
                 checkbox("Margin", "show_margin", "show-margin", "margin", title="Outline of what could change (M)",

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from BrainCounterfactualCommon import models, scene
+from BrainViewerLib.regions import Regions
 from BrainViewerLib.words import counted, number
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class ResultDesk:
 
     def __init__(self, viewer: BrainViewer) -> None:
         self.viewer = viewer
+        self._regions = Regions()
 
     # -- the page's lists
 
@@ -71,6 +73,7 @@ class ResultDesk:
         state.results = [self._entry(result) for result in results]
         state.result_id = current.order if current else 0
         state.result = self._figures(current) if current else NO_RESULT
+        state.regions = self._regions.of(current) if current else []
         saliency = logic.saliency(volume) if volume is not None else None
         state.has_saliency = saliency is not None
         found = saliency.slices if saliency else (current.slices if current else [])
@@ -129,6 +132,19 @@ class ResultDesk:
         if best and (best.get("lesion_mm2") or best.get("mask_mm2")):
             self.viewer.display.go_to_slice(best["index"])
 
+    # -- its regions
+
+    def turn_region(self, number: int) -> None:
+        """Drop a region of the result in view, or take it back."""
+        current = self.viewer.logic.currentResult(self.viewer.scans.volume)
+        if current is None or self.viewer.busy:
+            return
+        self._regions.turn(current, int(number))
+        self.refresh()
+        kept = next(region for region in self.viewer.state.regions if region["id"] == int(number))["kept"]
+        what = "is kept" if kept else "was dropped: the scan's own voxels are back there"
+        self.viewer.say(f"The region {what}. Lesion {current.summary.get('lesion_ml') or 0:.1f} mL.")
+
     # -- choosing
 
     def choose_result(self, order: int) -> None:
@@ -146,6 +162,7 @@ class ResultDesk:
         current = self.viewer.logic.currentResult(self.viewer.scans.volume)
         if current is not None:
             name = f"Result {current.order}"
+            self._regions.forget(current)
             self.viewer.logic.removeResult(current)
             self.refresh()
             self.viewer.say(f"{name} was removed.")

@@ -60,6 +60,18 @@ class Saving:
     def __init__(self, viewer: BrainViewer) -> None:
         self.viewer = viewer
         self.downloads: dict[str, Path] = {}
+        self._forms: dict[tuple[str, str], dict[str, Any]] = {}
+        self._form_of = ("", "")
+
+    def show_form(self) -> None:
+        """The form of the teaching file, of this scan in this tab; what was saved of another is not said of it."""
+        state, volume = self.viewer.state, self.viewer.scans.volume
+        wanted = (volume.GetID() if volume is not None else "", str(state.mode))
+        if wanted == self._form_of:
+            return
+        self._forms[self._form_of] = {name: state[name] for name in TEACHING}
+        self._form_of = wanted
+        state.update({**TEACHING, **self._forms.get(wanted, {}), "saved": False, "saved_text": ""})
 
     async def save(self) -> None:
         """Write the result in view to the folder."""

@@ -148,19 +148,22 @@ class Scans:
         viewer.masks.set_scan(node)
         viewer.refresh_results()
         state.step = state.induce_step = 2
-        self.refresh()
+        state.estimate = state.estimate_warning = ""
+        self.refresh(choose=True)
+        viewer.saving.show_form()
 
     def choose_scan(self, node_id: str) -> None:
         """Show another scan of the scene."""
         node = slicer.mrmlScene.GetNodeByID(node_id)
         if node is not None and node is not self.volume:
             self.show(node)
+            self.viewer.say(f"{node.GetName()} is shown.")
 
     def choose_modality(self, name: str) -> None:
         """Say what the scan is."""
         if self.volume is not None:
             self.viewer.logic.setModality(self.volume, name or None)
-            self.refresh()
+            self.refresh(choose=True)
 
     def close_scan(self) -> None:
         """Close the scan shown, with its mask and results; the next one comes into view."""
@@ -203,8 +206,12 @@ class Scans:
 
     # -- what the page says about it
 
-    def refresh(self) -> None:
-        """Bring the page's facts about the scan up to date."""
+    def refresh(self, choose: bool = False) -> None:
+        """Bring the page's facts about the scan up to date.
+
+        Args:
+            choose: take the first model that is for the scan; else the one chosen stays while the method has it.
+        """
         state, logic, node = self.viewer.state, self.viewer.logic, self.volume
         state.scans = [{"value": n.GetID(), "title": n.GetName()} for n in self.all()]
         state.scan_loaded = node is not None
@@ -221,13 +228,16 @@ class Scans:
             }
             for card in models
         ]
-        if models and state.model not in [card["name"] for card in models]:
-            state.model = models[0]["name"]
+        names = [card["name"] for card in models]
+        if choose or state.model not in names:
+            state.model = names[0] if names else ""
         chosen = next((card for card in models if card["name"] == state.model), None)
         state.model_note = chosen["licence"].split(":")[0] + "." if chosen else "No healing model is installed."
         warnings = []
         if node and modality is None:
-            warnings.append("What contrast this is was not recognised: say so in step 1. The models know FLAIR only.")
+            warnings.append(
+                "The contrast was not recognised: choose it in step 1. Each model is for certain contrasts."
+            )
         elif node and chosen and not chosen["fits"]:
             warnings.append(
                 f"This is a {modality} scan; {chosen['name']} learned from {', '.join(chosen['modality'])}."

@@ -138,19 +138,44 @@ def info_tile(viewer: BrainViewer) -> None:
         )
 
 
-def result_figures(result: str, prefix: str = "") -> None:
-    """Lesion, time, check, chips and warnings of a result; ``result`` holds them, ``prefix`` begins their hooks."""
+def region_list(viewer: BrainViewer) -> None:
+    """The regions that were changed; each can be dropped, and a click goes there."""
+    with (
+        html.Ul(classes="bv-regions id-regions", v_if="regions.length"),
+        html.Li(v_for="r in regions", key=("r.id",), classes=("'id-region-' + r.id + (r.kept ? '' : ' dropped')",)),
+    ):
+        html.Input(
+            type="checkbox", checked=("r.kept",), change=(viewer.results.turn_region, "[r.id]"),
+            disabled=("!!running",), classes=("'id-keep-region-' + r.id",),
+            aria_label=("'Keep the region of ' + r.ml + ' mL, ' + r.side + ', ' + r.slices",),
+            title="Kept. Without the tick the scan's own voxels are put back there",
+        )  # fmt: skip
+        with html.Button(type="button", classes="bv-link", click=(viewer.display.go_to_slice, "[r.slice]")):
+            html.Span("{{ r.ml.toFixed(1) }} mL, {{ r.side }}, {{ r.slices }}")
+        html.Span("{{ r.note }}", v_if="r.note", classes="bv-chip warn")
+
+
+def result_figures(result: str, prefix: str = "", regions: BrainViewer | None = None) -> None:
+    """Lesion, time, check, chips and warnings of a result; ``result`` holds them, ``prefix`` begins their hooks.
+
+    Args:
+        regions: of the result in view are listed, too.
+    """
     hook = f"{prefix}-" if prefix else ""
     with html.Div(classes=f"bv-big id-{hook}lesion-ml"):
         html.Span(f"{{{{ {result}.lesion_ml }}}}")
         html.Small("mL lesion")
+        if regions is not None:
+            html.Small("in {{ regions.filter(r => r.kept).length }} regions", v_if="regions.length > 1")
     html.Div(f"{{{{ {result}.subtitle }}}}", classes="bv-note", style="margin: 3px 0 8px")
+    if regions is not None:
+        region_list(regions)
     with html.Div(classes="bv-row", style="flex-wrap: wrap; gap: 5px"):
         html.Span(
             f"{{{{ {result}.check_text }}}}",
             classes=(f"'bv-chip id-{hook}check ' + ({result}.check_ok ? 'good' : 'bad')",),
             v_if=f"{result}.check_text",
-            title="Every voxel outside the edited region was compared with the scan.",
+            title="Every voxel outside the region edited here was compared with the scan.",
         )
         html.Span("{{ c }}", v_for=f"c in {result}.chips", key=("c",), classes="bv-chip")
     html.Div("{{ w }}", v_for=f"w in {result}.warnings", key=("w",), classes="bv-warning", style="margin-top: 8px")
@@ -160,7 +185,7 @@ def dock(viewer: BrainViewer) -> None:
     """Under the comparison: the result in figures, its slices, and all results."""
     with html.Div(classes="bv-dock id-dock"):
         with html.Div():
-            result_figures("result")
+            result_figures("result", regions=viewer)
         with html.Div():
             with html.H3():
                 html.Span("Lesion area by slice")

@@ -14,6 +14,8 @@ from dicom_series import BIRTH, DAY, FIRST, ID, NAME, ROOT, SECRETS, everything,
 from PIL import Image, PngImagePlugin
 
 from braindiffusion import NOT_FOR_DIAGNOSIS, errors
+from braindiffusion.errors import QuarantineError
+from braindiffusion.export import identifiers
 from braindiffusion.export.burned_in import find_text
 from braindiffusion.export.deidentify import clean_scan, copy_volume
 from braindiffusion.export.deidentify_cases import QUARANTINE, deidentify, find_cases
@@ -288,6 +290,26 @@ def test_words_are_found_however_they_are_written() -> None:
     for text in ("flair scan", "data", "Mulle", "1943", "119431224", "2.25.119431224", "sub"):
         assert not known.found_in(text), text
     assert not known.found_in("made by Muller", known=["made by Muller"])
+
+
+def test_the_program_and_its_place_identify_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Identifiers()
+    known.add_path("/home/reading/SlicerBrainCounterfactual/Resources/Samples/SYNTHETIC_FLAIR_lesion.nii.gz")
+    assert not known.found_in("SlicerBrainCounterfactual")
+    monkeypatch.setattr(identifiers, "INSTALLATION", Path("/opt/venvQuokka"))
+    known.add_path("/opt/venvQuokka/braindiffusion/_resources/Samples/scan.nii.gz")
+    known.add_path("/opt/venvQuokka/patients/Wombat/scan.nii.gz")
+    assert not known.found_in("venvQuokka")
+    assert known.found_in("Wombat") == "wombat"
+
+
+def test_the_word_is_told_in_the_advice_and_not_in_the_cause() -> None:
+    known = Identifiers()
+    known.add_path("/data/Wombat/scan.nii.gz")
+    with pytest.raises(QuarantineError) as told:
+        check_text("a wombat was here", "the title", known)
+    assert "'wombat'" in told.value.action
+    assert "wombat" not in told.value.what + told.value.why
 
 
 @pytest.fixture

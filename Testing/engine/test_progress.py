@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -44,7 +45,25 @@ def test_json_is_one_object_a_line_on_stderr(capsys: pytest.CaptureFixture[str])
     assert lines[1]["seconds_left"] > 0
 
 
-def test_a_bar_names_every_stage_and_ends_full(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("ticking")
+def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """One as a stage begins, then one each five seconds."""
+    with reporter("bar") as tell:
+        tell(event("brain", 0, 1))
+        for done in range(9):
+            tell(event("heal", done, 9))
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert lines[:2] == [STAGES["brain"], "Healing: 0 of 9"]
+    assert 2 < len(lines) < 7
+    assert all("of 9, about" in line and line.endswith("s left") for line in lines[2:])
+
+
+def test_a_bar_names_every_stage_and_ends_full(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with reporter("bar") as tell:
         for stage in ("brain", "heal", "unheard of"):
             tell(event(stage, 0, 2))

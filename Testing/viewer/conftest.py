@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,6 +63,21 @@ def start_viewer(viewer_packages: None, tmp_path: Path) -> Iterator[Callable]:
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def inside() -> Callable[[str, Path], None]:
+    """``inside(script, scan)``: no browser; a script with the same host and logic, in a process of its own."""
+
+    def run(script: str, scan: Path) -> None:
+        paths = os.pathsep.join(str(path) for path in (ROOT, *(ROOT / name for name in MODULES)))
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(scan)],
+            capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": paths}, check=False,
+        )  # fmt: skip
+        assert "INSIDE OK" in done.stdout, done.stdout[-2000:] + done.stderr[-4000:]
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -192,7 +192,7 @@ def round_trip_and_check(desk: Desk) -> None:
     desk.step(3)
     desk.click("round-trip")
     desk.until(lambda: desk.has("view-Healed"), PATIENCE)
-    desk.until_message("identity error", PATIENCE)
+    desk.until_message("of the change remains", PATIENCE)
     assert len(desk.state("inductions")) == count + 1
     assert not desk.text("notice")
     told = desk.text("round-trip-figures")

@@ -37,14 +37,14 @@ def test_standin_buttons_say_what_is_missing(widget):
 def test_standin_a_modality_without_a_model_is_refused_naming_those_there_are(widget, scan):
     ui = widget.ui
     draw(widget, scan)
-    assert [ui.kindComboBox.itemText(n) for n in range(ui.kindComboBox.count)] == ["Stroke", "Tumor"]
+    assert [ui.kindComboBox.itemText(n) for n in range(ui.kindComboBox.count)] == ["Stroke", "Tumour"]
     assert "CC BY-NC-SA" in ui.licenceLabel.text
     ui.modalityComboBox.setCurrentIndex(ui.modalityComboBox.findText("T1"))
     assert not ui.applyButton.enabled
     assert "No lesion model is for this modality" in ui.applyButton.toolTip
     assert "stroke on FLAIR" in ui.licenceLabel.text
     ui.modalityComboBox.setCurrentIndex(ui.modalityComboBox.findText("T1GD"))
-    assert ui.kindComboBox.currentText == "Tumor"
+    assert ui.kindComboBox.currentText == "Tumour"
     assert widget._parameterNode.kind == "tumour"
     assert ui.applyButton.enabled
 
@@ -182,7 +182,7 @@ def test_standin_induce_then_heal_in_one_click(widget, scan):
     widget.logic.client.finishHealing(left=2)
     assert ui.roundTripButton.text == "Induce, then heal"
     assert "the lesion, as painted" in ui.roundTripLabel.text
-    assert "inside the edited region" in ui.roundTripLabel.text
+    assert "10 % of the change remains" in ui.roundTripLabel.text
     assert "0 outside it (0 voxels differ)" in ui.roundTripLabel.text
     ui.undoButton.click()
     assert ui.roundTripLabel.text == ""
@@ -221,7 +221,7 @@ def test_standin_parameters_survive_the_scene_file(widget, scan, views, tmp_path
     p = widget._parameterNode
     assert {name: getattr(p, name) for name in chosen} == chosen
     assert widget.volumeNode.GetName() == "head FLAIR"
-    assert ui.kindComboBox.currentText == "Tumor"
+    assert ui.kindComboBox.currentText == "Tumour"
     assert ui.stepsSpinBox.value == 9
     assert ui.resultStrip.count == 1
     assert widget.editor.widget.segmentationNode() is widget.logic.lesionSegmentation(widget.volumeNode)

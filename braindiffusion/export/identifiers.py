@@ -1,7 +1,8 @@
 """What would identify the patient: words gathered from a source, and looked for in what was written.
 
 The first pass of de-identification copies only what is known to be harmless; this is the second, which does not trust
-it. The words themselves are never told: an error says where one was found, not what it was.
+it. The cause of an error, which reports and lists of cases repeat, says where a word was found and not what it was;
+only the advice, to the one who asked, names it, and only where it comes from a path or a description.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ _OTHER = re.compile(r"institution|address|station|serial|date|name", re.IGNORECA
 """Fields of a JSON sidecar whose text is taken."""
 
 
+INSTALLATION = Path(__file__).resolve().parents[2]
+"""The folder that holds this package: its own path tells nothing of a patient."""
 LONG = 7
 """A word of so many letters is found inside others too."""
 
@@ -81,8 +84,9 @@ class Identifiers:
         }
 
     def add_path(self, path: str | Path) -> None:
-        """Every part of a path, and dates in it."""
-        for part in Path(path).parts:
+        """Every part of a path, and dates in it; of a path in our installation, what is below that."""
+        path = Path(path)
+        for part in (path.relative_to(INSTALLATION) if path.is_relative_to(INSTALLATION) else path).parts:
             self.add_text(part)
             for digits in re.findall(r"(?<!\d)\d{8}(?!\d)", part):
                 self.add_date(digits)
@@ -141,8 +145,8 @@ class Identifiers:
             if "date" in key.lower():
                 self.add_date(value)
 
-    def found_in(self, text: str, known: Iterable[str] = (), names_only: bool = False) -> bool:
-        """Whether a text holds one of the names, words or UIDs.
+    def found_in(self, text: str, known: Iterable[str] = (), names_only: bool = False) -> str:
+        """The first of the names, words or UIDs that a text holds; empty where it holds none.
 
         Args:
             known: texts of our own, which may stand in it and are not searched.
@@ -150,12 +154,19 @@ class Identifiers:
         """
         for ours in sorted(known, key=len, reverse=True):
             text = text.replace(ours, " ")
-        if any(uid in text for uid in self.uids):
-            return True
-        plain, wanted = _plain(text), self.names | (set() if names_only else self.words)
-        if any(word in plain for word in wanted if not word.isalnum() or (len(word) >= LONG and word.isalpha())):
-            return True
-        return not wanted.isdisjoint(_parts(plain))
+        wanted = sorted(self.names | (set() if names_only else self.words))
+        plain = _plain(text)
+        parts = set(_parts(plain))
+        inside = (w for w in wanted if w in parts or ((not w.isalnum() or _long(w)) and w in plain))
+        return next(inside, next((uid for uid in sorted(self.uids) if uid in text), ""))
+
+    def tellable(self, word: str) -> str:
+        """A word that was found, where it may be told: names, numbers, dates and UIDs are not."""
+        return word if word in self.words and word not in self.names else ""
+
+
+def _long(word: str) -> bool:
+    return len(word) >= LONG and word.isalpha()
 
 
 def _plain(text: str) -> str:

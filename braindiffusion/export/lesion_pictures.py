@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from braindiffusion.export.pictures import telling_slices
+from braindiffusion.export.pictures import areas, telling_slices
 from braindiffusion.export.sheet import Sheet
 
 if TYPE_CHECKING:
     from braindiffusion.pipeline.induce import InduceResult
     from braindiffusion.volume.scan import Scan
 
-HEADINGS = ("prior", "lesion (red), margin (cyan)", "DISEASED", "change inside (red), outside (blue)", "difference")
+HEADINGS = ("original", "lesion (red), margin (cyan)", "DISEASED", "change inside (red), outside (blue)", "difference")
 INSIDE, OUTSIDE = (1.0, 0.25, 0.2, 0.5), (0.25, 0.5, 1.0, 0.5)
 
 
 def induction_overview(scan: Scan, result: InduceResult, path: Path, title: str = "") -> None:
-    """prior | lesion and margin | diseased | two colours | difference, several slices, on the scan's own grid."""
+    """original | lesion and margin | diseased | two colours | difference, several slices, on the scan's own grid."""
     chosen = telling_slices(cast(Any, result))
 
     def axial(volume: np.ndarray) -> np.ndarray:
@@ -27,7 +27,7 @@ def induction_overview(scan: Scan, result: InduceResult, path: Path, title: str 
 
     before, after = axial(scan.voxels).astype(np.float32), axial(result.diseased).astype(np.float32)
     lesion, margin, labels = axial(result.lesion), axial(result.generate_mask), axial(result.difference)
-    sheet = Sheet(before, result.stack, chosen, HEADINGS, synthetic=2)
+    sheet = Sheet(before, result.stack, chosen, HEADINGS, 2, areas(lesion, result.stack))
     for i in range(len(chosen)):
         for column, plane in enumerate((before[i], before[i], after[i], after[i])):
             sheet.grey(i, column, plane)

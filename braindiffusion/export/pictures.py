@@ -13,12 +13,13 @@ from braindiffusion.export.sheet import Sheet
 if TYPE_CHECKING:
     from braindiffusion.pipeline.heal import HealResult, SaliencyResult
     from braindiffusion.volume.scan import Scan
+    from braindiffusion.volume.slices import SliceStack
 
 HEADINGS = ("original", "saliency", "mask (cyan), lesion (red)", "COUNTERFACTUAL", "difference")
 
 
 def telling_slices(result: HealResult, count: int = 6) -> list[int]:
-    """Slices worth showing: spread over those that were changed, else over the brain."""
+    """Slices worth showing, the one with the largest lesion first: spread over those changed, else over the brain."""
     mask, brain = result.on_grid["mask"], result.stack.brain
     area = result.on_grid["lesion"].sum((1, 2)) + 1e-3 * mask.sum((1, 2))
     changed = np.nonzero(mask.any((1, 2)))[0]
@@ -29,7 +30,13 @@ def telling_slices(result: HealResult, count: int = 6) -> list[int]:
     if len(changed) > count:
         picked.discard(min(picked, key=lambda s: area[s]))
         picked.add(int(area.argmax()))
-    return sorted(picked)
+    return sorted(picked, key=lambda s: (-area[s], s))
+
+
+def areas(lesion: np.ndarray, stack: SliceStack) -> list[str]:
+    """The lesion's area on each of (N,H,W) slices, in words."""
+    across, down = stack.placement.pitch[:2]
+    return [f"lesion {plane.sum() * across * down:.0f} mm²" for plane in lesion > 0]
 
 
 def overview(scan: Scan, result: HealResult, path: Path, title: str = "") -> None:
@@ -41,7 +48,7 @@ def overview(scan: Scan, result: HealResult, path: Path, title: str = "") -> Non
 
     before, after = axial(scan.voxels).astype(np.float32), axial(result.counterfactual).astype(np.float32)
     saliency, mask, lesion = axial(result.saliency), axial(result.mask), axial(result.lesion)
-    sheet = Sheet(before, result.stack, chosen, HEADINGS, synthetic=3)
+    sheet = Sheet(before, result.stack, chosen, HEADINGS, 3, areas(lesion, result.stack))
     for i in range(len(chosen)):
         for column in (0, 1, 2):
             sheet.grey(i, column, before[i])

@@ -37,12 +37,12 @@ def check_files(files: Iterable[tuple[str, Path]], identifiers: Identifiers, kno
         known: texts of our own, in which such words stand by chance.
 
     Raises:
-        QuarantineError: something was found, or a file is of a kind that cannot be checked. What was found is not told.
+        QuarantineError: something was found, or a file is of a kind that cannot be checked.
     """
     ours = [NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY, *known]
     for name, path in files:
-        if identifiers.found_in(name.rsplit(".", 1)[0].removesuffix(".nii")):
-            raise _left("the name of a file")
+        if word := identifiers.found_in(name.rsplit(".", 1)[0].removesuffix(".nii")):
+            raise _left("the name of a file", word=identifiers.tellable(word))
         kind = next((ending for ending in CHECKS if name.endswith(ending)), None)
         if kind is None:
             raise _left("a file that cannot be checked", "is")
@@ -58,15 +58,16 @@ def check_text(text: str, where: str, identifiers: Identifiers, known: Iterable[
     Raises:
         QuarantineError: it does.
     """
-    if identifiers.found_in(text, known):
-        raise _left(where)
+    if word := identifiers.found_in(text, known):
+        raise _left(where, word=identifiers.tellable(word))
 
 
-def _left(where: str, how: str = "stands in") -> QuarantineError:
+def _left(where: str, how: str = "stands in", word: str = "") -> QuarantineError:
     return QuarantineError(
         "The copy may still tell who the patient is, so it was held back.",
         f"Something {how} {where}." if how == "is" else f"A word of the scan's header, name or path {how} {where}.",
-        "Rename the scan or its folder where the word is a common one; else reword the text.",
+        (f"The word is '{word}'. If it tells nothing of the patient, r" if word else "R")
+        + "ename the scan or its folder; else reword the text.",
     )
 
 
@@ -127,8 +128,8 @@ def _check_json(path: Path, identifiers: Identifiers, known: list[str]) -> None:
     values = [value for _, value in leaves(written)]
     check_text("\n".join(values), path.name, identifiers, known)
     # keys, and the engine's own record; the digits of its decimal fractions are no identifiers
-    if identifiers.found_in(_FRACTIONS.sub(" ", json.dumps(data, ensure_ascii=False)), names_only=True):
-        raise _left(path.name)
+    if word := identifiers.found_in(_FRACTIONS.sub(" ", json.dumps(data, ensure_ascii=False)), names_only=True):
+        raise _left(path.name, word=identifiers.tellable(word))
 
 
 def _check_page(path: Path, identifiers: Identifiers, known: list[str]) -> None:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from braindiffusion.volume.slices import Intensity, SliceStack
 
 CELL_INCHES, HEAD_INCHES = 2.3, 0.6
+SPAN = 0.4
+"""Ends of the difference's colours, in the model's units (0.45 is the median brain)."""
+_COLD_TO_WARM = ((0.45, 0.95, 1.0), (0.1, 0.45, 0.95), (0.0, 0.0, 0.0), (0.95, 0.3, 0.1), (1.0, 0.95, 0.5))
+"""Darker is blue, brighter is orange, unchanged is black as the rest of the page."""
 
 
 class Sheet:
@@ -24,11 +28,13 @@ class Sheet:
         stack: of the result; its placement gives the pixels' aspect, its intensities the grey levels.
         chosen: (N,) numbers of the slices.
         headings: of the columns; ``synthetic``: the column whose pictures no scanner made.
+        notes: of the rows, beside the slice's number.
     """
 
     def __init__(
-        self, planes: np.ndarray, stack: SliceStack, chosen: Sequence[int], headings: Sequence[str], synthetic: int
-    ) -> None:
+        self, planes: np.ndarray, stack: SliceStack, chosen: Sequence[int], headings: Sequence[str], synthetic: int,
+        notes: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         from matplotlib.figure import Figure
 
         self.tone: Intensity = stack.intensity_of(chosen[len(chosen) // 2])
@@ -44,11 +50,11 @@ class Sheet:
         self.axes = self.figure.subplots(n, across, squeeze=False)
         for axis, heading in zip(self.axes[0], headings, strict=True):
             axis.set_title(heading, color="white", fontsize=8)
-        for row, s in zip(self.axes, chosen, strict=True):
+        for row, s, note in zip(self.axes, chosen, notes or [""] * n, strict=True):
             for axis in row:
                 axis.set_axis_off()
             label: dict[str, Any] = {"color": "white", "fontsize": 7, "transform": row[0].transAxes}
-            row[0].text(0.02, 0.02, f"slice {s}", **label)
+            row[0].text(0.02, 0.02, f"slice {s}{note and ', '}{note}", **label)
             row[0].text(0.01, 0.5, "R", **label)  # axial slices lie as radiologists have them
             row[0].text(0.99, 0.5, "L", ha="right", **label)
             mark: dict[str, Any] = {"color": "yellow", "fontsize": 5.5, "ha": "center"}
@@ -59,9 +65,19 @@ class Sheet:
         self.axes[row, column].imshow(plane[self._crop], **self._grey)
 
     def difference(self, row: int, column: int, plane: np.ndarray) -> None:
-        """A signed difference in scan intensities: red is brighter."""
-        shown = plane[self._crop] * self.tone.gain
-        self.axes[row, column].imshow(shown, cmap="RdBu_r", vmin=-0.4, vmax=0.4, **self._pixels)
+        """A signed difference in scan intensities, with its scale in the first row."""
+        from matplotlib.colors import LinearSegmentedColormap
+
+        colours = LinearSegmentedColormap.from_list("cold to warm", _COLD_TO_WARM)
+        span = SPAN / self.tone.gain if self.tone.gain else 1.0
+        axis = self.axes[row, column]
+        picture = axis.imshow(plane[self._crop], cmap=colours, vmin=-span, vmax=span, **self._pixels)
+        if row == 0:
+            scale = self.figure.colorbar(picture, cax=axis.inset_axes((0.9, 0.08, 0.03, 0.3)))
+            digits = 0 if span >= 20 else 2
+            scale.set_ticks([-span, 0, span], labels=[f"{v:+.{digits}f}" if v else "0" for v in (-span, 0, span)])
+            scale.ax.tick_params(colors="white", labelsize=5.5, length=2, labelleft=True, labelright=False)
+            scale.outline.set_edgecolor("white")
 
     def heat(self, row: int, column: int, plane: np.ndarray) -> None:
         """A map in [0,1] over what is there, clearer where it is higher."""

@@ -288,6 +288,9 @@ def induce_scan(
     effects = {
         "lesion_ml": round(float(placed.native.sum()) * voxel_ml(scan), 3),
         **figures,
+        # on the scan's grid, as the lesion: on the model's, the change inside could be larger than the lesion
+        "changed_inside_ml": round(float((difference == INSIDE).sum()) * voxel_ml(scan), 3),
+        "changed_outside_ml": round(float((difference == OUTSIDE).sum()) * voxel_ml(scan), 3),
         "real_contrast": (card.get("contrast") or {}).get(painter.kind),
     }
     table = _slice_table(stack, after, placed.inside, generate)

@@ -39,12 +39,32 @@ class Clock:
         return (time.monotonic() - self.started) * (total - done) / done if done else None
 
 
+class Lines:
+    """Progress in plain lines, for a log or a pipe: one as a stage begins, then one each ``LINE_SECONDS``."""
+
+    LINE_SECONDS = 5.0
+
+    def __init__(self) -> None:
+        self._clock, self._stage, self._at = Clock(), "", 0.0
+
+    def tell(self, event: Any) -> None:
+        """Print a line, or not yet."""
+        left, now = self._clock.left(event.stage, event.done, event.total), time.monotonic()
+        if event.stage == self._stage and now - self._at < self.LINE_SECONDS:
+            return
+        so_far = f": {event.done} of {event.total}" if event.total > 1 else ""
+        rest = f", about {left:.0f} s left" if left and left >= 1 else ""
+        print(f"{STAGES.get(event.stage, event.stage)}{so_far}{rest}", file=sys.stderr, flush=True)
+        self._stage, self._at = event.stage, now
+
+
 @contextmanager
 def reporter(kind: str) -> Iterator[Callable[[Any], None]]:
     """A function that takes :class:`~braindiffusion.pipeline.heal.Event` (stage, done, total).
 
     Args:
-        kind: ``bar``, ``json`` (one object a line: stage, done, total, seconds_left) or ``none``.
+        kind: ``bar`` (plain lines where stderr is not a terminal), ``json`` (one object a line: stage, done, total,
+            seconds_left) or ``none``.
     """
     if kind == "json":
         clock = Clock()
@@ -59,6 +79,8 @@ def reporter(kind: str) -> Iterator[Callable[[Any], None]]:
             )
 
         yield tell
+    elif kind == "bar" and not sys.stderr.isatty():
+        yield Lines().tell
     elif kind == "bar":
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

@@ -1,0 +1,71 @@
+"""Regions of a result: dropping one gives the scan its own voxels back, and the figures and the record follow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+INSIDE = """
+import asyncio, sys
+asyncio.set_event_loop(asyncio.new_event_loop())
+from pathlib import Path
+import numpy as np, slicer
+from BrainCounterfactualCommon import counterfactuals, masks, scene
+from BrainViewerLib.app import BrainViewer
+
+async def main():
+    viewer = BrainViewer(Path(sys.argv[1]))
+    state, scan = viewer.state, viewer.scans.volume
+    original = np.array(scene.voxels(scan))
+    mask = np.zeros(original.shape, bool)  # (k,j,i)
+    mask[6:9, 40:60, 40:60] = True
+    mask[0:2, 80:90, 80:90] = True
+    lesion = mask.copy()
+    lesion[:, :, ::2] = False
+    healed = np.where(mask, 7, original).astype(original.dtype)
+    rows = [{"slice": s, "lesion_probability": 0.9, "judged_lesion": True, "mask_mm2": 5.0, "lesion_mm2": 3.0}
+            for s in range(original.shape[0])]
+    arrays = {"counterfactual": healed, "anomaly": mask.astype("f4"), "lesion": lesion, "mask": mask}
+    counterfactuals.make(scan, {k: a.transpose() for k, a in arrays.items()},
+                         {"slices": rows, "lesion_ml": 1.0, "provenance": {"seed": 3}})
+    viewer.results.refresh()
+    voxel = scene.voxelVolumeMl(scan)
+    big, small = state.regions
+    assert (big["kept"], small["kept"]) == (True, True)
+    assert big["ml"] == round(3 * 20 * 10 * voxel, 2) and small["ml"] == round(2 * 10 * 5 * voxel, 2)
+    assert {len(big["slices"].split("-")), len(small["slices"].split("-"))} == {2}
+    assert "skull base" in small["note"] and big["note"] == "", (small, big)
+
+    viewer.results.turn_region(small["id"])
+    result = viewer.logic.currentResult(scan)
+    now = scene.voxels(result.node)
+    assert (now[0:2] == original[0:2]).all() and (now[6:9, 40:60, 40:60] == 7).all()
+    assert not scene.voxels(result.differenceNode)[0:2].any()
+    assert masks.arrayOf(result.lesionNode, scan).sum() == lesion[6:9].sum()
+    assert masks.arrayOf(result.maskNode, scan).sum() == mask[6:9].sum()
+    assert result.summary["lesion_ml"] == round(float(lesion[6:9].sum()) * voxel, 3)
+    assert [r["lesion_ml"] for r in result.provenance["regions_dropped_by_user"]] == [round(100 * voxel, 3)]
+    assert result.provenance["seed"] == 3
+    low = [row for row in result.slices if row["index"] < 2]
+    assert [row["lesion_mm2"] for row in low] == [None, None] and [row["mask_mm2"] for row in low] == [0.0, 0.0]
+    assert [region["kept"] for region in state.regions] == [True, False]
+
+    viewer.results.turn_region(small["id"])  # and back
+    assert (scene.voxels(result.node) == healed).all()
+    assert masks.arrayOf(result.lesionNode, scan).sum() == lesion.sum()
+    assert viewer.logic.currentResult(scan).provenance["regions_dropped_by_user"] == []
+    assert (scene.voxels(scan) == original).all()
+    viewer.logic.close()
+    print("INSIDE OK")
+
+asyncio.get_event_loop().run_until_complete(main())
+"""
+
+
+def test_a_region_is_dropped_and_taken_back(viewer_packages, inside, sample: Path) -> None:
+    inside(INSIDE, sample)
+
+
+def test_sides_are_the_patients(viewer_packages) -> None:
+    from BrainViewerLib.regions import side_of
+
+    assert [side_of(x) for x in (-30.0, 2.0, 30.0)] == ["left", "midline", "right"]
