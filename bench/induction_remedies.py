@@ -25,8 +25,8 @@ from braindiffusion.evaluation.metrics.disharmony import disharmony, ring_contra
 from braindiffusion.lesions.models import choose_card
 from braindiffusion.lesions.registry import METHODS
 from braindiffusion.models.device import choose_device
-from braindiffusion.pipeline.induce import InduceSettings
 from braindiffusion.pipeline.provenance import plain
+from braindiffusion.settings import InduceSettings
 
 BASE = InduceSettings(method="mededit")
 GROUPS: dict[str, list[tuple[str, InduceSettings]]] = {

@@ -178,6 +178,10 @@ class DependencyMissingError(EnvironmentProblemError):
     """An optional package is needed for this command."""
 
 
+class PluginError(EnvironmentProblemError):
+    """Another package brings a method, finder or inducer that cannot be used."""
+
+
 class ClusterError(EnvironmentProblemError):
     """Worker processes that cannot be reached, died, or run another version."""
 

@@ -20,7 +20,7 @@ with atheris.instrument_imports(include=["braindiffusion"]):
     from braindiffusion.io.nifti import check_nifti
     from braindiffusion.io.text_headers import check_meta, check_nrrd
     from braindiffusion.models import registry
-    from braindiffusion.pipeline.stages import HealSettings
+    from braindiffusion.settings import HealSettings, settings_from
     from braindiffusion.studies import protocol, sealed
     from braindiffusion.training import packs
     from braindiffusion.worker import protocol as worker
@@ -44,7 +44,7 @@ def messages(data: bytes) -> None:
         if isinstance(request, worker.Request):
             for read in (
                 lambda r=request: worker.read_scan(r.fields.get("scan")),
-                lambda r=request: worker.read_settings(HealSettings, r.fields.get("settings")),
+                lambda r=request: settings_from(HealSettings, r.fields.get("settings")),
                 lambda r=request: worker.folder_of(r),
                 lambda r=request: worker.whole(r.fields.get("view_slice"), "view_slice"),
             ):

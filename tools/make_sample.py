@@ -26,7 +26,8 @@ from braindiffusion.healing.run import heal_slices
 from braindiffusion.io.write import OutputFolder
 from braindiffusion.models.registry import load_model
 from braindiffusion.networks.build import EpsPredictor
-from braindiffusion.pipeline.stages import HealSettings, find_saliency
+from braindiffusion.pipeline.stages import find_saliency
+from braindiffusion.settings import HealSettings
 from braindiffusion.volume.masks import dilate, grown_mask, percentile_mask
 from braindiffusion.volume.slices import BRAIN_LEVEL, FIELD_OF_VIEW_MM, Intensity, Placement, SliceStack
 

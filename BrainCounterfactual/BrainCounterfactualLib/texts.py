@@ -13,6 +13,8 @@ def saliencyChoices():
         ("gradient", _("Gradient")),
         ("integrated", _("Integrated gradients")),
         ("gradcam", _("Grad-CAM")),
+        ("segmenter", _("Segmenter (learned from pseudo-labels)")),
+        ("supervised", _("Segmenter (learned from drawn masks)")),
     ]
 
 

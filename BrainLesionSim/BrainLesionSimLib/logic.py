@@ -13,8 +13,9 @@ from BrainCounterfactualCommon.host import Problem
 from BrainCounterfactualCommon.host import tr as _
 from BrainCounterfactualCommon.jobs import Callbacks
 from BrainCounterfactualCommon.modulelogic import ModuleLogic
+from braindiffusion.settings import MARGIN_INDUCERS, MARGIN_MM, MAX_ML
 from BrainLesionSimLib import drawing, inductions, kinds, roundtrip, thumbnails
-from BrainLesionSimLib.settings import MARGIN_METHODS, MARGIN_MM, MOST_ML, checkedSettings, checkedShape
+from BrainLesionSimLib.settings import checkedSettings, checkedShape
 
 
 class BrainLesionSimLogic(Healing, Exporting, ModuleLogic):
@@ -62,7 +63,7 @@ class BrainLesionSimLogic(Healing, Exporting, ModuleLogic):
     def marginMm(self, volumeNode, settings=None):
         """How far the margin reaches with these settings, as the engine rounds it; ``None``: the method has none."""
         wanted = checkedSettings(settings)
-        if wanted["method"] not in MARGIN_METHODS:
+        if wanted["method"] not in MARGIN_INDUCERS:
             return None
         modality = self.modality(volumeNode)
         card = kinds.offered(self.models(), modality, wanted["method"]).get(wanted["kind"])
@@ -139,11 +140,11 @@ class BrainLesionSimLogic(Healing, Exporting, ModuleLogic):
                 _("Paint, add a box, load a file, or let one be made."),
             )
         ml = float(lesion.sum()) * scene.voxelVolumeMl(volumeNode)
-        if ml > MOST_ML:
+        if ml > MAX_ML:
             raise Problem(
                 "LesionSizeError",
                 _("The lesion has {ml:.0f} mL.").format(ml=ml),
-                _("At most {most:.0f} mL are painted.").format(most=MOST_ML),
+                _("At most {most:.0f} mL are painted.").format(most=MAX_ML),
                 _("Make it smaller."),
             )
         made = drawing.remembered(volumeNode, lesion)

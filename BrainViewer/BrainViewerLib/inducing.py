@@ -8,22 +8,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from BrainLesionSimLib import texts
 from BrainLesionSimLib.roundtrip import LESION
-from BrainLesionSimLib.settings import DEFAULTS as MODULE_DEFAULTS
-from BrainLesionSimLib.settings import MARGIN_METHODS, settingsOf, shapeOf
+from BrainLesionSimLib.settings import settingsOf, shapeOf
 
 from BrainCounterfactualCommon import scene
 from BrainCounterfactualCommon.host import Problem
 from braindiffusion.errors import SettingsError
+from braindiffusion.settings import MARGIN_INDUCERS, InduceSettings
 from BrainViewerLib.words import steps_of, typed
 from BrainViewerLib.work import Work
 
 if TYPE_CHECKING:
     from BrainViewerLib.app import BrainViewer
 
+USUAL = InduceSettings()
 DEFAULTS: dict[str, Any] = {
-    "paint_method": MODULE_DEFAULTS["method"],
-    "paint_condition": MODULE_DEFAULTS["condition"],
-    "paint_steps": str(MODULE_DEFAULTS["steps"]),
+    "paint_method": USUAL.method,
+    "paint_condition": USUAL.condition,
+    "paint_steps": str(USUAL.steps),
     "paint_resamples": "",
     "paint_margin": "",
     "paint_samples": "1",
@@ -235,7 +236,7 @@ class Inducing(Work):
         if offered and state.paint_kind not in offered:
             state.paint_kind = next(iter(offered))
         state.paint_methods = page_choices(texts.methodChoices(bool(self.logic.kindsFor(None, "palette"))))
-        state.has_margin = state.paint_method in MARGIN_METHODS
+        state.has_margin = state.paint_method in MARGIN_INDUCERS
         modality = self.logic.modality(volume) if volume is not None else None
         state.can_offer = bool(offered)
         state.paint_offer = texts.offer(offered, modality, self.logic.lesionModels()) if volume is not None else ""

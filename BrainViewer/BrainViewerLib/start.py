@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from BrainCounterfactualLib.texts import saliencyChoices
+
 from BrainCounterfactualCommon.exporting import FACES
 from BrainViewerLib.inducing import DEFAULTS as INDUCE_DEFAULTS
 from BrainViewerLib.inductiondesk import NO_INDUCTION
@@ -62,13 +64,7 @@ SCAN: dict[str, Any] = {
 
 FIND: dict[str, Any] = {
     "saliency_method": "acat",
-    "saliency_methods": [
-        {"value": "acat", "title": "ACAT (counterfactual)"},
-        {"value": "latent_shift", "title": "Latent shift"},
-        {"value": "gradient", "title": "Gradient (quick)"},
-        {"value": "integrated", "title": "Integrated gradients"},
-        {"value": "gradcam", "title": "Grad-CAM (coarse)"},
-    ],
+    "saliency_methods": [{"value": value, "title": title} for value, title in saliencyChoices()],
     "has_saliency": False,
     "can_find": False,
     "saliency_on": True,

@@ -1,4 +1,4 @@
-"""What holds for all module code: old Pythons read it, and it stays clear of torch, of the engine and of Qt."""
+"""What holds for all module code: it stays clear of torch and of Qt, and knows the engine's torch-free core alone."""
 
 import ast
 import sys
@@ -11,6 +11,10 @@ sys.path.insert(0, str(ROOT / "BrainCounterfactual"))
 MODULES = [path.parent for path in ROOT.glob("Brain*/CMakeLists.txt")]
 FILES = sorted(path for folder in MODULES for path in folder.rglob("*.py"))
 MOST_LINES = 400
+CORE = {f"braindiffusion.{name}" for name in ("cards", "errors", "events", "modality", "registries", "settings")} | {
+    "braindiffusion"
+}
+"""The engine's torch-free core (see Testing/engine/test_core.py)."""
 
 
 def imported(path: Path) -> set[str]:
@@ -24,22 +28,28 @@ def imported(path: Path) -> set[str]:
     return found
 
 
+def engine_imports(path: Path) -> set[str]:
+    """Modules of the engine that a file imports."""
+    nodes = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.ImportFrom)]
+    return {str(n.module) for n in nodes if str(n.module).split(".")[0] == "braindiffusion"}
+
+
 def test_files_are_found() -> None:
     assert {"logic.py", "scene.py", "workerclient.py", "BrainCounterfactual.py"} <= {path.name for path in FILES}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_module_code_is_python_3_9_and_stays_small(path: Path) -> None:
+def test_module_code_is_python_3_10_and_stays_small(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    ast.parse(text, feature_version=(3, 9))
-    assert "strict=" not in text  # zip(strict=) is 3.10
+    ast.parse(text, feature_version=(3, 10))
     assert len(text.splitlines()) <= MOST_LINES
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_module_code_imports_neither_torch_nor_engine_nor_qt(path: Path) -> None:
+def test_module_code_imports_neither_torch_nor_qt_and_of_the_engine_its_core(path: Path) -> None:
     names = imported(path)
-    assert not names & {"torch", "monai", "braindiffusion", "SimpleITK", "PySide6", "trame_slicer"}
+    assert not names & {"torch", "monai", "SimpleITK", "PySide6", "trame_slicer"}
+    assert engine_imports(path) <= CORE
     in_widget = path.parent.name == path.stem  # <Module>/<Module>.py
     assert in_widget or not names & {"qt", "ctk"}
 
@@ -52,30 +62,12 @@ def test_modules_stand_on_the_shared_package_and_not_on_each_other(path: Path) -
     assert {name for name in imported(path) if name.startswith("Brain")} <= own
 
 
-def test_settings_mirror_the_engines() -> None:
-    """Names and defaults, read from the engine's source: it needs torch, this test does not."""
-    tree = ast.parse((ROOT / "braindiffusion" / "pipeline" / "stages.py").read_text(encoding="utf-8"))
-    cls = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "HealSettings")
-    engine = {n.target.id: ast.literal_eval(n.value) for n in cls.body if isinstance(n, ast.AnnAssign)}
-    path = ROOT / "BrainCounterfactualCommon" / "healsettings.py"
-    assigned = next(
-        n for n in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(n, ast.Assign) and n.targets[0].id == "DEFAULTS"
-    )  # fmt: skip
-    assert ast.literal_eval(assigned.value) == engine
-
-
-def test_saliency_menu_offers_the_engines_methods() -> None:
-    """Keys of the engine's registry, in its settings and in the menu."""
-    tree = ast.parse((ROOT / "braindiffusion" / "finders" / "registry.py").read_text(encoding="utf-8"))
-    registry = next(n for n in tree.body if isinstance(n, ast.AnnAssign) and n.target.id == "METHODS")
-    names = [key.value for key in registry.value.keys]
+def test_saliency_menu_offers_the_engines_finders() -> None:
     from BrainCounterfactualLib.texts import saliencyChoices
 
-    from BrainCounterfactualCommon.healsettings import CHOICES
+    from braindiffusion.settings import HealSettings, declared
 
-    assert list(CHOICES["saliency"]) == names
-    assert [value for value, _text in saliencyChoices()] == names
+    assert [value for value, _text in saliencyChoices()] == list(declared(HealSettings)["saliency"].choices)
 
 
 def test_strings_for_translation_are_no_f_strings() -> None:

@@ -20,7 +20,7 @@ from braindiffusion.healing.models import main_model
 from braindiffusion.healing.run import heal_slices
 from braindiffusion.models.registry import release
 from braindiffusion.pipeline.heal import heal_scan
-from braindiffusion.pipeline.stages import HealSettings
+from braindiffusion.settings import HealSettings
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import to_slices
 

@@ -26,7 +26,7 @@ from braindiffusion.errors import (
     SettingsError,
 )
 from braindiffusion.models.registry import installed
-from braindiffusion.pipeline.stages import HealSettings
+from braindiffusion.settings import HealSettings
 
 
 def lay(folder: Path, *names: str) -> Path:

@@ -44,7 +44,7 @@ from braindiffusion.io.write import OutputFolder
 from braindiffusion.models import registry
 from braindiffusion.models.export import export_model
 from braindiffusion.models.registry import release
-from braindiffusion.pipeline.stages import HealSettings
+from braindiffusion.settings import HealSettings
 from braindiffusion.training.packs import Pack, load_pack
 
 WEAK_SEGMENTER, SEGMENTER = SEGMENTERS["segmenter"], SEGMENTERS["supervised"]

@@ -26,7 +26,8 @@ from braindiffusion.finders.segmenter import (
     told_in_doubt,
 )
 from braindiffusion.models.registry import release
-from braindiffusion.pipeline.stages import HealSettings, Saliency, find_saliency, mask_of_saliency
+from braindiffusion.pipeline.stages import Saliency, find_saliency, mask_of_saliency
+from braindiffusion.settings import HealSettings
 from braindiffusion.training.packs import load_pack
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import SliceStack, place

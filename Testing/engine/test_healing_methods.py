@@ -16,7 +16,8 @@ from braindiffusion.healing.registry import METHODS, method_named
 from braindiffusion.healing.run import heal_slices
 from braindiffusion.models.registry import release
 from braindiffusion.pipeline.heal import heal_scan
-from braindiffusion.pipeline.stages import HealSettings, lesion_rule
+from braindiffusion.pipeline.stages import lesion_rule
+from braindiffusion.settings import HealSettings
 from braindiffusion.volume.anomaly import OTSU
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import SliceStack, to_slices

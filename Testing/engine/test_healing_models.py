@@ -19,7 +19,7 @@ from braindiffusion.models import registry
 from braindiffusion.models.registry import load_model, release
 from braindiffusion.networks.build import CLASSES, EpsPredictor, SlicePredictor
 from braindiffusion.pipeline.estimate import estimate
-from braindiffusion.pipeline.stages import HealSettings
+from braindiffusion.settings import HealSettings
 from braindiffusion.training.loop import RECIPES, load_recipe
 from braindiffusion.worker.handlers import Bench
 from braindiffusion.worker.protocol import Request

@@ -19,7 +19,7 @@ from braindiffusion.healing.trajectories import Trajectories
 from braindiffusion.models.device import out_of_memory
 from braindiffusion.models.registry import LoadedModel
 from braindiffusion.networks.build import EpsPredictor
-from braindiffusion.pipeline.stages import HealSettings
+from braindiffusion.settings import HealSettings
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import SliceStack, to_slices
 

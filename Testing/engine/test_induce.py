@@ -21,10 +21,11 @@ from braindiffusion.errors import (
     SliceRangeError,
 )
 from braindiffusion.events import Event
-from braindiffusion.lesions.shapes import ShapeSettings
+from braindiffusion.lesions.registry import options_of
 from braindiffusion.models.registry import release
-from braindiffusion.pipeline.induce import InduceResult, InduceSettings, induce_scan, shape_scan
+from braindiffusion.pipeline.induce import InduceResult, induce_scan, shape_scan
 from braindiffusion.pipeline.scan_cache import Prepared
+from braindiffusion.settings import InduceSettings, ShapeSettings
 from braindiffusion.volume.scan import Scan
 
 QUICK = InduceSettings(method="mededit", steps=3, resamples=2)
@@ -304,16 +305,16 @@ def test_impossible_settings_are_refused_at_once(changes: dict) -> None:
 )  # fmt: skip
 def test_options_of_another_method_are_refused(changes: dict) -> None:
     with pytest.raises(SettingsError, match="has no"):
-        InduceSettings(**changes).of_method(1.875)
+        options_of(InduceSettings(**changes), 1.875)
 
 
 def test_tuned_values_of_the_card_are_taken_unless_given() -> None:
     tuned = {"harmonise": 2, "resamples": 5, "guidance": 2.0, "margin_mm": 11.25}
-    own = InduceSettings().of_method(1.875, tuned)
+    own = options_of(InduceSettings(), 1.875, tuned)
     assert (own.harmonise, own.resamples, own.kernel) == (2, 5, 13)
-    given = InduceSettings(harmonise=0, margin_mm=3.75).of_method(1.875, tuned)
+    given = options_of(InduceSettings(harmonise=0, margin_mm=3.75), 1.875, tuned)
     assert (given.harmonise, given.resamples, given.kernel) == (0, 5, 5)
-    assert InduceSettings(method="sdedit", kind="tumour").of_method(1.875).ratio == 0.6
+    assert options_of(InduceSettings(method="sdedit", kind="tumour"), 1.875).ratio == 0.6
 
 
 def test_guidance_doubles_the_calls(head_phantom: Scan, lesion, brain) -> None:

@@ -9,8 +9,9 @@ import pytest
 from scipy import ndimage
 
 from braindiffusion.errors import LesionSizeError, SettingsError
-from braindiffusion.lesions.shapes import LOBES, TERRITORIES, Shape, ShapeSettings, make_shape
+from braindiffusion.lesions.shapes import LOBES, TERRITORIES, Shape, make_shape
 from braindiffusion.lesions.taper import taper
+from braindiffusion.settings import ShapeSettings
 from braindiffusion.volume.scan import Scan
 
 KINDS = ["stroke", "tumour", "spots"]

@@ -22,7 +22,7 @@ from braindiffusion.healing.guided import GuidedSettings, guided, towards_health
 from braindiffusion.healing.latent import LatentSettings, latent
 from braindiffusion.healing.registry import METHODS, method_named
 from braindiffusion.healing.repaint import RePaintSettings, repaint
-from braindiffusion.pipeline.stages import HealSettings
+from braindiffusion.settings import HealSettings
 
 
 def g(seed: int = 0) -> torch.Generator:

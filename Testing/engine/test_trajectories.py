@@ -18,7 +18,7 @@ from braindiffusion.healing.dif_fuse import DifFuseSettings, dif_fuse
 from braindiffusion.healing.trajectories import BatchMemory, Inversion, StackMemory, Trajectories
 from braindiffusion.pipeline.heal import HealResult, heal_scan
 from braindiffusion.pipeline.scan_cache import Prepared
-from braindiffusion.pipeline.stages import HealSettings
+from braindiffusion.settings import HealSettings
 from braindiffusion.volume.scan import Scan
 
 pytestmark = pytest.mark.usefixtures("small_network")

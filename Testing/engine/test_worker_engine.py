@@ -18,7 +18,7 @@ from braindiffusion.pipeline.estimate import estimate
 from braindiffusion.pipeline.heal import HealResult, heal_scan, prepare_scan, saliency_scan
 from braindiffusion.pipeline.preview import native_plane, stored_index
 from braindiffusion.pipeline.scan_cache import Prepared
-from braindiffusion.pipeline.stages import HealSettings
+from braindiffusion.settings import HealSettings
 from braindiffusion.volume.paste_back import carry_back
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import SliceStack, place, to_slices

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from braindiffusion.errors import Cancelled, MaskGeometryError, ProtocolError, SettingsError
-from braindiffusion.pipeline.stages import HealSettings
-from braindiffusion.worker.protocol import Request, Writer, load_array, parse, read_requests, read_scan, read_settings
+from braindiffusion.settings import HealSettings, settings_from
+from braindiffusion.worker.protocol import Request, Writer, load_array, parse, read_requests, read_scan
 from braindiffusion.worker.session import PROGRESS_SECONDS, Job, Session
 
 AFFINE = np.eye(4).tolist()
@@ -156,12 +156,12 @@ def test_voxels_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
 
 
 def test_settings_are_the_engines_own() -> None:
-    found = read_settings(HealSettings, {"steps": None, "slices": [3, None], "percentile": 95, "fusion": "joint"})
+    found = settings_from(HealSettings, {"steps": None, "slices": [3, None], "percentile": 95, "fusion": "joint"})
     assert found == HealSettings(steps=None, slices=(3, None), percentile=95.0, fusion="joint")
 
 
 def test_no_settings_are_the_defaults() -> None:
-    assert read_settings(HealSettings, None) == HealSettings()
+    assert settings_from(HealSettings, None) == HealSettings()
 
 
 @pytest.mark.parametrize(
@@ -171,12 +171,12 @@ def test_no_settings_are_the_defaults() -> None:
 )  # fmt: skip
 def test_unknown_settings_and_wrong_types_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):
-        read_settings(HealSettings, given)
+        settings_from(HealSettings, given)
 
 
 def test_settings_that_are_no_object_are_refused() -> None:
-    with pytest.raises(ProtocolError):
-        read_settings(HealSettings, [1])
+    with pytest.raises(SettingsError):
+        settings_from(HealSettings, [1])
 
 
 # the session

@@ -174,8 +174,8 @@ def test_what_is_sent_is_in_the_engines_order(logic, head):
     ("settings", "message"),
     [
         ({"colour": 1}, "no setting 'colour'"),
-        ({"fusion": "mixed"}, "not a choice for fusion"),
-        ({"percentile": 101}, "out of range"),
+        ({"fusion": "mixed"}, "no fusion 'mixed'"),
+        ({"percentile": 101}, "percentile 101 is not possible"),
         ({"steps": 200, "noise_level": 100}, "do not fit"),
     ],
 )

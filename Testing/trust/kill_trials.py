@@ -179,7 +179,7 @@ def heal(models: Path) -> Subject:
 
     from braindiffusion.cli.app import heal_and_write
     from braindiffusion.cli.options import ProgressKind, ResultFormat
-    from braindiffusion.pipeline.stages import HealSettings
+    from braindiffusion.settings import HealSettings
 
     add_model(models, "flair-healthy-128", 64)
     scan, lesion, brain = _scan()
@@ -197,7 +197,7 @@ def induce(models: Path) -> Subject:
 
     from braindiffusion.cli.induce import induce_and_write
     from braindiffusion.cli.options import ProgressKind, ResultFormat
-    from braindiffusion.pipeline.induce import InduceSettings
+    from braindiffusion.settings import InduceSettings
 
     add_lesion_model(models)
     scan, lesion, brain = _scan()
@@ -217,7 +217,7 @@ def export(models: Path) -> Subject:
 
     from braindiffusion.export.results import write_result
     from braindiffusion.pipeline.heal import heal_scan
-    from braindiffusion.pipeline.stages import HealSettings
+    from braindiffusion.settings import HealSettings
 
     add_model(models, "flair-healthy-128", 64)
     scan, lesion, brain = _scan()

@@ -72,7 +72,7 @@ def test_what_the_engine_found_unlike_is_carried_to_the_end(
     """A slab of a head: warned of by the command, in its provenance, and in what the worker hands to the panels."""
     from braindiffusion.cli.app import heal_and_write
     from braindiffusion.cli.options import ProgressKind, ResultFormat
-    from braindiffusion.pipeline.stages import HealSettings
+    from braindiffusion.settings import HealSettings
     from braindiffusion.volume.scan import Scan
     from braindiffusion.worker.handlers import Bench
     from braindiffusion.worker.protocol import Request

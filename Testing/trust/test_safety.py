@@ -161,7 +161,7 @@ def test_folders_and_headers_with_a_name_leave_no_trace(
     from braindiffusion.cli.app import heal_and_write
     from braindiffusion.cli.options import ProgressKind, ResultFormat
     from braindiffusion.io.read import read_scan
-    from braindiffusion.pipeline.stages import HealSettings
+    from braindiffusion.settings import HealSettings
 
     kill_trials.heal(models)
     small, lesion, brain = kill_trials._scan()

@@ -100,7 +100,7 @@ def result(tmp_path_factory: pytest.TempPathFactory):
     from healing_models import add_model
 
     from braindiffusion.pipeline.heal import heal_scan
-    from braindiffusion.pipeline.stages import HealSettings
+    from braindiffusion.settings import HealSettings
 
     models = tmp_path_factory.mktemp("models")
     with pytest.MonkeyPatch.context() as patch:
@@ -202,7 +202,7 @@ def test_a_study_says_that_it_may_be(tmp_path: Path) -> None:
 
 def test_the_table_of_a_cohort(tmp_path: Path) -> None:
     from braindiffusion.cohort.table import Row, write_table
-    from braindiffusion.pipeline.stages import HealSettings
+    from braindiffusion.settings import HealSettings
 
     write_table(tmp_path / "out", [Row("a", "done", "k")], HealSettings())
     assert [name for name in unmarked(tmp_path / "out") if not name.endswith(".csv")] == []

@@ -16,8 +16,8 @@ from BrainViewerLib.parts import sending
 from BrainViewerLib.start import start_state
 from BrainViewerLib.words import counted, duration, left, number, steps_of, typed
 
-from BrainCounterfactualCommon import healsettings as healing
 from braindiffusion.errors import SettingsError
+from braindiffusion.settings import HealSettings, InduceSettings, ShapeSettings, defaults_of
 
 
 class State(dict):
@@ -35,11 +35,11 @@ def viewer() -> SimpleNamespace:
 def test_an_untouched_page_asks_for_the_modules_defaults(viewer) -> None:
     asked = Inducing(viewer).parameters()
     settings, shape = inducing.settingsOf(asked), inducing.shapeOf(asked)
-    assert settings == {name: inducing.DEFAULTS[name] for name in settings}
-    assert shape == {name: inducing.SHAPE_DEFAULTS[name] for name in shape}
+    assert settings == {name: defaults_of(InduceSettings)[name] for name in settings}
+    assert shape == {name: defaults_of(ShapeSettings)[name] for name in shape}
     settings = Jobs(viewer).settings()
     assert settings.pop("model")  # the page names the one it shows
-    assert settings == {name: healing.DEFAULTS[name] for name in settings}
+    assert settings == {name: defaults_of(HealSettings)[name] for name in settings}
 
 
 def test_fields_reach_the_settings(viewer) -> None:

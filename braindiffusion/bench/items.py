@@ -18,7 +18,8 @@ from braindiffusion.healing.models import main_model
 from braindiffusion.io.read import read_mask, read_scan
 from braindiffusion.models.registry import resource
 from braindiffusion.pipeline.scan_cache import Prepared
-from braindiffusion.pipeline.stages import HealSettings, chosen_slices, lesion_rule, mask_of_saliency
+from braindiffusion.pipeline.stages import chosen_slices, lesion_rule, mask_of_saliency
+from braindiffusion.settings import HealSettings
 from braindiffusion.training.packs import load_pack
 from braindiffusion.volume.anomaly import anomaly_map, lesion_map
 from braindiffusion.volume.slices import SliceStack

@@ -20,7 +20,7 @@ from braindiffusion.healing.models import main_model
 from braindiffusion.healing.run import heal_slices
 from braindiffusion.healing.trajectories import Trajectories
 from braindiffusion.models.registry import LoadedModel
-from braindiffusion.pipeline.stages import HealSettings
+from braindiffusion.settings import HealSettings
 
 MANY_CALLS = 200
 """Rungs that cost more calls a slice run on the reference's slices only."""

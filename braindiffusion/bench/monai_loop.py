@@ -7,7 +7,8 @@ import torch
 
 from braindiffusion.models.device import batch_for, in_batches, memory_of
 from braindiffusion.models.registry import LoadedModel
-from braindiffusion.pipeline.stages import HealSettings, window_of
+from braindiffusion.pipeline.stages import window_of
+from braindiffusion.settings import HealSettings
 from braindiffusion.volume.slices import SliceStack
 
 NOISE_LEVEL = 500

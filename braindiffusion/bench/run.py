@@ -17,7 +17,7 @@ from braindiffusion.bench.machine import machine
 from braindiffusion.errors import SettingsError
 from braindiffusion.events import OnEvent
 from braindiffusion.models.device import choose_device
-from braindiffusion.pipeline.stages import HealSettings
+from braindiffusion.settings import HealSettings
 
 QUICK_REFERENCE = 50
 ALL_STEPS, QUICK_STEPS = (None, 2, 3, 4, 5, 7, 10, 20, 25, 50, 100), (25, 3, 5, 10)

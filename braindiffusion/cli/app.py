@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from braindiffusion.pipeline.heal import HealResult
-    from braindiffusion.pipeline.stages import HealSettings
+    from braindiffusion.settings import HealSettings
     from braindiffusion.volume.scan import Scan
 
 RESULTS = {"counterfactual", "anomaly", "lesion", "mask", "saliency", "deviation", "agreement"}
@@ -123,7 +123,7 @@ def demo(
     with told():
         from braindiffusion.io.read import read_scan
         from braindiffusion.models.registry import resource
-        from braindiffusion.pipeline.stages import HealSettings
+        from braindiffusion.settings import HealSettings
 
         scan = read_scan(resource("Samples", "SYNTHETIC_FLAIR_lesion.nii.gz"))
         heal_and_write(scan, HealSettings(device=device), None, None, out, ResultFormat.nifti, progress)
@@ -197,7 +197,7 @@ def heal(
         check_format(out, file_format, burn_in)
         from braindiffusion.healing.models import main_card
         from braindiffusion.io.read import parse_box, read_mask, read_scan
-        from braindiffusion.pipeline.stages import HealSettings
+        from braindiffusion.settings import HealSettings
 
         settings = HealSettings(
             method=method, model=model, saliency=saliency.value if saliency else "acat", fusion=fusion.value,
@@ -237,7 +237,7 @@ def saliency_command(
         check_writable(out)
         from braindiffusion.pipeline.heal import saliency_scan
         from braindiffusion.pipeline.progress import reporter
-        from braindiffusion.pipeline.stages import HealSettings
+        from braindiffusion.settings import HealSettings
 
         settings = HealSettings(saliency=method.value, slices=slice_range, device=device, force=force)
         with reporter(progress.value) as tell:

@@ -74,7 +74,7 @@ def cohort_heal(
         from braindiffusion.io.write import check_writable
         from braindiffusion.models.device import choose_device, cores
         from braindiffusion.pipeline.progress import reporter
-        from braindiffusion.pipeline.stages import HealSettings
+        from braindiffusion.settings import HealSettings
 
         settings = HealSettings(
             method=method, model=model, saliency=saliency.value, fusion=fusion.value, steps=step_count,

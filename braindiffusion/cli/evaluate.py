@@ -77,7 +77,7 @@ def evaluate_healing(
         from braindiffusion.evaluation.healing.tuning import write_points
         from braindiffusion.io.write import OutputFolder, check_writable
         from braindiffusion.pipeline.progress import reporter
-        from braindiffusion.pipeline.stages import HealSettings
+        from braindiffusion.settings import HealSettings
         from braindiffusion.training.packs import load_pack
 
         settings = HealSettings(
@@ -271,7 +271,7 @@ def evaluate_latent_level(
         from braindiffusion.evaluation.healing.latent_level import healthy_level, keep_level
         from braindiffusion.io.write import OutputFolder, check_writable
         from braindiffusion.pipeline.progress import reporter
-        from braindiffusion.pipeline.stages import HealSettings
+        from braindiffusion.settings import HealSettings
         from braindiffusion.training.packs import load_pack
 
         settings = HealSettings(method="latent", model=model, device=device, force=True)

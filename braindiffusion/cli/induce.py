@@ -31,8 +31,8 @@ from braindiffusion.errors import SettingsError
 if TYPE_CHECKING:
     import numpy as np
 
-    from braindiffusion.lesions.shapes import ShapeSettings
-    from braindiffusion.pipeline.induce import InduceResult, InduceSettings
+    from braindiffusion.pipeline.induce import InduceResult
+    from braindiffusion.settings import InduceSettings, ShapeSettings
     from braindiffusion.volume.scan import Scan
 
 RESULTS = {"diseased", "lesion", "generate_mask", "difference", "deviation"}
@@ -185,8 +185,8 @@ def induce(
         step_count, slice_range = parse_steps(steps), parse_slices(slices)
         check_format(out, file_format, burn_in)
         from braindiffusion.lesions.models import choose_card
-        from braindiffusion.lesions.shapes import ShapeSettings
-        from braindiffusion.pipeline.induce import InduceSettings
+        from braindiffusion.lesions.registry import options_of
+        from braindiffusion.settings import InduceSettings, ShapeSettings
 
         settings = InduceSettings(
             method=method.value, kind=kind.value, model=model,
@@ -202,7 +202,7 @@ def induce(
             if random
             else None
         )  # fmt: skip
-        settings.of_method(1.875)
+        options_of(settings, 1.875)
         choose_card(settings)
         from braindiffusion.io.read import parse_box, read_mask, read_scan
 

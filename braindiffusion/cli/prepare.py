@@ -102,7 +102,7 @@ def pseudo_label(
         import torch
 
         from braindiffusion.pipeline.progress import reporter
-        from braindiffusion.pipeline.stages import HealSettings
+        from braindiffusion.settings import HealSettings
         from braindiffusion.training.packs import load_pack
         from braindiffusion.training.prepare import check_pack_path
         from braindiffusion.training.pseudo_labels import PseudoSettings, pseudo_labels, write_pseudo_labels

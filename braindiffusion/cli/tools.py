@@ -77,7 +77,7 @@ def evaluate_tune(
         from braindiffusion.io.write import OutputFolder, check_writable
         from braindiffusion.models.registry import read_card, update_card
         from braindiffusion.pipeline.progress import reporter
-        from braindiffusion.pipeline.stages import HealSettings
+        from braindiffusion.settings import HealSettings
         from braindiffusion.training.packs import load_pack
 
         pack = load_pack(data)

@@ -23,7 +23,7 @@ from braindiffusion.io.read import FORMATS, modality_of
 from braindiffusion.pipeline.provenance import plain
 
 if TYPE_CHECKING:
-    from braindiffusion.pipeline.stages import HealSettings
+    from braindiffusion.settings import HealSettings
 
 ENDINGS = {"nifti": ".nii.gz", "nrrd": ".nrrd"}
 SHARED_MODELS = ("brain-mask", "flair-acat-classifier", "flair-acat-autoencoder")

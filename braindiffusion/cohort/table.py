@@ -14,7 +14,7 @@ from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY, __version__
 from braindiffusion.pipeline.provenance import plain
 
 if TYPE_CHECKING:
-    from braindiffusion.pipeline.stages import HealSettings
+    from braindiffusion.settings import HealSettings
 
 COLUMNS = (
     "scan", "status", "slices_healed", "lesion_ml", "seconds", "attempts", "warnings", "error", "what", "cause",

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from braindiffusion.diffusion.inversion import EpsModel
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
-from braindiffusion.diffusion.steps import Clip, SharedNoise, Variance, above, add_noise, ddpm_move, predict_clean
+from braindiffusion.diffusion.steps import Clip, SharedNoise, above, add_noise, ddpm_move, predict_clean
 from braindiffusion.errors import SettingsError
+from braindiffusion.settings import Variance
 
 Known = Literal["after", "before"]
 

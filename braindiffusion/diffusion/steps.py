@@ -8,15 +8,14 @@ Every step goes from ``level`` to ``target`` which may be any other level, so sp
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.transfer import send
+from braindiffusion.settings import Variance
 
-Variance = Literal["small", "large"]
 Clip = tuple[float, float] | None
 FLOOR_LEVEL = 100
 """Down to this noise level the outline of the image is decided; sulci are decided below it."""

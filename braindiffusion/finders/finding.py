@@ -10,7 +10,8 @@ import torch
 from braindiffusion.events import Event, OnEvent
 from braindiffusion.finders.segmenter import SEGMENTERS, in_doubt, lesion_probability_map, segmented, told_in_doubt
 from braindiffusion.models.registry import load_model, read_card
-from braindiffusion.pipeline.stages import CLASSIFIER, HealSettings, Saliency, judge_slices, window_of
+from braindiffusion.pipeline.stages import CLASSIFIER, Saliency, judge_slices, window_of
+from braindiffusion.settings import HealSettings
 from braindiffusion.volume.masks import dilate
 from braindiffusion.volume.slices import SliceStack
 

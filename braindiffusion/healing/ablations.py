@@ -16,18 +16,11 @@ from torch import Tensor
 from braindiffusion.diffusion.inversion import EpsModel, invert
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.spacing import Spacing, ascending_levels
-from braindiffusion.diffusion.steps import (
-    Clip,
-    SharedNoise,
-    Variance,
-    add_noise,
-    ddim_move,
-    ddpm_move,
-    predict_clean,
-)
+from braindiffusion.diffusion.steps import Clip, SharedNoise, add_noise, ddim_move, ddpm_move, predict_clean
 from braindiffusion.errors import SettingsError
 from braindiffusion.events import OnStep, Step
 from braindiffusion.healing.contract import Healed, unchanged
+from braindiffusion.settings import Variance
 
 Up = Literal["noise", "invert"]
 Down = Literal["ddpm", "ddim"]

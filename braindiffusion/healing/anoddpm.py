@@ -16,9 +16,10 @@ from braindiffusion.diffusion.inversion import EpsModel
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.simplex import fractal_noise
 from braindiffusion.diffusion.spacing import Spacing, ascending_levels
-from braindiffusion.diffusion.steps import Clip, Variance, add_noise, ddpm_move, predict_clean
+from braindiffusion.diffusion.steps import Clip, add_noise, ddpm_move, predict_clean
 from braindiffusion.events import OnStep, Step
 from braindiffusion.healing.contract import Healed, unchanged
+from braindiffusion.settings import Variance
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ from braindiffusion.diffusion.inversion import EpsModel
 from braindiffusion.diffusion.resample import network_calls, resample, resampling_walk
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.spacing import ascending_levels
-from braindiffusion.diffusion.steps import Clip, SharedNoise, Variance, add_noise, ddpm_move, predict_clean
+from braindiffusion.diffusion.steps import Clip, SharedNoise, add_noise, ddpm_move, predict_clean
 from braindiffusion.events import OnStep, Step
 from braindiffusion.healing.contract import Healed, unchanged
+from braindiffusion.settings import Variance
 
 
 @dataclass(frozen=True)

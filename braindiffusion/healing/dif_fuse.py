@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -13,14 +13,12 @@ from torch import Tensor
 from braindiffusion.diffusion.inversion import EpsModel, invert
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.spacing import Spacing, ascending_levels
-from braindiffusion.diffusion.steps import Clip, SharedNoise, Variance, above, ddim_move, ddpm_move, predict_clean
+from braindiffusion.diffusion.steps import Clip, SharedNoise, above, ddim_move, ddpm_move, predict_clean
 from braindiffusion.errors import SettingsError
 from braindiffusion.events import OnStep, Step
 from braindiffusion.healing.contract import Healed, unchanged
 from braindiffusion.healing.trajectories import BatchMemory, Inversion
-
-Fusion = Literal["joint", "independent", "cached"]
-IndexMode = Literal["ours", "reference"]
+from braindiffusion.settings import Fusion, IndexMode, Variance
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ from braindiffusion.diffusion.inversion import EpsModel
 from braindiffusion.diffusion.resample import resample
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.spacing import Spacing, ascending_levels
-from braindiffusion.diffusion.steps import SharedNoise, Variance, add_noise, ddpm_move, ddpm_std, predict_clean
+from braindiffusion.diffusion.steps import SharedNoise, add_noise, ddpm_move, ddpm_std, predict_clean
 from braindiffusion.errors import SettingsError
 from braindiffusion.events import OnStep, Step
 from braindiffusion.healing.contract import Healed, unchanged
+from braindiffusion.settings import Variance
 
 SHARE = 0.1
 """Of healthy cells that lie above the level of the latent mask; the paper's peers take 0.025 of unsmoothed scores."""

@@ -15,7 +15,7 @@ from braindiffusion.models.registry import LoadedModel, installed, load_model, r
 from braindiffusion.networks.build import EpsPredictor, SlicePredictor
 
 if TYPE_CHECKING:
-    from braindiffusion.pipeline.stages import HealSettings
+    from braindiffusion.settings import HealSettings
 
 Card = Mapping[str, Any]
 DENOISERS = ("denoiser", "latent_denoiser")

@@ -11,9 +11,10 @@ from braindiffusion.diffusion.inversion import EpsModel
 from braindiffusion.diffusion.resample import network_calls, resample, resampling_walk
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.spacing import ascending_levels
-from braindiffusion.diffusion.steps import Clip, SharedNoise, Variance
+from braindiffusion.diffusion.steps import Clip, SharedNoise
 from braindiffusion.events import OnStep, Step
 from braindiffusion.healing.contract import Healed
+from braindiffusion.settings import Variance
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from braindiffusion.healing.registry import method_named, operating_point
 from braindiffusion.healing.trajectories import BatchMemory, StackMemory, Trajectories
 from braindiffusion.models.device import batch_for, in_batches, memory_of, precision_for
 from braindiffusion.models.registry import LoadedModel
-from braindiffusion.pipeline.stages import PREVIEW_STEPS, HealSettings, step_teller, window_of
+from braindiffusion.pipeline.stages import PREVIEW_STEPS, step_teller, window_of
+from braindiffusion.settings import HealSettings
 from braindiffusion.volume.masks import floor_under
 from braindiffusion.volume.slices import SliceStack
 

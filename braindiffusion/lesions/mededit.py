@@ -16,7 +16,7 @@ from torch import Tensor
 from braindiffusion.diffusion.resample import network_calls, resample, resampling_walk
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.spacing import Spacing, ascending_levels
-from braindiffusion.diffusion.steps import Clip, Variance, add_noise
+from braindiffusion.diffusion.steps import Clip, add_noise
 from braindiffusion.errors import SettingsError
 from braindiffusion.events import OnStep
 from braindiffusion.lesions.common import (
@@ -28,6 +28,7 @@ from braindiffusion.lesions.common import (
     check_shapes,
     generate_mask,
 )
+from braindiffusion.settings import Variance
 
 
 @dataclass(frozen=True)

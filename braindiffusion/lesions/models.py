@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from braindiffusion.errors import BrainDiffusionError, ModalityError, ModelNotFoundError, SettingsError
 from braindiffusion.lesions.registry import METHODS
 from braindiffusion.models.registry import LoadedModel, installed, load_model, read_card
+from braindiffusion.settings import Condition
 from braindiffusion.volume.scan import Scan
 
 if TYPE_CHECKING:
-    from braindiffusion.pipeline.induce import InduceSettings
+    from braindiffusion.settings import InduceSettings
 
-Condition = Literal["mask", "box"]
 PREFERRED = {"lesion": "lesion-128"}
 
 

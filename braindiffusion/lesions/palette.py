@@ -10,9 +10,10 @@ from torch import Tensor
 from braindiffusion.diffusion.resample import network_calls, resample, resampling_walk
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.spacing import Spacing, ascending_levels
-from braindiffusion.diffusion.steps import Clip, Variance
+from braindiffusion.diffusion.steps import Clip
 from braindiffusion.events import OnStep
 from braindiffusion.lesions.common import LAST_LEVEL, Induced, LesionModel, Run, check_range, check_shapes
+from braindiffusion.settings import Variance
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from braindiffusion.errors import EmptyMaskError, LesionSizeError
-from braindiffusion.lesions.shapes import MOST_ML, Shape, ShapeSettings, make_shape
+from braindiffusion.lesions.shapes import Shape, make_shape
 from braindiffusion.lesions.taper import taper
-from braindiffusion.pipeline.stages import HealSettings, chosen_slices
+from braindiffusion.pipeline.stages import chosen_slices
+from braindiffusion.settings import MAX_ML, HealSettings, ShapeSettings
 from braindiffusion.volume.masks import boxes
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import SliceStack, map_to_scan, mask_to_slices
 
 if TYPE_CHECKING:
-    from braindiffusion.pipeline.induce import InduceSettings
+    from braindiffusion.settings import InduceSettings
 
 LESION_FRACTION = 0.5
 """A model pixel belongs to the lesion when half of it does, as in training."""
@@ -95,9 +96,9 @@ def place_lesion(
             "It lies outside the brain, or outside the chosen slices.",
             "Place it inside the brain, or give a brain mask with --brain.",
         )
-    if inside.sum() * ml > MOST_ML:
+    if inside.sum() * ml > MAX_ML:
         raise LesionSizeError(
-            f"The lesion has {inside.sum() * ml:.0f} mL.", f"At most {MOST_ML:g} mL are painted.", "Make it smaller."
+            f"The lesion has {inside.sum() * ml:.0f} mL.", f"At most {MAX_ML:g} mL are painted.", "Make it smaller."
         )
     if outside:
         warnings.append(

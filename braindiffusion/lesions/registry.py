@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from braindiffusion.lesions.common import Induced
+from braindiffusion.errors import SettingsError
+from braindiffusion.lesions.common import Induced, kernel_of
 from braindiffusion.lesions.mededit import MedEditSettings, mededit
 from braindiffusion.lesions.mededit_paired import PairedSettings, mededit_paired
 from braindiffusion.lesions.naive_repaint import NaiveRePaintSettings, naive_repaint
 from braindiffusion.lesions.palette import PaletteSettings, palette
-from braindiffusion.lesions.sdedit import SDEditSettings, sdedit
+from braindiffusion.lesions.sdedit import RATIOS, SDEditSettings, sdedit
+from braindiffusion.settings import MARGIN_MM, InduceSettings
 
 Condition = Literal["lesion", "palette"]
 
@@ -41,3 +43,32 @@ METHODS: dict[str, Method] = {
     "sdedit": Method(sdedit, SDEditSettings),
     "palette": Method(palette, PaletteSettings, "palette"),
 }
+
+
+def options_of(asked: InduceSettings, pitch_mm: float, tuned: dict[str, Any] | None = None) -> Any:
+    """A method's own settings.
+
+    Args:
+        pitch_mm: of the model grid.
+        tuned: the card's operating point; what the user gave comes before it.
+
+    Raises:
+        SettingsError: an option was given that the method does not have.
+    """
+    method = METHODS[asked.method]
+    known = {f.name for f in fields(method.settings)}
+    own = ("resamples", "jump", "start", "lift", "harmonise", "strength", "ratio", "margin_mm")
+    given: dict[str, Any] = {k: getattr(asked, k) for k in own if getattr(asked, k) is not None}
+    foreign = sorted(k for k in given if k not in known and not (k == "margin_mm" and method.margin))
+    if foreign:
+        raise SettingsError(
+            f"{asked.method} has no {' and no '.join(foreign)}.", "That belongs to another method.", "Leave it out."
+        )
+    options = {k: v for k, v in (tuned or {}).items() if k in known or k == "margin_mm"} if method.margin else {}
+    options |= given
+    reach = options.pop("margin_mm", MARGIN_MM[asked.condition])
+    if method.margin:
+        options["kernel"] = kernel_of(reach, pitch_mm)
+    if "ratio" in known:
+        options.setdefault("ratio", RATIOS[asked.kind])
+    return method.settings(steps=asked.steps, samples=asked.samples, **options)

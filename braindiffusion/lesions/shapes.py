@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from braindiffusion.errors import LesionSizeError, SettingsError
+from braindiffusion.errors import LesionSizeError
+from braindiffusion.settings import ShapeSettings
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import place
 
-MOST_ML = 400.0
-"""The largest lesion that is made or accepted."""
 MIDLINE_MM = 2.0
 TOLERANCE = 0.03
 """Volume that may be missed, as a share of it; never less than one voxel."""
@@ -58,40 +57,6 @@ TERRITORIES = {
     "PCA": Territory((0.20, -0.25, -0.10), (0.1, -1.0, -0.35), (0.5, -1.0, 0.15), 22.0, 0.2),
 }
 LOBE_TERRITORIES = {"frontal": "MCA", "parietal": "MCA", "temporal": "MCA", "occipital": "PCA"}
-
-
-@dataclass(frozen=True)
-class ShapeSettings:
-    """What to make.
-
-    Attributes:
-        kind: ``stroke``, ``tumour`` or ``spots``.
-        ml: volume; ``None`` draws one that is usual for the kind.
-        side: ``L`` or ``R`` of the patient; ``None`` draws one (spots: both).
-        lobe: one of ``LOBES``; ``None`` leaves it open.
-        territory: of a stroke, one of ``TERRITORIES``; ``None`` draws one.
-    """
-
-    kind: str
-    ml: float | None = None
-    side: str | None = None
-    lobe: str | None = None
-    territory: str | None = None
-
-    def __post_init__(self) -> None:
-        for name, value, known in (
-            ("random lesion", self.kind, tuple(KINDS)), ("side", self.side, ("L", "R")),
-            ("lobe", self.lobe, tuple(LOBES)), ("territory", self.territory, tuple(TERRITORIES)),
-        ):  # fmt: skip
-            if value is not None and value not in known:
-                raise SettingsError(f"There is no {name} '{value}'.", f"Known: {', '.join(known)}.", "Choose one.")
-        if self.territory is not None and self.kind != "stroke":
-            raise SettingsError("Only a stroke has a territory.", f"This is: {self.kind}.", "Leave the territory out.")
-        if self.ml is not None and not 0 < self.ml <= MOST_ML:
-            raise LesionSizeError(
-                f"A lesion of {self.ml:g} mL is not possible.", f"It is more than 0 and at most {MOST_ML:g} mL.",
-                "Give another volume.",
-            )  # fmt: skip
 
 
 @dataclass(frozen=True)

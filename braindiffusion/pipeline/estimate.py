@@ -24,7 +24,7 @@ from braindiffusion.models.device import (
 )
 from braindiffusion.models.registry import installed, load_model, read_card
 from braindiffusion.networks.build import EpsPredictor
-from braindiffusion.pipeline.stages import HealSettings
+from braindiffusion.settings import HealSettings
 
 SALIENCY_BYTES = 3_600
 """As :data:`~braindiffusion.models.device.HEAL_BYTES`, for saliency: twice 1760."""
@@ -47,7 +47,7 @@ class Estimate:
     Attributes:
         memory_bytes: on the device, beyond what the program has loaded.
         device: where it will run.
-        batch: for :class:`~braindiffusion.pipeline.stages.HealSettings`.
+        batch: for :class:`~braindiffusion.settings.HealSettings`.
         seconds: expected; with saliency at most, for only slices that the classifier flags are looked at.
         warning: a sentence for the user, or ``None``.
     """

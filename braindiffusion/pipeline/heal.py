@@ -23,7 +23,6 @@ from braindiffusion.pipeline.provenance import model_facts, record
 from braindiffusion.pipeline.scan_cache import Prepared, prepared_for
 from braindiffusion.pipeline.stages import (
     CLASSIFIER,
-    HealSettings,
     Saliency,
     check_modality,
     check_saliency_modality,
@@ -33,6 +32,7 @@ from braindiffusion.pipeline.stages import (
     lesion_rule,
     mask_of_saliency,
 )
+from braindiffusion.settings import HealSettings
 from braindiffusion.volume.anomaly import anomaly_map, lesion_map
 from braindiffusion.volume.masks import dilate
 from braindiffusion.volume.paste_back import carry_back

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, fields
-from typing import Any, get_args
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.transfer import send
-from braindiffusion.errors import SettingsError
 from braindiffusion.evaluation.metrics.disharmony import ring_contrast
 from braindiffusion.events import Event, OnEvent
-from braindiffusion.lesions.common import check_range, floor_for, generate_mask, kernel_of
+from braindiffusion.lesions.common import floor_for, generate_mask
 from braindiffusion.lesions.effects import INSIDE, OUTSIDE, measure, two_colours
-from braindiffusion.lesions.models import Condition, Painter, choose_card, painter_for
+from braindiffusion.lesions.models import Painter, choose_card, painter_for
 from braindiffusion.lesions.placing import make_lesion, place_lesion, voxel_ml
-from braindiffusion.lesions.registry import METHODS
-from braindiffusion.lesions.sdedit import RATIOS
-from braindiffusion.lesions.shapes import Shape, ShapeSettings
+from braindiffusion.lesions.registry import METHODS, options_of
+from braindiffusion.lesions.shapes import Shape
 from braindiffusion.models.device import choose_device, in_batches, precision_for
 from braindiffusion.networks.build import EpsPredictor
 from braindiffusion.pipeline.out_of_distribution import check_distribution
@@ -28,100 +26,10 @@ from braindiffusion.pipeline.preview import stored_index, with_planes
 from braindiffusion.pipeline.provenance import model_facts, record
 from braindiffusion.pipeline.scan_cache import Prepared, prepared_for
 from braindiffusion.pipeline.stages import step_teller, window_of
+from braindiffusion.settings import InduceSettings, ShapeSettings
 from braindiffusion.volume.paste_back import carry_back
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import SliceStack, map_to_scan
-
-MARGIN_MM = {"mask": 22.5, "box": 18.75}
-"""Reach of the margin: the published kernels, 25 and (nearest odd to) 20 pixels, at 1.875 mm."""
-
-
-@dataclass(frozen=True)
-class InduceSettings:
-    """Everything that decides an induction, besides scan and lesion.
-
-    ``None`` takes the method's own value, or the one kept in the model's card (``operating_point``).
-
-    Attributes:
-        kind: ``stroke`` or ``tumour``; with the scan's modality it names the model's class.
-        model: ``None`` takes the installed lesion model that fits the method.
-        condition: what the network is told: the ``mask``, or the filled ``box`` of each component.
-        margin_mm: reach of the margin around the lesion that may change (MedEdit).
-        guidance: classifier-free guidance; 1 leaves it out.
-        keep_outline: hold tissue at the brain's border to be tissue on the way down (see
-            :func:`~braindiffusion.volume.masks.outline_floor`; not in the paper).
-        taper: round off blunt ends of the lesion; ``None`` does so for boxes.
-        start, lift, harmonise: remedies of MedEdit, see :class:`~braindiffusion.lesions.mededit.MedEditSettings`.
-        strength: of paired MedEdit, see :class:`~braindiffusion.lesions.mededit_paired.PairedSettings`.
-        ratio: of SDEdit; ``None`` takes the published one of the kind.
-    """
-
-    method: str = "mededit_paired"
-    kind: str = "stroke"
-    model: str | None = None
-    condition: Condition = "mask"
-    steps: int | None = 15
-    resamples: int | None = None
-    jump: int | None = None
-    margin_mm: float | None = None
-    guidance: float | None = None
-    start: int | None = None
-    lift: float | None = None
-    harmonise: int | None = None
-    strength: float | None = None
-    ratio: float | None = None
-    keep_outline: bool = True
-    taper: bool | None = None
-    samples: int = 1
-    slices: tuple[int | None, int | None] | None = None
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-    batch: int = 8
-    force: bool = False
-
-    def __post_init__(self) -> None:
-        for name, value, known in (
-            ("method", self.method, tuple(METHODS)), ("kind of lesion", self.kind, tuple(RATIOS)),
-            ("condition", self.condition, get_args(Condition)),
-        ):  # fmt: skip
-            if value not in known:
-                raise SettingsError(f"There is no {name} '{value}'.", f"Known: {', '.join(known)}.", "Choose one.")
-        check_range("samples", self.samples, 1)
-        if self.margin_mm is not None:
-            check_range("margin_mm", self.margin_mm, 0, 100)
-        if self.guidance is not None:
-            check_range("guidance", self.guidance, 0, 20)
-
-    def of_method(self, pitch_mm: float, tuned: dict[str, Any] | None = None) -> Any:
-        """The method's own settings.
-
-        Args:
-            pitch_mm: of the model grid.
-            tuned: the card's operating point; what the user gave comes before it.
-
-        Raises:
-            SettingsError: an option was given that the method does not have.
-        """
-        method = METHODS[self.method]
-        known = {f.name for f in fields(method.settings)}
-        own = ("resamples", "jump", "start", "lift", "harmonise", "strength", "ratio")
-        given: dict[str, Any] = {k: getattr(self, k) for k in own if getattr(self, k) is not None}
-        if self.margin_mm is not None:
-            given["margin_mm"] = self.margin_mm
-        foreign = sorted(k for k in given if k not in known and not (k == "margin_mm" and method.margin))
-        if foreign:
-            raise SettingsError(
-                f"{self.method} has no {' and no '.join(foreign)}.", "That belongs to another method.", "Leave it out."
-            )
-        options = {k: v for k, v in (tuned or {}).items() if k in known or k == "margin_mm"} if method.margin else {}
-        options |= given
-        reach = options.pop("margin_mm", MARGIN_MM[self.condition])
-        if method.margin:
-            options["kernel"] = kernel_of(reach, pitch_mm)
-        if "ratio" in known:
-            options.setdefault("ratio", RATIOS[self.kind])
-        return method.settings(steps=self.steps, samples=self.samples, **options)
 
 
 @dataclass
@@ -263,7 +171,7 @@ def induce_scan(
     whole, brain_origin = kept.brain(brain, device, tell)
     stack, _ = kept.stack(int(card["grid"]), brain, device, card.get("scaling"), tell)
     placement, pitch = stack.placement, stack.placement.model_pitch
-    options = settings.of_method(pitch, painter.tuned)
+    options = options_of(settings, pitch, painter.tuned)
     placed = place_lesion(scan, lesion, settings, whole, stack)
     seen, unlike = check_distribution(stack, whole, card, scan.modality)
     warnings += [*placed.warnings, *unlike]

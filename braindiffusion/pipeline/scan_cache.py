@@ -10,7 +10,8 @@ import torch
 
 from braindiffusion.events import OnEvent
 from braindiffusion.healing.trajectories import Trajectories
-from braindiffusion.pipeline.stages import HealSettings, Saliency, brain_of, find_saliency
+from braindiffusion.pipeline.stages import Saliency, brain_of, find_saliency
+from braindiffusion.settings import HealSettings
 from braindiffusion.volume.brain import Origin
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import SliceStack, to_slices

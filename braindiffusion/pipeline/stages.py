@@ -18,8 +18,9 @@ from braindiffusion.finders.registry import SaliencyModels, judged_lesion, lesio
 from braindiffusion.finders.segmenter import SEGMENTERS
 from braindiffusion.healing.registry import operating_point
 from braindiffusion.models.registry import LoadedModel, load_model
+from braindiffusion.settings import HealSettings
 from braindiffusion.volume.brain import Origin, check_is_brain, find_brain
-from braindiffusion.volume.masks import KERNEL_SIGMA, Order, Over, dilate, grown_mask, percentile_mask
+from braindiffusion.volume.masks import KERNEL_SIGMA, dilate, grown_mask, percentile_mask
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import SliceStack, centred, to_slices
 
@@ -29,45 +30,6 @@ LOOK_BATCH = 8
 """Slices whose saliency is sought together."""
 PREVIEW_STEPS = 5
 """Network calls from one preview to the next."""
-
-
-@dataclass(frozen=True)
-class HealSettings:
-    """Everything that decides a healing, besides scan and mask.
-
-    ``keep_outline`` holds tissue at the brain's border to be tissue on the way down (see
-    :func:`~braindiffusion.volume.masks.outline_floor`; not in the paper). ``None`` takes the method's own model, noise
-    level and guidance, or what was tuned on validation data and is kept in the model's card. ``mask_rule`` is
-    ``percentile`` (the paper) or ``grown`` (see :func:`~braindiffusion.volume.masks.grown_mask`; the default where the
-    card has a level). A method that finds its region itself gets the whole brain of every slice; with a ``gate``, of
-    those that pass it.
-    """
-
-    method: str = "dif_fuse"
-    model: str | None = None
-    saliency: str = "acat"
-    fusion: str = "cached"
-    noise_level: int | None = None
-    guidance: float | None = None
-    steps: int | None = 10
-    index_mode: str = "ours"
-    keep_outline: bool = True
-    variance: str = "small"
-    percentile: float | None = None
-    mask_rule: str | None = None
-    mask_order: Order = "paper"
-    percentile_over: Over = "brain"
-    margin_mm: float | None = None
-    gate: float | None = None
-    threshold: float | None = None
-    anomaly: str | None = None
-    samples: int = 1
-    slices: tuple[int | None, int | None] | None = None
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-    batch: int | None = None
-    force: bool = False
 
 
 @dataclass

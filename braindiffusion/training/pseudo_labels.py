@@ -26,14 +26,8 @@ from braindiffusion.healing.run import heal_slices
 from braindiffusion.io.write import OutputFolder, free_space_check
 from braindiffusion.models.device import choose_device
 from braindiffusion.models.registry import LoadedModel, load_model
-from braindiffusion.pipeline.stages import (
-    HealSettings,
-    chosen_slices,
-    find_saliency,
-    lesion_rule,
-    mask_of_saliency,
-    prepare,
-)
+from braindiffusion.pipeline.stages import chosen_slices, find_saliency, lesion_rule, mask_of_saliency, prepare
+from braindiffusion.settings import HealSettings
 from braindiffusion.training.packs import Pack
 from braindiffusion.volume.anomaly import anomaly_map, lesion_map
 from braindiffusion.volume.masks import drop_small, smooth

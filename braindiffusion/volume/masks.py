@@ -5,16 +5,12 @@ Arrays are numpy, (N,H,W) unless said otherwise; a mask is bool. Distances are m
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from scipy import ndimage
 
 from braindiffusion.errors import SettingsError
-
-Order = Literal["paper", "reference"]
-Over = Literal["brain", "field_of_view"]
+from braindiffusion.settings import Order, Over
 
 KERNEL_PX = 5
 KERNEL_SIGMA = 1.1

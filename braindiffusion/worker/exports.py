@@ -10,7 +10,8 @@ import numpy as np
 from braindiffusion.errors import InputError
 from braindiffusion.io.dicom import is_dicom
 from braindiffusion.io.paths import at_home
-from braindiffusion.worker.protocol import Request, load_array, malformed, read_scan, read_settings
+from braindiffusion.settings import settings_from
+from braindiffusion.worker.protocol import Request, load_array, malformed, read_scan
 
 if TYPE_CHECKING:
     from braindiffusion.export.dicom_source import Source
@@ -56,7 +57,7 @@ def teach(job: Job) -> dict[str, Any]:
 
     request = job.request
     target, task = _target(request), _task(request)
-    texts = read_settings(Texts, request.fields.get("texts"))
+    texts = settings_from(Texts, request.fields.get("texts"))
     given = request.fields.get("scan")
     scan = read_scan(given)
     other, lesion, brain = (_array(request, role, scan) for role in (TASKS[task], "lesion", "brain"))

@@ -17,20 +17,11 @@ import numpy as np
 from braindiffusion import __version__
 from braindiffusion.errors import BrainDiffusionError, OutputError
 from braindiffusion.pipeline.provenance import plain
+from braindiffusion.settings import settings_from
 from braindiffusion.volume.scan import Scan
 from braindiffusion.worker import PROTOCOL
 from braindiffusion.worker.exports import export, teach
-from braindiffusion.worker.protocol import (
-    Request,
-    folder_of,
-    load_array,
-    malformed,
-    read_scan,
-    read_settings,
-    save_array,
-    text,
-    whole,
-)
+from braindiffusion.worker.protocol import Request, folder_of, load_array, malformed, read_scan, save_array, text, whole
 from braindiffusion.worker.session import Handler, Job
 
 _IMPORT = threading.Lock()
@@ -89,9 +80,9 @@ class Bench:
         """What a heal will need: memory, batch, device, seconds."""
         engine()
         from braindiffusion.pipeline.estimate import estimate
-        from braindiffusion.pipeline.stages import HealSettings
+        from braindiffusion.settings import HealSettings
 
-        settings = read_settings(HealSettings, job.request.fields.get("settings"))
+        settings = settings_from(HealSettings, job.request.fields.get("settings"))
         slices = whole(job.request.fields.get("slices"), "slices", 0)
         with_saliency = job.request.fields.get("saliency") is True
         return asdict(estimate(settings, 1 if slices is None else slices, with_saliency=with_saliency))
@@ -101,9 +92,9 @@ class Bench:
     def prepare(self, job: Job) -> dict[str, Any]:
         """The brain and the slices of a scan, before anybody asks for a result of them."""
         heal = engine()
-        from braindiffusion.pipeline.stages import HealSettings
+        from braindiffusion.settings import HealSettings
 
-        settings = read_settings(HealSettings, job.request.fields.get("settings"))
+        settings = settings_from(HealSettings, job.request.fields.get("settings"))
         scan = self._scan(job)
         brain = _optional_mask(job.request, "brain", scan)
         settings, _ = _planned(settings, scan, with_saliency=False)
@@ -113,9 +104,9 @@ class Bench:
     def saliency(self, job: Job) -> dict[str, Any]:
         """Saliency and lesion probabilities of a scan."""
         heal = engine()
-        from braindiffusion.pipeline.stages import HealSettings
+        from braindiffusion.settings import HealSettings
 
-        settings = read_settings(HealSettings, job.request.fields.get("settings"))
+        settings = settings_from(HealSettings, job.request.fields.get("settings"))
         folder, scan = folder_of(job.request), self._scan(job)
         brain = _optional_mask(job.request, "brain", scan)
         settings, warning = _planned(settings, scan, with_saliency=True)
@@ -131,10 +122,10 @@ class Bench:
     def heal(self, job: Job) -> dict[str, Any]:
         """Heal a scan, or one slice of it."""
         heal = engine()
-        from braindiffusion.pipeline.stages import HealSettings
+        from braindiffusion.settings import HealSettings
 
         fields = job.request.fields
-        settings = read_settings(HealSettings, fields.get("settings"))
+        settings = settings_from(HealSettings, fields.get("settings"))
         view = whole(fields.get("view_slice"), "view_slice")
         folder, scan = folder_of(job.request), self._scan(job)
         mask, brain = (_optional_mask(job.request, name, scan) for name in ("mask", "brain"))
@@ -156,12 +147,12 @@ class Bench:
     def shape(self, job: Job) -> dict[str, Any]:
         """The lesion that ``induce`` would make of a ``shape``, before it is painted."""
         engine()
-        from braindiffusion.lesions.shapes import ShapeSettings
-        from braindiffusion.pipeline.induce import InduceSettings, shape_scan
+        from braindiffusion.pipeline.induce import shape_scan
+        from braindiffusion.settings import InduceSettings, ShapeSettings
 
         fields = job.request.fields
-        settings = read_settings(InduceSettings, fields.get("settings"))
-        wanted = read_settings(ShapeSettings, fields.get("shape"))
+        settings = settings_from(InduceSettings, fields.get("settings"))
+        wanted = settings_from(ShapeSettings, fields.get("shape"))
         folder, scan = folder_of(job.request), self._scan(job)
         brain = _optional_mask(job.request, "brain", scan)
         listener = _listener(job, None)
@@ -171,17 +162,17 @@ class Bench:
     def induce(self, job: Job) -> dict[str, Any]:
         """Paint a lesion: the ``mask`` drawn by the user, or one made from a ``shape``."""
         engine()
-        from braindiffusion.lesions.shapes import ShapeSettings
-        from braindiffusion.pipeline.induce import InduceSettings, induce_scan
+        from braindiffusion.pipeline.induce import induce_scan
+        from braindiffusion.settings import InduceSettings, ShapeSettings
 
         fields = job.request.fields
-        settings = read_settings(InduceSettings, fields.get("settings"))
+        settings = settings_from(InduceSettings, fields.get("settings"))
         view = whole(fields.get("view_slice"), "view_slice")
         folder, scan = folder_of(job.request), self._scan(job)
         mask, brain = (_optional_mask(job.request, name, scan) for name in ("mask", "brain"))
         if (mask is None) == (fields.get("shape") is None):
             raise malformed("It needs either 'mask' or 'shape'.")
-        lesion = mask if mask is not None else read_settings(ShapeSettings, fields["shape"])
+        lesion = mask if mask is not None else settings_from(ShapeSettings, fields["shape"])
         listener = _listener(job, folder if fields.get("previews", True) else None)
         result = induce_scan(
             scan, lesion, settings, brain=brain, on_event=listener, view_slice=view, prepared=self._prepared

@@ -11,14 +11,13 @@ import threading
 import tokenize
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, BinaryIO, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from braindiffusion.errors import MaskGeometryError, OutputError, ProtocolError, SettingsError
+from braindiffusion.errors import MaskGeometryError, OutputError, ProtocolError
 from braindiffusion.io.read import MOST_GREY
 from braindiffusion.volume.scan import Scan
 
@@ -208,54 +207,3 @@ def whole(given: Any, name: str, least: int = 0) -> int | None:
     if type(given) is not int or not least <= given <= MOST_VOXELS:
         raise malformed(f"'{name}' is no whole number from {least}.")
     return given
-
-
-def read_settings(kind: type[T], given: Any) -> T:
-    """Plain data -> a dataclass of settings, names and types checked. Lists become tuples, whole numbers floats.
-
-    Raises:
-        SettingsError: an unknown name, or a value of another type.
-    """
-    if given is None:
-        given = {}
-    if not isinstance(given, dict):
-        raise malformed("'settings' is no object.")
-    hints = get_type_hints(kind)
-    known = {f.name: hints[f.name] for f in fields(kind)}  # type: ignore[arg-type]
-    values = {}
-    for name, value in given.items():
-        if name not in known:
-            raise SettingsError(f"There is no setting '{name}'.", f"Known: {', '.join(known)}.", "Leave it out.")
-        fitted = _fit(value, known[name])
-        if fitted is _MISFIT:
-            expected = str(known[name]).replace("typing.", "").replace("<class '", "").replace("'>", "")
-            raise SettingsError(f"The setting {name} cannot be {value!r}.", f"It is {expected}.", "Correct it.")
-        values[name] = fitted
-    try:
-        return kind(**values)
-    except TypeError as error:  # one without a default is missing
-        raise SettingsError("A setting is missing.", str(error), "Give it.") from error
-
-
-_MISFIT = object()
-
-
-def _fit(value: Any, kind: Any) -> Any:
-    """``value`` as ``kind``, or ``_MISFIT``."""
-    origin = get_origin(kind)
-    if origin in (Union, UnionType):
-        return next((v for v in (_fit(value, part) for part in get_args(kind)) if v is not _MISFIT), _MISFIT)
-    if origin is Literal:
-        return value if value in get_args(kind) else _MISFIT
-    if origin is tuple:
-        parts = get_args(kind)
-        if not isinstance(value, list | tuple) or (len(parts) != len(value) and parts[-1] is not Ellipsis):
-            return _MISFIT
-        kinds = [parts[0]] * len(value) if parts[-1] is Ellipsis else parts
-        fitted = tuple(_fit(v, k) for v, k in zip(value, kinds, strict=True))
-        return _MISFIT if any(v is _MISFIT for v in fitted) else fitted
-    if kind is NoneType:
-        return None if value is None else _MISFIT
-    if kind is float and type(value) in (int, float):
-        return float(value) if abs(value) <= MOST_GREY else _MISFIT
-    return value if type(value) is kind else _MISFIT

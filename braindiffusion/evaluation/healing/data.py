@@ -16,7 +16,8 @@ from braindiffusion.events import Event, OnEvent
 from braindiffusion.healing.models import main_card
 from braindiffusion.models.device import choose_device
 from braindiffusion.models.registry import installed, read_card
-from braindiffusion.pipeline.stages import HealSettings, brain_of, judge_slices, prepare, window_of
+from braindiffusion.pipeline.stages import brain_of, judge_slices, prepare, window_of
+from braindiffusion.settings import HealSettings
 from braindiffusion.training.packs import Pack
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import Placement, SliceStack

@@ -39,7 +39,8 @@ from braindiffusion.io.write import OutputFolder
 from braindiffusion.models.device import choose_device, precision_for
 from braindiffusion.models.registry import read_card
 from braindiffusion.pipeline.provenance import plain
-from braindiffusion.pipeline.stages import CLASSIFIER, HealSettings
+from braindiffusion.pipeline.stages import CLASSIFIER
+from braindiffusion.settings import HealSettings
 from braindiffusion.training.packs import Pack
 from braindiffusion.training.tasks import auroc
 

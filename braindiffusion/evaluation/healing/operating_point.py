@@ -21,7 +21,8 @@ from braindiffusion.events import Event, OnEvent
 from braindiffusion.healing.models import main_card, main_model
 from braindiffusion.healing.run import heal_slices
 from braindiffusion.models.device import choose_device
-from braindiffusion.pipeline.stages import HealSettings, Saliency, find_saliency, mask_of_saliency
+from braindiffusion.pipeline.stages import Saliency, find_saliency, mask_of_saliency
+from braindiffusion.settings import HealSettings
 from braindiffusion.training.packs import Pack
 from braindiffusion.volume.anomaly import anomaly_map, lesion_map
 

@@ -11,7 +11,7 @@ from braindiffusion.finders.segmenter import SEGMENTERS
 from braindiffusion.healing.models import main_card
 from braindiffusion.healing.registry import HEALTHY, METHODS, operating_point
 from braindiffusion.models.registry import installed
-from braindiffusion.pipeline.stages import HealSettings
+from braindiffusion.settings import HealSettings
 
 Find = Literal["nothing", "bright", "saliency", "segmenter", "heal"]
 Region = Literal["rule", "brain", "drawn", "area"]

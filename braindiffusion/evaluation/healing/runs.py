@@ -24,14 +24,8 @@ from braindiffusion.models.device import choose_device, precision_for
 from braindiffusion.models.registry import load_model, read_card
 from braindiffusion.pipeline.heal import DRAWN_MARGIN_MM
 from braindiffusion.pipeline.provenance import plain
-from braindiffusion.pipeline.stages import (
-    CLASSIFIER,
-    HealSettings,
-    Saliency,
-    find_saliency,
-    mask_of_saliency,
-    window_of,
-)
+from braindiffusion.pipeline.stages import CLASSIFIER, Saliency, find_saliency, mask_of_saliency, window_of
+from braindiffusion.settings import HealSettings
 from braindiffusion.volume.masks import dilate, percentile_mask, smooth
 from braindiffusion.volume.slices import SliceStack
 

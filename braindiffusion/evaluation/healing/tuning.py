@@ -25,7 +25,7 @@ from braindiffusion.healing.registry import METHODS, operating_point
 from braindiffusion.io.write import OutputFolder
 from braindiffusion.models.device import choose_device
 from braindiffusion.models.registry import update_card
-from braindiffusion.pipeline.stages import HealSettings
+from braindiffusion.settings import HealSettings
 from braindiffusion.training.packs import Pack
 
 SPLIT = "val"

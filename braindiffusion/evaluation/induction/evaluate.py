@@ -32,10 +32,11 @@ from braindiffusion.evaluation.metrics.features import (
 from braindiffusion.evaluation.models.data import spread
 from braindiffusion.events import Event, OnEvent
 from braindiffusion.lesions.common import square_dilate
-from braindiffusion.lesions.models import Condition, lesion_models
+from braindiffusion.lesions.models import lesion_models
 from braindiffusion.models.device import choose_device
 from braindiffusion.models.registry import read_card
 from braindiffusion.pipeline.provenance import plain
+from braindiffusion.settings import Condition
 from braindiffusion.training.datasets import GridData
 from braindiffusion.volume.slices import FIELD_OF_VIEW_MM
 

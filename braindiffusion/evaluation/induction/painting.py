@@ -19,13 +19,13 @@ from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.errors import BrainDiffusionError, ModelNotFoundError
 from braindiffusion.evaluation.induction.pairs import Pairs
 from braindiffusion.lesions.common import LesionModel, floor_for
-from braindiffusion.lesions.models import Condition, choose_card, operating_point
-from braindiffusion.lesions.registry import METHODS
+from braindiffusion.lesions.models import choose_card, operating_point
+from braindiffusion.lesions.registry import METHODS, options_of
 from braindiffusion.models.device import in_batches, precision_for
 from braindiffusion.models.registry import load_model
 from braindiffusion.networks.build import EpsPredictor
-from braindiffusion.pipeline.induce import InduceSettings
 from braindiffusion.pipeline.provenance import plain
+from braindiffusion.settings import Condition, InduceSettings
 
 CONTROL = "redrawn"
 """MedEdit that is told no lesion: what repainting the margin changes by itself."""
@@ -102,7 +102,7 @@ def plan_of(asked: InduceSettings, kind: str, pitch_mm: float, method: str | Non
     guided = METHODS[asked.method].condition == "lesion" and method != CONTROL
     guidance = tuned.get("guidance", 1.0) if asked.guidance is None else asked.guidance
     classes = card["network"].get("args", {}).get("num_class_embeds")
-    settings = replace(asked.of_method(pitch_mm, tuned), **overrides)
+    settings = replace(options_of(asked, pitch_mm, tuned), **overrides)
     return Plan(
         method, kind, card, card["kinds"].index(kind) if classes else None,
         float(guidance) if guided else 1.0, settings, pitch_mm, asked.keep_outline,
