@@ -8,8 +8,8 @@ from pathlib import Path
 
 from BrainCounterfactualCommon.host import Problem, logger, resourceFolder
 from BrainCounterfactualCommon.host import tr as _
+from braindiffusion.modality import modality_of as modalityOfText
 
-MODALITIES = ("FLAIR", "T1", "T1GD", "T2", "DWI", "CT")
 MODALITY_ATTRIBUTE = "BrainCounterfactual.Modality"
 DIF_FUSE = {
     "name": "dif_fuse",
@@ -21,18 +21,6 @@ DIF_FUSE = {
     "why": "",
 }
 """What is known of the methods before the worker has told."""
-
-# The first line that matches wins. T1-FLAIR is a T1; T2* and SWI are none of ours.
-_TELLTALES = (
-    ("T1", re.compile(r"\bt1w? ?flair")),
-    ("FLAIR", re.compile(r"flair|\bt2f\b|dark ?fluid")),
-    (None, re.compile(r"\b(adc|swi)\b|\bt2w? ?(\*|star\b)")),
-    ("DWI", re.compile(r"\b(dwi|diff|diffusion)\b")),
-    ("T1GD", re.compile(r"\bt1(c|ce|gd)\b|\bt1w?\b.*\b(ce|km|gd|gado\w*|contrast|post)\b")),
-    ("T1", re.compile(r"\bt1(w|wi|n)?\b|mprage|spgr|bravo")),
-    ("T2", re.compile(r"\bt2(w|wi)?\b")),
-    ("CT", re.compile(r"\b(ct|ncct)\b")),
-)
 
 
 def readCards(folder=None):
@@ -53,12 +41,6 @@ def installedCards():
     own = Path(os.path.expanduser(os.environ.get("BRAINDIFFUSION_MODELS") or "~/.braindiffusion/models"))
     found = {card.get("name"): card for folder in (resourceFolder("Models"), own) for card in readCards(folder)}
     return [found[name] for name in sorted(found, key=str)]
-
-
-def modalityOfText(text):
-    """The modality a name or series description tells: one of ``MODALITIES`` or ``None``."""
-    words = re.sub(r"[^a-z0-9*+]+", " ", text.lower())
-    return next((modality for modality, pattern in _TELLTALES if pattern.search(words)), None)
 
 
 def modalityOf(volumeNode):

@@ -3,11 +3,11 @@
 from html import escape
 
 from BrainCounterfactualCommon.host import tr as _
-from BrainCounterfactualCommon.models import MODALITIES
+from braindiffusion.modality import CONTRASTS
 
 
 def modalityChoices():
-    return [("", _("unknown")), *((name, name) for name in MODALITIES)]
+    return [("", _("unknown")), *((name, name) for name in CONTRASTS)]
 
 
 def deviceChoices(devices):

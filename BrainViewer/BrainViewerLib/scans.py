@@ -12,17 +12,17 @@ import slicer
 from BrainLesionSimLib import drawing
 
 from BrainCounterfactualCommon import masks
-from BrainCounterfactualCommon.models import MODALITIES
 from BrainCounterfactualCommon.results import isSynthetic
 from braindiffusion.errors import DicomSeriesError, InputError
 from braindiffusion.io.paths import at_home
+from braindiffusion.modality import CONTRASTS
 from BrainViewerLib import loading
 from BrainViewerLib.saving import default_folder
 
 if TYPE_CHECKING:
     from BrainViewerLib.app import BrainViewer
 
-MODALITY_CHOICES = [{"value": "", "title": "not known"}] + [{"value": m, "title": m} for m in MODALITIES]
+MODALITY_CHOICES = [{"value": "", "title": "not known"}] + [{"value": m, "title": m} for m in CONTRASTS]
 
 
 class Scans:
@@ -119,7 +119,7 @@ class Scans:
         self.show(fresh[0])
 
     def _take(self, node: Any, modality: str | None) -> None:
-        if modality in MODALITIES and self.viewer.logic.modality(node) != modality:
+        if modality in CONTRASTS and self.viewer.logic.modality(node) != modality:
             self.viewer.logic.setModality(node, modality)
         self.show(node)
         self.viewer.say(f"{node.GetName()} is open.")

@@ -14,7 +14,7 @@ import pytest
 from scan_files import LAS, SHAPE, patched, ramp, refused, write
 
 from braindiffusion import errors
-from braindiffusion.io.read import modality_of, parse_box, read_mask, read_scan
+from braindiffusion.io.read import parse_box, read_mask, read_scan
 from braindiffusion.volume.scan import Scan
 
 # --- what is read -------------------------------------------------------------------------------------------
@@ -78,21 +78,6 @@ def test_importing_is_light() -> None:
         "import sys, braindiffusion.io.read; print([m for m in ('torch', 'SimpleITK', 'pydicom') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize(
-    ("text", "modality"),
-    [
-        *(("oms01_FLAIR.nii.gz", "FLAIR"), ("t2_tirm_tra_dark-fluid", "FLAIR"), ("Ax T2 FLAIR +C", "FLAIR")),
-        *(("BraTS_0001-t2f", "FLAIR"), ("Ax T1 FLAIR", "T1"), ("oms01_T1W", "T1"), ("sT1W_3D_TFE", "T1")),
-        *(("IXI386_T1", "T1"), ("t1_mprage_sag", "T1"), ("FLAIR_in_T1_space", "FLAIR"), ("T1 pre contrast", "T1")),
-        *(("T1 without Gd", "T1"), ("fg6692_T1Gd_raw", "T1GD"), ("x_t1ce", "T1GD"), ("Ax T1 POST", "T1GD")),
-        *(("t1_mprage +C", "T1GD"), ("T1_post_processed", "T1"), ("m2265_T2w_LIA", "T2"), ("T2*_GRE", None)),
-        *(("ep2d_diff_b1000", "DWI"), ("ADC map", None), ("CT head", "CT"), ("patient1_subject2", None)),
-    ],
-)
-def test_modality_from_text(text: str, modality: str | None) -> None:
-    assert modality_of(text) == modality
 
 
 def test_missing_foreign_and_damaged_files(tmp_path: Path) -> None:

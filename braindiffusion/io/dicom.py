@@ -17,10 +17,10 @@ from braindiffusion.io.read import (
     check_size,
     for_itk,
     lost_geometry,
-    modality_of,
     quiet_sitk,
     to_ras,
 )
+from braindiffusion.modality import modality_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -37,7 +37,7 @@ _HINTS = (
 def modality_of_dicom(header: Dataset, name: str) -> str | None:
     """From the descriptions and the contrast agent; where nothing is described, from the name or the times."""
     if (kind := header.get("Modality") or "MR") != "MR":
-        return "CT" if kind == "CT" else None
+        return {"CT": "CT", "PT": "PET"}.get(kind)
     text = f"{header.get('SeriesDescription') or ''} {header.get('ProtocolName') or ''}".strip()
     if text:
         agent = str(header.get("ContrastBolusAgent") or "no").lower() not in ("no", "none")

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from braindiffusion import errors
+from braindiffusion.modality import modality_of
 from braindiffusion.volume.scan import LPS_TO_RAS, Scan
 
 FORMATS = {"NIfTI": (".nii.gz", ".nii"), "NRRD": (".nrrd", ".nhdr"), "MetaImage": (".mha", ".mhd")}
@@ -139,29 +140,6 @@ def parse_box(text: str, scan: Scan) -> np.ndarray:
     mask = np.zeros(size, dtype=bool)
     mask[i0 : i1 + 1, j0 : j1 + 1, k0 : k1 + 1] = True
     return mask
-
-
-# --- modality -----------------------------------------------------------------------------------------------
-
-_NAMES: tuple[tuple[str | None, str], ...] = (  # the first that matches wins
-    ("T1", r"\bt1w? ?flair"),
-    ("FLAIR", r"flair|dark ?fluid|\bt2f\b"),
-    (None, r"\b(adc|swi)\b|\bt2w? ?(\*|star\b)"),
-    ("DWI", r"\b(dwi|diff|diffusion)\b"),
-    ("T1", r"\b(3d|[se](?=t1w))?t1(w|wi|n|c|ce|gd)?\b|mprage|spgr|bravo"),
-    ("T2", r"\b(3d|[se](?=t2w))?t2(w|wi)?\b"),
-    ("CT", r"\b(ct|ncct)\b"),
-)
-_CONTRAST = r"\bt1(c|ce|gd)\b|\bt1w? ?(ce|km)\b|\b(gd|gad\w*|contrast)\b|\bpost\b(?! ?proc)|\+ ?c\b"
-_PLAIN = r"\b(pre|non?|without|w o)\b"
-
-
-def modality_of(text: str) -> str | None:
-    """The modality that a file name or series description tells: FLAIR, T1, T1GD, T2, DWI, CT, or None."""
-    words = re.sub(r"[^a-z0-9*+]+", " ", text.lower())
-    found = next((modality for modality, pattern in _NAMES if re.search(pattern, words)), None)
-    contrast = found == "T1" and re.search(_CONTRAST, words) and not re.search(_PLAIN, words)
-    return "T1GD" if contrast else found
 
 
 # --- geometry and size --------------------------------------------------------------------------------------
