@@ -78,6 +78,10 @@ class MaskGeometryError(InputError):
     """The mask lives on another grid than the scan."""
 
 
+class MaskValueError(InputError):
+    """The values of a mask are neither labels nor probabilities, or it does not hold the labels asked for."""
+
+
 class EmptyMaskError(InputError):
     """The mask selects nothing (or nothing inside the brain)."""
 

@@ -17,7 +17,7 @@ import atheris
 
 with atheris.instrument_imports(include=["braindiffusion"]):
     from braindiffusion.errors import BrainDiffusionError
-    from braindiffusion.io.nifti import check_nifti
+    from braindiffusion.io.nifti import load_mgh, load_nifti
     from braindiffusion.io.text_headers import check_meta, check_nrrd
     from braindiffusion.models import registry
     from braindiffusion.settings import HealSettings, settings_from
@@ -62,7 +62,7 @@ TARGETS: dict[str, Callable[[bytes], object]] = {
     "pack": of_file("a.npz", packs.load_pack),
     "protocol": of_file("a.json", protocol.load_protocol),
     "study": of_file("study.json", lambda path: sealed.open_study(path.parent)),
-    "nifti": of_file("a.nii", check_nifti),
+    "nifti": of_file("a.nii", load_nifti),
     "nrrd": of_file("a.nrrd", check_nrrd),
     "meta": of_file("a.mha", check_meta),
 }

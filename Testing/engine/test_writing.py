@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -225,14 +226,19 @@ def test_errors_of_others_stay_theirs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["nifti", "nrrd"])
 def test_a_volume_cut_short_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    import nibabel
+
     sitk = reading.quiet_sitk()
-    write = sitk.WriteImage
 
-    def short(image: object, name: str, **options: object) -> None:
-        write(image, name, **options)
-        os.truncate(name, os.path.getsize(name) - 20)
+    def shortened(write: Callable[..., None]) -> Callable[..., None]:
+        def short(image: object, name: str, **options: object) -> None:
+            write(image, name, **options)
+            os.truncate(name, os.path.getsize(name) - 20)
 
-    monkeypatch.setattr(sitk, "WriteImage", short)
+        return short
+
+    monkeypatch.setattr(sitk, "WriteImage", shortened(sitk.WriteImage))
+    monkeypatch.setattr(nibabel, "save", shortened(nibabel.save))
     with pytest.raises(errors.OutputError, match="completely"), OutputFolder(tmp_path / "out") as out:
         out.volume("v", np.zeros((20, 20, 20), np.uint8), np.eye(4), form)
     assert not list(tmp_path.iterdir())

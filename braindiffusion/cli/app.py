@@ -29,18 +29,22 @@ from braindiffusion.cli.options import (
     Fusion,
     HealMethod,
     HealModel,
+    MaskLabel,
     MaskRule,
     Out,
     Progress,
     ProgressKind,
+    ResampleMask,
     ResultFormat,
     SaliencyMethod,
     ScanPath,
     SliceRange,
     check_format,
     keep_inputs,
+    parse_labels,
     parse_slices,
     parse_steps,
+    read_drawn,
     told,
 )
 from braindiffusion.cli.prepare import prepare, pseudo_label
@@ -137,6 +141,8 @@ def heal(
     box: Annotated[
         str | None, typer.Option(help="Heal inside i0,j0,k0,i1,j1,k1 (voxels as stored, ends included).")
     ] = None,
+    mask_label: MaskLabel = None,
+    resample_mask: ResampleMask = False,
     saliency: Annotated[SaliencyMethod | None, typer.Option(help="Where the mask comes from.  [default: acat]")] = None,
     method: HealMethod = "dif_fuse",
     fusion: Annotated[
@@ -196,7 +202,7 @@ def heal(
         step_count, slice_range = parse_steps(steps), parse_slices(slices)
         check_format(out, file_format, burn_in)
         from braindiffusion.healing.models import main_card
-        from braindiffusion.io.read import parse_box, read_mask, read_scan
+        from braindiffusion.io.read import read_scan
         from braindiffusion.settings import HealSettings
 
         settings = HealSettings(
@@ -206,9 +212,8 @@ def heal(
             keep_outline=keep_outline, slices=slice_range, seed=seed, device=device, force=force,
         )  # fmt: skip
         main_card(settings)
-        volume = read_scan(scan)
-        drawn = read_mask(mask, volume) if mask else parse_box(box, volume) if box else None
-        own_brain = read_mask(brain, volume) if brain else None
+        labels = parse_labels(mask_label)
+        volume, drawn, own_brain = read_drawn(read_scan(scan), mask, box, labels, resample_mask, brain)
         keep_inputs(out, RESULTS, scan, mask, brain)
         heal_and_write(volume, settings, drawn, own_brain, out, file_format, progress, burn_in)
 
@@ -229,11 +234,10 @@ def saliency_command(
     with told():
         slice_range = parse_slices(slices)
         from braindiffusion.export.pictures import saliency_picture
-        from braindiffusion.io.read import read_mask, read_scan
+        from braindiffusion.io.read import read_scan
         from braindiffusion.io.write import OutputFolder, check_writable
 
-        volume = read_scan(scan)
-        own_brain = read_mask(brain, volume) if brain else None
+        volume, _, own_brain = read_drawn(read_scan(scan), None, None, None, False, brain)
         check_writable(out)
         from braindiffusion.pipeline.heal import saliency_scan
         from braindiffusion.pipeline.progress import reporter

@@ -14,16 +14,20 @@ from braindiffusion.cli.options import (
     BurnIn,
     Device,
     Format,
+    MaskLabel,
     Out,
     Progress,
     ProgressKind,
+    ResampleMask,
     ResultFormat,
     ScanPath,
     SliceRange,
     check_format,
     keep_inputs,
+    parse_labels,
     parse_slices,
     parse_steps,
+    read_drawn,
     told,
 )
 from braindiffusion.errors import SettingsError
@@ -137,6 +141,8 @@ def induce(
     box: Annotated[
         str | None, typer.Option(help="A lesion somewhere in i0,j0,k0,i1,j1,k1 (voxels as stored, ends included).")
     ] = None,
+    mask_label: MaskLabel = None,
+    resample_mask: ResampleMask = False,
     random: Annotated[RandomKind | None, typer.Option(help="Make a shape; see --ml, --side, --lobe.")] = None,
     ml: Annotated[float | None, typer.Option("--ml", help="Volume of the shape made.  [default: drawn]")] = None,
     side: Annotated[Side | None, typer.Option(help="Of the patient.  [default: drawn]")] = None,
@@ -204,11 +210,10 @@ def induce(
         )  # fmt: skip
         options_of(settings, 1.875)
         choose_card(settings)
-        from braindiffusion.io.read import parse_box, read_mask, read_scan
+        from braindiffusion.io.read import read_scan
 
-        volume = read_scan(scan)
-        drawn = read_mask(lesion, volume) if lesion else parse_box(box, volume) if box else None
-        own_brain = read_mask(brain, volume) if brain else None
+        labels = parse_labels(mask_label)
+        volume, drawn, own_brain = read_drawn(read_scan(scan), lesion, box, labels, resample_mask, brain)
         keep_inputs(out, RESULTS, scan, lesion, brain)
         what = made if made is not None else drawn
         assert what is not None

@@ -5,14 +5,20 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from braindiffusion.errors import BrainDiffusionError, Cancelled, SettingsError
 from braindiffusion.io.paths import at_home
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from braindiffusion.volume.scan import Scan
 
 
 class Fusion(str, Enum):
@@ -58,6 +64,8 @@ HealModel = Annotated[
 ]
 Format = Annotated[ResultFormat, typer.Option("--format", help="dicom: a study of its own; see docs/dicom.md.")]
 BurnIn = Annotated[bool, typer.Option("--burn-in", help="DICOM: draw the synthetic mark into every image's corner.")]
+MaskLabel = Annotated[str | None, typer.Option(help="Labels of the mask that count, such as 1,2,4.  [default: all]")]
+ResampleMask = Annotated[bool, typer.Option("--resample-mask", help="Bring a mask on another grid to the scan's.")]
 BrainFile = Annotated[Path | None, typer.Option("--brain", help="Your own brain mask, on the scan's grid.")]
 
 
@@ -137,6 +145,40 @@ def check_format(out: Path, file_format: ResultFormat, burn_in: bool) -> None:
         check_unused(out)
     elif burn_in:
         raise SettingsError("--burn-in is for DICOM.", f"The format is {file_format.value}.", "Add --format dicom.")
+
+
+def parse_labels(text: str | None) -> list[int] | None:
+    """``1,2,4`` as numbers."""
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise SettingsError(
+            f"--mask-label {text} is not possible.", "It is whole numbers with commas.", "Give --mask-label 1,2, say."
+        ) from error
+
+
+def read_drawn(
+    volume: Scan, mask: Path | None, box: str | None, labels: list[int] | None, resample: bool, brain: Path | None
+) -> tuple[Scan, np.ndarray | None, np.ndarray | None]:
+    """The scan with what is to be said about its masks, the drawn region (mask or box), and the user's brain mask.
+
+    Raises:
+        SettingsError: options of a mask without one.
+        InputError: as for :func:`~braindiffusion.io.read.read_mask`.
+    """
+    from braindiffusion.io.read import parse_box, read_mask
+
+    if mask is None and (labels is not None or (resample and brain is None)):
+        what = "--mask-label" if labels is not None else "--resample-mask"
+        raise SettingsError(f"{what} without a mask.", "It says how a mask is read.", "Add the mask, or leave it out.")
+    notes: list[str] = []
+    drawn = parse_box(box, volume) if box else None
+    if mask:
+        drawn = read_mask(mask, volume, labels, resample, notes.append)
+    own_brain = read_mask(brain, volume, None, resample, notes.append) if brain else None
+    return replace(volume, notes=(*volume.notes, *notes)), drawn, own_brain
 
 
 def parse_steps(text: str) -> int | None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from braindiffusion import __version__
 from braindiffusion.cohort.table import Row, read_table, write_table
 from braindiffusion.errors import BrainDiffusionError, CohortError, InputError, ScanNotFoundError, SettingsError
-from braindiffusion.io.read import FORMATS
+from braindiffusion.io.read import SCAN_SUFFIXES
 from braindiffusion.modality import modality_of
 from braindiffusion.pipeline.provenance import plain
 
@@ -80,7 +80,7 @@ def find_scans(
             other += 1
             continue
         relative = path.relative_to(folder).as_posix()
-        suffix = next((s for s in _image_suffixes() if relative.lower().endswith(s)), "")
+        suffix = next((s for s in SCAN_SUFFIXES if relative.lower().endswith(s)), "")
         name = relative[: len(relative) - len(suffix)] if path.is_file() else relative
         if name in found:
             raise CohortError(
@@ -98,10 +98,6 @@ def find_scans(
     return found, [f"{other} scans were left out: their names tell another modality."] if other else []
 
 
-def _image_suffixes() -> tuple[str, ...]:
-    return tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-
-
 def _loose_scans(folder: Path) -> Iterable[Path]:
     """Image files, and folders that hold DICOM files, in order; nothing hidden."""
     from braindiffusion.io.dicom import is_dicom
@@ -110,7 +106,7 @@ def _loose_scans(folder: Path) -> Iterable[Path]:
         raise ScanNotFoundError(f"There is no folder {folder}.", "Nothing is there.", "Check the path.")
     inside = [p for p in sorted(folder.rglob("*")) if not any(s.startswith(".") for s in p.relative_to(folder).parts)]
     for path in inside:
-        if path.is_file() and path.name.lower().endswith(_image_suffixes()):
+        if path.is_file() and path.name.lower().endswith(SCAN_SUFFIXES):
             yield path
         elif path.is_dir():
             with suppress(OSError):

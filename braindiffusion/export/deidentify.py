@@ -9,7 +9,7 @@ Faces are taken out unless the caller keeps them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def clean_of(
     check_pixels(scan)
     region = shown if shown is not None else shown_region(scan, face, brain, device)
     voxels = without_face(scan.voxels, region, scan.spacing, face)
-    return Clean(Scan(voxels, scan.affine, scan.modality), region, synthetic, identifiers, source)
+    return Clean(replace(scan, voxels=voxels, source={}), region, synthetic, identifiers, source)
 
 
 def copy_volume(

@@ -20,7 +20,7 @@ from braindiffusion.export.dicom_source import acquisition_of
 from braindiffusion.export.faces import Face
 from braindiffusion.export.second_pass import check_files
 from braindiffusion.io.dicom import is_dicom
-from braindiffusion.io.read import FORMATS
+from braindiffusion.io.read import FORMATS, SCAN_SUFFIXES
 from braindiffusion.io.write import OutputFolder, check_writable
 
 QUARANTINE = "quarantine.csv"
@@ -64,7 +64,7 @@ def find_cases(path: Path) -> tuple[list[Case], int]:
     series: dict[tuple[Path, str], list[Path]] = {}
     others = 0
     for file in files:
-        if file.name.lower().endswith(tuple(s for suffixes in FORMATS.values() for s in suffixes)):
+        if file.name.lower().endswith(SCAN_SUFFIXES):
             cases.append(Case(file))
         elif file.stat().st_size > 132 and is_dicom(file):
             series.setdefault((file.parent, _series_of(file)), []).append(file)

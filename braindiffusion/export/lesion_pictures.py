@@ -27,7 +27,8 @@ def induction_overview(scan: Scan, result: InduceResult, path: Path, title: str 
 
     before, after = axial(scan.voxels).astype(np.float32), axial(result.diseased).astype(np.float32)
     lesion, margin, labels = axial(result.lesion), axial(result.generate_mask), axial(result.difference)
-    sheet = Sheet(before, result.stack, chosen, HEADINGS, 2, areas(lesion, result.stack))
+    notes = areas(lesion, result.stack)
+    sheet = Sheet(before, result.stack, chosen, HEADINGS, 2, notes, sides=scan.orientation_known)
     for i in range(len(chosen)):
         for column, plane in enumerate((before[i], before[i], after[i], after[i])):
             sheet.grey(i, column, plane)

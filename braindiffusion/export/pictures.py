@@ -48,7 +48,8 @@ def overview(scan: Scan, result: HealResult, path: Path, title: str = "") -> Non
 
     before, after = axial(scan.voxels).astype(np.float32), axial(result.counterfactual).astype(np.float32)
     saliency, mask, lesion = axial(result.saliency), axial(result.mask), axial(result.lesion)
-    sheet = Sheet(before, result.stack, chosen, HEADINGS, 3, areas(lesion, result.stack))
+    notes = areas(lesion, result.stack)
+    sheet = Sheet(before, result.stack, chosen, HEADINGS, 3, notes, sides=scan.orientation_known)
     for i in range(len(chosen)):
         for column in (0, 1, 2):
             sheet.grey(i, column, before[i])

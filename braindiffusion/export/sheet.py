@@ -29,11 +29,12 @@ class Sheet:
         chosen: (N,) numbers of the slices.
         headings: of the columns; ``synthetic``: the column whose pictures no scanner made.
         notes: of the rows, beside the slice's number.
+        sides: whether the scan says which side is left; else the letters carry a question mark.
     """
 
     def __init__(
         self, planes: np.ndarray, stack: SliceStack, chosen: Sequence[int], headings: Sequence[str], synthetic: int,
-        notes: Sequence[str] = (),
+        notes: Sequence[str] = (), sides: bool = True,
     ) -> None:  # fmt: skip
         from matplotlib.figure import Figure
 
@@ -55,8 +56,8 @@ class Sheet:
                 axis.set_axis_off()
             label: dict[str, Any] = {"color": "white", "fontsize": 7, "transform": row[0].transAxes}
             row[0].text(0.02, 0.02, f"slice {s}{note and ', '}{note}", **label)
-            row[0].text(0.01, 0.5, "R", **label)  # axial slices lie as radiologists have them
-            row[0].text(0.99, 0.5, "L", ha="right", **label)
+            row[0].text(0.01, 0.5, "R" if sides else "R?", **label)  # axial slices lie as radiologists have them
+            row[0].text(0.99, 0.5, "L" if sides else "L?", ha="right", **label)
             mark: dict[str, Any] = {"color": "yellow", "fontsize": 5.5, "ha": "center"}
             row[synthetic].text(0.5, 0.015, NOT_FOR_DIAGNOSIS, transform=row[synthetic].transAxes, **mark)
 

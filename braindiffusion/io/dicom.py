@@ -13,7 +13,7 @@ from braindiffusion import errors
 from braindiffusion.io.read import (
     COPY_AGAIN,
     EXPORT,
-    Loaded,
+    check_affine,
     check_size,
     for_itk,
     lost_geometry,
@@ -21,6 +21,7 @@ from braindiffusion.io.read import (
     to_ras,
 )
 from braindiffusion.modality import modality_of
+from braindiffusion.volume.scan import Scan
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -232,7 +233,7 @@ def headers_of(files: list[Path], path: Path) -> dict[Path, Dataset]:
     return headers
 
 
-def load_dicom(files: list[Path], path: Path) -> Loaded:
+def load_dicom(files: list[Path], path: Path) -> Scan:
     """One volume from the files of a series; ``path`` names it in errors."""
     from pydicom.errors import BytesLengthException
 
@@ -243,7 +244,7 @@ def load_dicom(files: list[Path], path: Path) -> Loaded:
         raise errors.ScanUnreadableError(f"A DICOM header in {path} is damaged.", str(error), COPY_AGAIN) from error
 
 
-def _assemble(headers: dict[Path, Dataset], path: Path) -> Loaded:
+def _assemble(headers: dict[Path, Dataset], path: Path) -> Scan:
     frames = [frame for file, header in headers.items() for frame in frames_of(file, header)]
     first, layout = next(iter(headers.values())), frames[0].layout
     odd = next((f for f in frames if not np.allclose(f.layout, layout, rtol=0, atol=1e-3)), None)
@@ -265,12 +266,13 @@ def _assemble(headers: dict[Path, Dataset], path: Path) -> Loaded:
         frames, step = _stack(frames, normal, path)
     axes, spacing = np.stack([row, column, normal], axis=1), np.array([layout[7], layout[6], step])
     affine = to_ras(axes, spacing, frames[0].position, path)
+    notes = check_affine(affine, (columns, rows, len(frames)), path)
     check_size((columns, rows, len(frames)), int(first.get("BitsAllocated", 16)) // 8, path)
     pixels = {file: _pixels(file).reshape(-1, rows, columns) for file in headers}
     voxels = np.stack([pixels[f.file][f.index] for f in frames]).transpose(2, 1, 0)
     hints = {k: _plain(first.get(k)) for k in _HINTS if first.get(k) not in (None, "")}
     facts = {"path": str(path), "format": "DICOM", "files": len(headers), "hints": hints}
-    return voxels, affine, modality_of_dicom(first, path.name), facts
+    return Scan(voxels, affine, modality_of_dicom(first, path.name), facts, notes=notes)
 
 
 def _pixels(file: Path) -> np.ndarray:

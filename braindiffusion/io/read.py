@@ -1,8 +1,9 @@
-"""Reading scans: NIfTI, NRRD, MetaImage, a DICOM folder or one DICOM file.
+"""Reading scans: NIfTI, Analyze, MGH, NRRD, MetaImage, a DICOM folder or one DICOM file.
 
-Whatever makes a scan unusable is found here, before anything heavy starts, and said in a typed error. SimpleITK
-decodes the voxels; what it lets pass in silence (a truncated NIfTI, a spacing of zero, missing slices) is checked
-beside it. Of a DICOM header only facts of the acquisition are kept, nothing about the patient.
+Whatever makes a scan unusable is found here, before anything heavy starts, and said in a typed error; what had to be
+assumed is said in the scan's notes. nibabel and SimpleITK decode; what they let pass in silence (a truncated file, a
+spacing of zero, missing slices) is checked beside them. Of a DICOM header only facts of the acquisition are kept,
+nothing about the patient.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import hashlib
 import math
 import os
 import re
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
@@ -21,18 +24,28 @@ from braindiffusion import errors
 from braindiffusion.modality import modality_of
 from braindiffusion.volume.scan import LPS_TO_RAS, Scan
 
-FORMATS = {"NIfTI": (".nii.gz", ".nii"), "NRRD": (".nrrd", ".nhdr"), "MetaImage": (".mha", ".mhd")}
+FORMATS = {
+    "NIfTI": (".nii.gz", ".nii", ".hdr", ".hdr.gz", ".img", ".img.gz"), "MGH": (".mgz", ".mgh", ".mgh.gz"),
+    "NRRD": (".nrrd", ".nhdr"), "MetaImage": (".mha", ".mhd"),
+}  # fmt: skip
+"""What is read, by the endings of its names; an ``.img`` is read with its ``.hdr``."""
+SCAN_SUFFIXES = tuple(end for ends in FORMATS.values() for end in ends if not end.startswith(".img"))
+"""By which scans are found in a folder, each once."""
 MOST_VOXELS = 2_000_000_000
+MOST_LAYERS = 64
+"""Masks that one file may hold."""
 MOST_GREY = 1e30
 """Computing is done in float32, which ends at 3e38."""
 SPACINGS_MM, FARTHEST_MM = (1e-3, 1e3), 1e6
 """What a voxel can measure, and how far away it can lie: beyond, a header is damaged."""
 SHEAR = 2e-4
-"""Largest cosine between voxel axes: ITK straightens what goes into a NIfTI file, by half of it."""
+"""Largest cosine between voxel axes of what DICOM can hold, which has right angles only."""
+MOST_SHEAR, ROUNDED_VOXELS, TOLD_MM = 0.02, 0.1, 0.01
+"""Axes off the right angle: more than this cosine, or this part of a voxel at a corner, is no rounding any more; from
+``TOLD_MM`` on it is told."""
 
 EXPORT = "Export or convert it again (DICOM: with dcm2niix) and read the new file."
 COPY_AGAIN = "Copy or download it again."
-Loaded = tuple[np.ndarray, np.ndarray, "str | None", dict[str, Any]]
 
 
 def read_scan(path: str | Path, files: list[Path] | None = None) -> Scan:
@@ -53,49 +66,140 @@ def read_scan(path: str | Path, files: list[Path] | None = None) -> Scan:
         ScanGeometryError, DicomSeriesError: see :mod:`braindiffusion.errors`.
         MemoryExhaustedError: the volume does not fit in this machine's memory.
     """
-    voxels, affine, modality, facts = _load(path, finite=True, files=files)
+    loaded = _load(path, files=files)
+    voxels, affine, notes = loaded.voxels, loaded.affine, loaded.notes
     low, high = voxels.min(), voxels.max()  # NaN and infinity come through
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise not_finite(path, int((~np.isfinite(voxels)).sum()))
+        voxels, more = _without_nan_background(voxels, path)
+        low, high, notes = voxels.min(), voxels.max(), (*notes, more)
     if max(abs(float(low)), abs(float(high))) > MOST_GREY:
         why = f"They run from {low:g} to {high:g}."
         raise errors.ScanContentError(f"{path} holds values too large to compute with.", why, "Rescale the scan.")
     if low == high:
         raise errors.ScanContentError(f"{path} shows nothing.", f"Every voxel is {low}.", EXPORT)
-    facts |= {
+    facts = loaded.source | {
         "size": list(voxels.shape),
         "spacing": [round(float(s), 6) for s in np.linalg.norm(affine[:3, :3], axis=0)],
-        "orientation": orientation_code(affine),
-        "sha256": hashlib.sha256(voxels.tobytes(order="F")).hexdigest(),
+        "orientation": orientation_code(affine) if loaded.orientation_known else None,
+        "sha256": hashlib.sha256(np.ascontiguousarray(voxels.T).data).hexdigest(),
     }
-    return Scan(voxels, affine, modality, facts)
+    return replace(loaded, voxels=voxels, source=facts, notes=notes)
 
 
-def read_mask(path: str | Path, scan: Scan) -> np.ndarray:
-    """Read a mask drawn on a scan: every voxel that is not 0.
+def _without_nan_background(voxels: np.ndarray, path: str | Path) -> tuple[np.ndarray, str]:
+    """NaN that reaches the border of the volume is background, as SPM writes it.
 
-    A mask stored with its axes in another order or direction is turned to the scan's, if it covers the same voxels.
+    Raises:
+        ScanContentError: infinite voxels, NaN within what is scanned, or nothing but NaN.
+    """
+    from scipy import ndimage
+
+    unknown = np.isnan(voxels)
+    if np.isinf(voxels).any() or unknown.all():
+        raise not_finite(path, int((~np.isfinite(voxels)).sum()))
+    labels, count = ndimage.label(np.pad(unknown, 1, constant_values=True))
+    inside = int((labels[1:-1, 1:-1, 1:-1] > 1).sum()) if count > 1 else 0
+    if inside:
+        raise not_finite(path, inside)
+    filled = voxels.copy(order="K")
+    filled[unknown] = min(0.0, float(voxels[~unknown].min()))
+    return filled, f"{int(unknown.sum())} voxels around the head are NaN; they are taken as background."
+
+
+def read_mask(
+    path: str | Path,
+    scan: Scan,
+    labels: Collection[int] | None = None,
+    resample: bool = False,
+    on_note: Callable[[str], None] | None = None,
+) -> np.ndarray:
+    """Read a mask drawn on a scan.
+
+    A mask stored with its axes in another order or direction is turned to the scan's. One that covers only a part of
+    the scan's voxels, as Slicer saves segmentations, selects nothing elsewhere. Which of its values count as mask is
+    decided by :func:`~braindiffusion.io.mask_values.selected`.
+
+    Args:
+        labels: the values that count; ``None`` for all but the background.
+        resample: bring a mask on another grid to the scan's (nearest neighbour).
+        on_note: given sentences for the user about what was assumed.
 
     Returns:
         (I,J,K) bool on the scan's grid.
 
     Raises:
-        MaskGeometryError: the mask lies on another grid (a corner is off by more than 0.01 voxel).
+        MaskGeometryError: the mask lies on another grid (off by more than 0.01 voxel), and is not to be resampled.
+        MaskValueError: its values are neither labels nor probabilities.
         EmptyMaskError: nothing is set.
         InputError: as for :func:`read_scan`.
     """
-    voxels, affine, _, _ = _load(path)
-    turned = on_grid_of(scan, voxels, affine)
-    if turned is None:
+    from braindiffusion.io.mask_values import selected
+
+    note = on_note or (lambda text: None)
+    loaded = _load(path, layers=True)
+    for text in loaded.notes:
+        note(text)
+    mask = selected(loaded.voxels, path, labels, note)
+    placed = _placed(mask, loaded.affine, scan, note)
+    if placed is None and resample:
+        placed = _resampled(mask, loaded.affine, scan)
+        note("The mask was resampled to the scan's grid (nearest neighbour).")
+    if placed is None:
         raise errors.MaskGeometryError(
             "The mask lies on another grid than the scan.",
-            f"Mask: {_geometry(voxels.shape, affine)}. Scan: {_geometry(scan.voxels.shape, scan.affine)}.",
-            "Draw the mask on this scan, or resample it to the scan's grid (nearest neighbour).",
+            f"Mask: {_geometry(mask.shape, loaded.affine)}. Scan: {_geometry(scan.voxels.shape, scan.affine)}.",
+            "Draw the mask on this scan, or add --resample-mask to bring it to the scan's grid.",
         )
-    mask = np.nan_to_num(turned) != 0
-    if not mask.any():
-        raise errors.EmptyMaskError(f"{path} selects nothing.", "Every voxel is 0.", "Draw the lesion, save again.")
-    return mask.copy()
+    if not placed.any():
+        raise errors.EmptyMaskError(
+            f"{path} selects nothing.", "All that it selects lies outside the scan.", "Draw it on this scan."
+        )
+    return placed
+
+
+def _placed(mask: np.ndarray, affine: np.ndarray, scan: Scan, note: Callable[[str], None]) -> np.ndarray | None:
+    """A mask on the scan's lattice, of any extent, on the scan's grid; ``None`` on another lattice, or far away."""
+    found = _on_lattice(mask, affine, scan.voxels.shape, scan.affine)
+    forms = scan.forms
+    if found is None and forms is not None and forms.qform_code and forms.qform is not None:
+        found = _on_lattice(mask, affine, scan.voxels.shape, forms.qform)
+        if found is not None:
+            note("The mask lies on the scan's qform, not on its sform; it is taken voxel by voxel.")
+    if found is not None and found.sum() < mask.sum():
+        note(f"{int(mask.sum() - found.sum())} voxels of the mask lie outside the scan and are left out.")
+    return found
+
+
+def _on_lattice(
+    mask: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], grid: np.ndarray, tolerance: float = 0.01
+) -> np.ndarray | None:
+    turn = np.linalg.inv(grid) @ affine  # mask indices -> scan indices
+    signs = np.rint(turn[:3, :3])
+    if sorted(np.abs(signs).argmax(1)) != [0, 1, 2] or np.abs(signs).sum() != 3:
+        return None
+    exact = np.eye(4)
+    exact[:3, :3], exact[:3, 3] = signs, np.rint(turn[:3, 3])
+    ends = np.array([(*c, 1) for c in product(*((0, n - 1) for n in mask.shape))], dtype=float).T
+    if float(np.abs((turn - exact) @ ends).max()) > tolerance:
+        return None
+    order, flip = np.abs(signs).argmax(1), signs.sum(1) < 0
+    turned = mask.transpose(order)[tuple(slice(None, None, -1 if f else 1) for f in flip)]
+    first = (exact @ ends)[:3].min(1).astype(int)
+    out = np.zeros(shape, bool)
+    here = tuple(slice(max(a, 0), max(a + n, 0)) for a, n in zip(first, turned.shape, strict=True))
+    there = tuple(slice(max(-a, 0), max(m - a, 0)) for a, m in zip(first, shape, strict=True))
+    if not out[here].size:
+        return None
+    out[here] = turned[there]
+    return out
+
+
+def _resampled(mask: np.ndarray, affine: np.ndarray, scan: Scan) -> np.ndarray:
+    from scipy import ndimage
+
+    turn = np.linalg.inv(affine) @ scan.affine
+    values = mask.astype(np.uint8)
+    return ndimage.affine_transform(values, turn[:3, :3], turn[:3, 3], scan.voxels.shape, order=0, cval=0) > 0
 
 
 def on_grid_of(scan: Scan, voxels: np.ndarray, affine: np.ndarray) -> np.ndarray | None:
@@ -172,21 +276,48 @@ def to_ras(direction: np.ndarray, spacing: np.ndarray, origin: np.ndarray, path:
     """Affine IJK -> RAS (4,4) from axes (columns), spacing and origin in LPS mm, if they span a grid in space.
 
     Raises:
-        ScanGeometryError: a spacing or a place that no scan has, axes that are not at right angles.
+        ScanGeometryError: a spacing or a place that no scan has.
     """
     if not all(SPACINGS_MM[0] <= mm <= SPACINGS_MM[1] for mm in spacing):  # NaN is neither
         raise lost_geometry(path, f"The spacing is {times(spacing)} mm.")
     if not (np.isfinite(direction).all() and (np.abs(origin) <= FARTHEST_MM).all()):
         raise lost_geometry(path, "Its axes or its origin are not numbers, or it lies more than a kilometre away.")
-    if np.abs(direction.T @ direction - np.eye(3)).max() > SHEAR:
-        raise errors.ScanGeometryError(
-            f"The axes of {path} are sheared.",
-            "They are not at right angles, as after an affine registration or with a tilted CT gantry.",
-            "Resample the scan to a straight grid and read that.",
-        )
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = direction * spacing, origin
     return LPS_TO_RAS @ affine
+
+
+def check_affine(affine: np.ndarray, shape: tuple[int, ...], path: Path) -> tuple[str, ...]:
+    """Refuse an affine (IJK -> RAS mm) that spans no grid in space, or one that is sheared.
+
+    Returns:
+        Sentences for the user: axes that are off the right angle by rounding are tolerated and told.
+
+    Raises:
+        ScanGeometryError: see :func:`to_ras`; or axes that are not at right angles.
+    """
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if not all(SPACINGS_MM[0] <= mm <= SPACINGS_MM[1] for mm in spacing):  # NaN is neither
+        raise lost_geometry(path, f"The spacing is {times(spacing)} mm.")
+    if not (np.abs(affine[:3, 3]) <= FARTHEST_MM).all():
+        raise lost_geometry(path, "Its axes or its origin are not numbers, or it lies more than a kilometre away.")
+    axes = affine[:3, :3] / spacing
+    u, _, vt = np.linalg.svd(axes)
+    half = (np.array(shape[:3]) - 1) / 2 * spacing
+    corners = np.array(list(product(*((-h, h) for h in half)))).T
+    off = float(np.linalg.norm((axes - u @ vt) @ corners, axis=0).max())
+    cosine = float(np.abs(axes.T @ axes - np.eye(3)).max())
+    if cosine > MOST_SHEAR or off > ROUNDED_VOXELS * spacing.min():
+        degrees = np.degrees(np.arcsin(min(cosine, 1.0)))
+        raise errors.ScanGeometryError(
+            f"The axes of {path} are sheared.",
+            f"They are {degrees:.2g} degrees off the right angle, {off:.2g} mm at a corner of the volume, as after an "
+            "affine registration or with a tilted CT gantry.",
+            "Resample the scan to a straight grid and read that.",
+        )
+    if off > TOLD_MM:
+        return (f"The axes of the scan are off the right angle by rounding, {off:.2f} mm at a corner.",)
+    return ()
 
 
 def check_size(size: tuple[int, ...], bytes_per_voxel: int, path: Path) -> None:
@@ -235,8 +366,12 @@ def for_itk(path: Path) -> str:
         raise errors.ScanUnreadableError(what, "Its name is not Unicode.", "Rename it.") from error
 
 
-def _load(given: str | Path, finite: bool = False, files: list[Path] | None = None) -> Loaded:
-    """Voxels (I,J,K), affine, modality and facts of whatever lies there."""
+def _load(given: str | Path, files: list[Path] | None = None, layers: bool = False) -> Scan:
+    """Voxels, affine, modality and facts of whatever lies there.
+
+    Args:
+        layers: also what holds several masks in one file; its voxels have a fourth axis.
+    """
     path = Path(given)
     try:
         if not path.exists():
@@ -250,47 +385,50 @@ def _load(given: str | Path, finite: bool = False, files: list[Path] | None = No
             raise errors.ScanUnreadableError(f"{path} is no file.", why, "Give a file or a folder.")
         if is_dicom(path):
             return load_dicom([path], path)
-        for form, suffixes in FORMATS.items():
-            if path.name.lower().endswith(suffixes):
-                return _load_image(path, form, finite)
+        form = next((form for form, ends in FORMATS.items() if path.name.lower().endswith(ends)), None)
+        if form in ("NIfTI", "MGH"):
+            from braindiffusion.io.nifti import load_mgh, load_nifti
+
+            return load_nifti(path) if form == "NIfTI" else load_mgh(path)
+        if form:
+            return _load_image(path, form, layers)
     except OSError as error:
         why = error.strerror or str(error)
         raise errors.ScanUnreadableError(f"{path} cannot be opened.", why, "Check that you may read it.") from error
-    known = "It is neither NIfTI (.nii, .nii.gz), NRRD (.nrrd), MetaImage (.mha) nor DICOM."
+    known = "It is neither NIfTI, Analyze (.hdr, .img), MGH (.mgz), NRRD, MetaImage (.mha) nor DICOM."
     raise errors.ScanUnreadableError(f"{path} is no scan that can be read.", known, "Convert it to NIfTI.")
 
 
-def _load_image(path: Path, form: str, finite: bool) -> Loaded:
+def _load_image(path: Path, form: str, layers: bool = False) -> Scan:
+    from braindiffusion.io.text_headers import check_meta, check_nrrd
+
     sitk = quiet_sitk()
-    if form == "NIfTI":
-        from braindiffusion.io.nifti import check_nifti, check_nifti_header
-
-        check_nifti_header(path)
-    else:
-        from braindiffusion.io.text_headers import check_meta, check_nrrd
-
-        (check_nrrd if form == "NRRD" else check_meta)(path)
+    (check_nrrd if form == "NRRD" else check_meta)(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(for_itk(path))
     try:
         reader.ReadImageInformation()
         kind, size = sitk.GetPixelIDValueAsString(reader.GetPixelID()), reader.GetSize()
-        if reader.GetNumberOfComponents() > 1 or "complex" in kind:
+        channels = reader.GetNumberOfComponents()
+        if (channels > 1 and not (layers and channels <= MOST_LAYERS)) or "complex" in kind:
             raise errors.ScanPixelTypeError(
                 f"{path} does not hold one grey value per voxel.",
-                f"Its voxels are {reader.GetNumberOfComponents()} components: {kind}.",
+                f"Its voxels are {channels} components: {kind}.",
                 "Extract one component (of complex voxels the magnitude) and read that.",
             )
         bits = re.search(r"(\d+)-bit", kind)
-        check_size(size, int(bits[1]) // 8 if bits else 8, path)
+        check_size(size, channels * int(bits[1]) // 8 if bits else 8, path)
         direction = np.array(reader.GetDirection()).reshape(len(size), -1)[:3, :3]
         affine = to_ras(direction, np.array(reader.GetSpacing()[:3]), np.array(reader.GetOrigin()[:3]), path)
-        if form == "NIfTI":
-            check_nifti(path, finite)
-        voxels = sitk.GetArrayFromImage(reader.Execute()).reshape(size[2::-1]).transpose(2, 1, 0)
+        notes = check_affine(affine, size, path)
+        voxels = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
         why = re.sub(r"\S*ERROR: (\w+\(0x\w+\): )?", "", " ".join(str(error).splitlines()[1:])) or str(error)
         if re.search(r"orthonormal|bad direction|spacing is not supported|space (directions|vector)", why, re.I):
             raise lost_geometry(path, why) from error
         raise errors.ScanUnreadableError(f"{path} cannot be decoded.", why, COPY_AGAIN) from error
-    return voxels, affine, modality_of(path.name), {"path": str(path), "format": form}
+    if channels > 1:
+        voxels = voxels.reshape(*size[2::-1], channels).transpose(2, 1, 0, 3)
+    else:
+        voxels = voxels.reshape(size[2::-1]).transpose(2, 1, 0)
+    return Scan(voxels, affine, modality_of(path.name), {"path": str(path), "format": form}, notes=notes)

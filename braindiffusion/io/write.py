@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 
 from braindiffusion import NOT_FOR_DIAGNOSIS
-from braindiffusion.errors import OutputError, ScanUnreadableError
-from braindiffusion.io.nifti import check_nifti
+from braindiffusion.errors import OutputError, ScanGeometryError, ScanUnreadableError
+from braindiffusion.io.nifti import load_nifti
 from braindiffusion.io.read import quiet_sitk
 from braindiffusion.io.staging import NEW, PREFIX, Staging, move_in
-from braindiffusion.volume.scan import LPS_TO_RAS, Scan
+from braindiffusion.volume.scan import LPS_TO_RAS, NiftiForms, Scan
 
+QUATERNION = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
 FORMATS = {"nifti": ".nii.gz", "nrrd": ".nrrd"}
 _CAUSES = {
     errno.ENOSPC: ("The disk is full.", "Free some space, or choose a folder on another disk."),
@@ -208,7 +209,8 @@ class OutputFolder:
         Args:
             voxels: (I,J,K), real numbers of any dtype; it is kept, except bool -> uint8 and float16 -> float32.
             where: the scan whose grid it shares, or an affine (4,4) IJK -> RAS in mm, without shear.
-            file_format: ``nifti`` (affine as sform and qform) or ``nrrd``.
+            file_format: ``nifti`` or ``nrrd``. NIfTI takes the forms of the scan and their codes; where it has none,
+                sform and qform are the affine, in scanner space.
             description: goes into NIfTI's descrip (79 characters) or NRRD's ``description`` key; where it does not
                 begin with ``notice``, that is put before it.
             notice: another one for what is not synthetic, or may not say so.
@@ -220,25 +222,12 @@ class OutputFolder:
         text = " ".join(description.split())
         if not text.startswith(notice):
             text = f"{notice}: {text}"
-        sitk = quiet_sitk()
+        write = _write_nifti if file_format == "nifti" else _write_nrrd
         try:
-            image = _itk_image(voxels, where.affine if isinstance(where, Scan) else np.asarray(where, dtype=float))
-            if file_format == "nifti":
-                image.SetMetaData("ITK_FileNotes", text.encode("ascii", "replace").decode()[:79])
-            else:
-                image.SetMetaData("description", text)
-            sitk.WriteImage(image, str(path), useCompression=True)
-            if file_format == "nifti":
-                check_nifti(path)
-            back = sitk.ReadImage(str(path))
-        except (RuntimeError, ScanUnreadableError) as error:
+            if not write(path, voxels, where, text):
+                raise self._incomplete(path, "It does not read back as it was written.")
+        except (RuntimeError, ScanUnreadableError, ScanGeometryError) as error:
             raise self._incomplete(path, str(error)) from error
-        held, due = sitk.GetArrayViewFromImage(back), sitk.GetArrayViewFromImage(image)
-        if file_format == "nifti" and due.dtype.kind == "f":
-            due = np.where(np.isfinite(due), due, 0).astype(due.dtype)  # ITK reads what is not finite as 0
-        same = held.dtype == due.dtype and np.array_equal(held, due, equal_nan=due.dtype.kind == "f")
-        if not (same and np.allclose(_itk_affine(back), _itk_affine(image), rtol=1e-4, atol=1e-4)):
-            raise self._incomplete(path, "It does not read back as it was written.")
 
     def _incomplete(self, path: Path, why: str) -> OutputError:
         """The cause as ITK tells it, or the one it does not notice: a full disk."""
@@ -269,12 +258,62 @@ def _with_suffix(name: str, suffix: str) -> str:
     return name if name.endswith(suffix) else name + suffix
 
 
-def _itk_image(voxels: np.ndarray, affine: np.ndarray) -> Any:
-    """Voxels (I,J,K) and affine (IJK -> RAS mm) as a SimpleITK image."""
+def _native(voxels: np.ndarray) -> np.ndarray:
+    """Voxels (I,J,K) in a type that files have."""
     if voxels.ndim != 3:
         raise ValueError(f"A volume has three axes, not {voxels.ndim}.")
     dtype = np.dtype({"?": "u1", "e": "f4"}.get(voxels.dtype.char, voxels.dtype.newbyteorder("=")))
-    image = quiet_sitk().GetImageFromArray(np.ascontiguousarray(voxels.T, dtype=dtype))
+    return voxels.astype(dtype, copy=False)
+
+
+def _same(held: np.ndarray, due: np.ndarray) -> bool:
+    return held.dtype == due.dtype and np.array_equal(held, due, equal_nan=due.dtype.kind == "f")
+
+
+def _write_nifti(path: Path, voxels: np.ndarray, where: Scan | np.ndarray, text: str) -> bool:
+    """Write one file; whether it reads back as it was written."""
+    import nibabel
+
+    due = _native(voxels)
+    affine = where.affine if isinstance(where, Scan) else np.asarray(where, dtype=float)
+    forms = where.forms if isinstance(where, Scan) else None
+    forms = forms or NiftiForms(1, 1, affine, affine)
+    wide = max(due.shape) > np.iinfo(np.int16).max
+    kind, header = (nibabel.Nifti2Image, nibabel.Nifti2Header) if wide else (nibabel.Nifti1Image, nibabel.Nifti1Header)
+    head = header()
+    head.set_data_dtype(due.dtype)
+    head.set_data_shape(due.shape)
+    head.set_zooms(np.linalg.norm(affine[:3, :3], axis=0))
+    head.set_xyzt_units("mm")
+    if forms.quaternion is not None:
+        head["pixdim"][:4] = forms.quaternion[:4]
+        for name, value in zip(QUATERNION, forms.quaternion[4:], strict=True):
+            head[name] = value
+        head["qform_code"] = forms.qform_code
+    elif forms.qform is not None:
+        head.set_qform(forms.qform, forms.qform_code)
+    if forms.sform is not None:
+        head.set_sform(forms.sform, forms.sform_code)
+    head["descrip"] = text.encode("ascii", "replace")[:79]
+    nibabel.save(kind(due, None, head), path)
+    back = load_nifti(path)
+    return _same(back.voxels, due) and np.allclose(back.affine, affine, rtol=1e-4, atol=1e-4)
+
+
+def _write_nrrd(path: Path, voxels: np.ndarray, where: Scan | np.ndarray, text: str) -> bool:
+    """Write one file; whether it reads back as it was written."""
+    sitk = quiet_sitk()
+    image = _itk_image(voxels, where.affine if isinstance(where, Scan) else np.asarray(where, dtype=float))
+    image.SetMetaData("description", text)
+    sitk.WriteImage(image, str(path), useCompression=True)
+    back = sitk.ReadImage(str(path))
+    same = _same(sitk.GetArrayViewFromImage(back), sitk.GetArrayViewFromImage(image))
+    return same and np.allclose(_itk_affine(back), _itk_affine(image), rtol=1e-4, atol=1e-4)
+
+
+def _itk_image(voxels: np.ndarray, affine: np.ndarray) -> Any:
+    """Voxels (I,J,K) and affine (IJK -> RAS mm) as a SimpleITK image."""
+    image = quiet_sitk().GetImageFromArray(np.ascontiguousarray(_native(voxels).T))
     lps = LPS_TO_RAS @ affine
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     image.SetSpacing(spacing.tolist())

@@ -40,6 +40,7 @@ from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import SliceStack, map_to_scan, mask_to_slices
 
 Rows = list[dict[str, Any]]
+MOST_OF_BRAIN = 0.5
 DRAWN_MARGIN_MM = 2.0
 """A drawn mask is grown by this much: the rim of a lesion blurs into its surroundings."""
 
@@ -98,6 +99,14 @@ def _drawn(mask: np.ndarray, stack: SliceStack, wanted: np.ndarray, margin_mm: f
     region = dilate(drawn, margin, stack.placement.model_pitch) & stack.brain
     nothing = Saliency(np.zeros_like(stack.images), np.full(len(stack), np.nan), wanted)
     return _Mask(region, nothing, "drawn", [])
+
+
+def mostly_brain(mask: np.ndarray, brain: np.ndarray) -> list[str]:
+    """A warning where a drawn mask takes more than half of the brain: few lesions do, masks of something else do."""
+    share = float((mask & brain).sum()) / max(int(brain.sum()), 1)
+    if share <= MOST_OF_BRAIN:
+        return []
+    return [f"The mask takes {share:.0%} of the brain. Is it a mask of the lesion?"]
 
 
 def _whole_brain(stack: SliceStack, wanted: np.ndarray, settings: HealSettings, device: torch.device) -> _Mask:
@@ -179,7 +188,7 @@ def heal_scan(
     device = choose_device(settings.device)
     method = method_named(settings.method)
     model = main_model(settings, str(device))
-    warnings = check_modality(scan, model, settings.force)
+    warnings = [*scan.notes, *check_modality(scan, model, settings.force)]
     if mask is None and (method.masked or settings.gate is not None):
         check_saliency_modality(scan, load_model(CLASSIFIER, str(device)), settings.force)
     rule = lesion_rule(settings, model.card)
@@ -191,6 +200,7 @@ def heal_scan(
     viewed = None if view_slice is None else stored_index(view_slice, stack.placement)
     if mask is not None:
         found = _drawn(mask, stack, wanted, settings.margin_mm)
+        warnings += mostly_brain(mask, kept.brain(brain, device)[0])
     elif not method.masked:
         found = _whole_brain(stack, wanted, settings, device)
     else:
@@ -330,7 +340,7 @@ def saliency_scan(
     """Saliency map (I,J,K) float32 in [0,1] and the lesion probability of each slice; raises as :func:`heal_scan`."""
     device = choose_device(settings.device)
     classifier = load_model(CLASSIFIER, str(device))
-    warnings = check_modality(scan, classifier, settings.force)
+    warnings = [*scan.notes, *check_modality(scan, classifier, settings.force)]
     kept = prepared_for(scan, prepared)
     stack, origin = kept.stack(int(classifier.card["grid"]), brain, device, on_event=on_event)
     wanted = chosen_slices(settings, len(stack), stack.brain)

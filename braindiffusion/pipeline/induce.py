@@ -174,7 +174,7 @@ def induce_scan(
     options = options_of(settings, pitch, painter.tuned)
     placed = place_lesion(scan, lesion, settings, whole, stack)
     seen, unlike = check_distribution(stack, whole, card, scan.modality)
-    warnings += [*placed.warnings, *unlike]
+    warnings = [*scan.notes, *warnings, *placed.warnings, *unlike]
     shown = with_planes(scan, stack, _shown(stack, placed.told, options), tell)
     viewed = None if view_slice is None else stored_index(view_slice, placement)
     painted, generate, predictor = induce_slices(stack, placed.told, painter, options, settings, device, shown, viewed)

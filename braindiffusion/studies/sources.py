@@ -15,14 +15,13 @@ from pathlib import Path
 from braindiffusion.errors import SettingsError, StudyError
 from braindiffusion.io.dicom import is_dicom
 from braindiffusion.io.paths import at_home
-from braindiffusion.io.read import FORMATS
+from braindiffusion.io.read import SCAN_SUFFIXES
 from braindiffusion.studies.format import REAL
 
 RESULTS = ("diseased", "counterfactual")
 MASKS = ("_lesion", "_mask", "_brain")
 EVERYTHING = "all"
 """The stratum where none were asked for."""
-_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Source:
 def stem(path: Path) -> str | None:
     """The name of a scan file without its ending; ``None`` for other files."""
     lower = path.name.lower()
-    return next((path.name[: -len(s)] for s in _SUFFIXES if lower.endswith(s)), None)
+    return next((path.name[: -len(s)] for s in SCAN_SUFFIXES if lower.endswith(s)), None)
 
 
 def _scan_files(folder: Path) -> dict[str, Path]:
@@ -84,7 +83,7 @@ def find_sources(folder: Path) -> list[Source]:
         if found is not None and out.setdefault(found.name, found) != found:
             raise StudyError(f"{folder} has {found.name} twice.", "As a file and as a folder.", "Keep one of them.")
     if not out:
-        kinds = ", ".join(_SUFFIXES)
+        kinds = ", ".join(SCAN_SUFFIXES)
         raise StudyError(
             f"There is no scan in {folder}.", f"Looked for {kinds}, results and DICOM folders.", "Add some."
         )

@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from braindiffusion.errors import CohortError, ScanNotFoundError, SettingsError
-from braindiffusion.io.read import FORMATS
+from braindiffusion.io.read import SCAN_SUFFIXES
 
 SPLITS = ("train", "val", "test")
-_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 _BIDS_SUFFIX = {"T1": "T1w", "T1GD": "T1w", "T2": "T2w", "DWI": "dwi"}
 _LESION = r"lesion|tumou?r|glioma|stroke|infarct|wmh"
 _NO_LESION = r"brain|head|skull|csf|tissue|hemi"
@@ -176,7 +175,7 @@ def find_cases(folder: Path, modality: str, images: str | None = None, masks: st
     files = sorted(
         f
         for f in folder.rglob("*")
-        if f.name.lower().endswith(_SUFFIXES)
+        if f.name.lower().endswith(SCAN_SUFFIXES)
         and not any(part.startswith(".") for part in f.relative_to(folder).parts)
         and f.is_file()
     )

@@ -1,0 +1,97 @@
+"""Formats of FreeSurfer, SPM and FSL, and files under another name than their content."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from scan_files import LAS, SHAPE, ramp, refused, write
+
+from braindiffusion import errors
+from braindiffusion.io.read import read_scan
+
+
+@pytest.mark.parametrize("name", ["a.mgz", "a.mgh"])
+def test_freesurfer(tmp_path: Path, name: str) -> None:
+    nibabel.save(nibabel.MGHImage(ramp(dtype="float32"), LAS), tmp_path / name)
+    scan = read_scan(tmp_path / name)
+    assert np.array_equal(scan.voxels, ramp())
+    assert scan.voxels.dtype == np.float32
+    np.testing.assert_allclose(scan.affine, LAS, atol=1e-5)
+    assert scan.orientation_known
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / f"cut{name[1:]}").write_bytes(whole[: len(whole) // 2])
+    refused(errors.ScanUnreadableError, tmp_path / f"cut{name[1:]}")
+
+
+def test_a_pair_of_header_and_image(tmp_path: Path) -> None:
+    nibabel.save(nibabel.Nifti1Pair(ramp(), LAS), tmp_path / "a.hdr")
+    for name in ("a.hdr", "a.img"):
+        scan = read_scan(tmp_path / name)
+        assert np.array_equal(scan.voxels, ramp())
+        np.testing.assert_allclose(scan.affine, LAS, atol=1e-5)
+    (tmp_path / "a.img").unlink()
+    assert "a.img is not beside it" in refused(errors.ScanNotFoundError, tmp_path / "a.hdr").why
+
+
+def test_analyze_is_read_with_a_warning(tmp_path: Path) -> None:
+    image = nibabel.AnalyzeImage(ramp(), None)
+    image.header.set_zooms((2, 1.5, 5))
+    nibabel.save(image, tmp_path / "a.hdr")
+    scan = read_scan(tmp_path / "a.hdr")
+    assert np.array_equal(scan.voxels, ramp())
+    np.testing.assert_allclose(scan.spacing, (2, 1.5, 5))
+    assert scan.affine[0, 0] < 0
+    assert not scan.orientation_known
+    assert "Analyze 7.5" in scan.notes[0]
+
+
+def test_nifti_2(tmp_path: Path) -> None:
+    nibabel.save(nibabel.Nifti2Image(ramp(), LAS), tmp_path / "a.nii.gz")
+    scan = read_scan(tmp_path / "a.nii.gz")
+    assert np.array_equal(scan.voxels, ramp())
+    np.testing.assert_allclose(scan.affine, LAS)
+
+
+def test_the_name_does_not_tell_whether_it_is_compressed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nii", ramp())
+    (tmp_path / "gzip.nii").write_bytes(gzip.compress(path.read_bytes()))
+    shutil.copy(path, tmp_path / "plain.nii.gz")
+    for name in ("gzip.nii", "plain.nii.gz"):
+        assert np.array_equal(read_scan(tmp_path / name).voxels, ramp())
+
+
+def test_nan_around_the_head_is_background(tmp_path: Path) -> None:
+    voxels = ramp(dtype="float32") - 50
+    voxels[0], voxels[:, :2] = np.nan, np.nan
+    scan = read_scan(write(tmp_path / "a.nii.gz", voxels))
+    known = np.isfinite(voxels)
+    assert np.array_equal(scan.voxels[known], voxels[known])
+    assert (scan.voxels[~known] == np.nanmin(voxels)).all()
+    assert f"{(~known).sum()} voxels around the head are NaN" in scan.notes[0]
+    voxels[3, 4, 2] = np.nan
+    refused(errors.ScanContentError, write(tmp_path / "hole.nii.gz", voxels), "1 voxels are NaN")
+
+
+def test_scaling_that_is_not_a_number(tmp_path: Path) -> None:
+    for slope, inter in ((np.inf, 0.0), (1.0, np.nan), (1.0, np.inf)):
+        raw = bytearray(write(tmp_path / "whole.nii", ramp()).read_bytes())
+        raw[112:120] = np.array([slope, inter], "<f4").tobytes()
+        (tmp_path / "a.nii").write_bytes(raw)
+        refused(errors.ScanContentError, tmp_path / "a.nii", "what its values mean")
+    raw[112:120] = np.array([np.nan, np.nan], "<f4").tobytes()  # what nibabel writes for none
+    (tmp_path / "a.nii").write_bytes(raw)
+    scan = read_scan(tmp_path / "a.nii")
+    assert np.array_equal(scan.voxels, ramp())
+    assert "slope" in scan.notes[0]
+
+
+def test_bits_that_contradict_the_type(tmp_path: Path) -> None:
+    raw = bytearray(write(tmp_path / "whole.nii", ramp()).read_bytes())
+    raw[72:74] = np.array([4], "<i2").tobytes()
+    (tmp_path / "a.nii").write_bytes(raw[: 352 + np.prod(SHAPE) // 2])
+    refused(errors.ScanUnreadableError, tmp_path / "a.nii", "4 bits a voxel")
