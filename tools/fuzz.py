@@ -17,7 +17,7 @@ import atheris
 
 with atheris.instrument_imports(include=["braindiffusion"]):
     from braindiffusion.errors import BrainDiffusionError
-    from braindiffusion.io.nifti import load_mgh, load_nifti
+    from braindiffusion.io.nifti import load_nifti
     from braindiffusion.io.text_headers import check_meta, check_nrrd
     from braindiffusion.models import registry
     from braindiffusion.settings import HealSettings, settings_from

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from braindiffusion import errors
-from braindiffusion.io.dicom import Frame, frames_of, headers_of
+from braindiffusion.io.dicom import Frame, frames_of
+from braindiffusion.io.dicom_series import image_headers
 from braindiffusion.volume.scan import Scan
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def source_of(scan: Scan) -> Source | None:
     path = scan.path
     if scan.source.get("format") != "DICOM" or path is None or not path.exists():
         return None
-    return read_source(sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else [path])
+    return read_source(scan.files or [path])
 
 
 def read_source(files: Sequence[Path]) -> Source:
@@ -88,7 +89,7 @@ def read_source(files: Sequence[Path]) -> Source:
         DicomSeriesError: more than one series, or another modality than MR and CT.
         InputError: as for :func:`braindiffusion.io.read.read_scan`.
     """
-    headers = headers_of(list(files), files[0].parent)
+    headers = image_headers(list(files), files[0].parent)
     first = next(iter(headers.values()))
     modality = str(first.get("Modality") or "MR")
     if modality not in KINDS:

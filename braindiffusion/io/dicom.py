@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from braindiffusion import errors
+from braindiffusion.io.dicom_stack import Frame, in_order, one_stack, without_copies
 from braindiffusion.io.read import (
     COPY_AGAIN,
     EXPORT,
@@ -26,6 +29,9 @@ from braindiffusion.volume.scan import Scan
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+MOST_DEPTH = 24
+"""Sequences in sequences that a header may hold."""
 MOST_INFLATED = 1 << 27
 """Bytes that a deflated file may grow to."""
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
@@ -50,34 +56,30 @@ def modality_of_dicom(header: Dataset, name: str) -> str | None:
     return "FLAIR" if tr > 5000 and 1600 < ti < 3000 else "T2" if tr > 2000 and not ti else None
 
 
-@dataclass(frozen=True)
-class Frame:
-    """One image of a series.
-
-    Attributes:
-        file: where it is stored, and as which frame (``index``).
-        position: (3,) LPS mm, centre of the first pixel.
-        layout: (10,) direction along a row (3) and down a column (3), mm between rows and between columns, number of
-            rows and of columns.
-    """
-
-    file: Path
-    index: int
-    position: np.ndarray
-    layout: np.ndarray
-
-    def __str__(self) -> str:
-        return f"{self.file.name} (frame {self.index + 1})" if self.index else self.file.name
-
-
 def is_dicom(file: Path) -> bool:
-    """Whether a file begins as a DICOM file does."""
+    """Whether a file begins as a DICOM file does, with its preamble or (as of old archives) without."""
     with file.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+        head = stream.read(132)
+    return head[128:] == b"DICM" or _bare(head)
 
 
-def _dicom_header(file: Path) -> Dataset | None:
-    """The header of a DICOM image, without its pixels; None for any other file."""
+def _bare(head: bytes) -> bool:
+    """Whether bytes begin as a DICOM data set does: a low element of the group 2 or 8, of a known kind or short."""
+    if len(head) < 16:
+        return False
+    group, element, kind, length = *struct.unpack_from("<2H", head), head[4:6], struct.unpack_from("<I", head, 4)[0]
+    if group not in (0x0002, 0x0008) or element > 0x0018:
+        return False
+    return kind in (b"UL", b"CS", b"UI", b"OB", b"DA", b"TM", b"SH", b"LO") or (0 < length <= 64 and length % 2 == 0)
+
+
+def dicom_header(file: Path) -> Dataset | None:
+    """The header of a DICOM file, without its pixels; ``None`` for any other file, and for a DICOMDIR.
+
+    Raises:
+        ScanUnreadableError: it is damaged.
+        ScanPixelTypeError: an image of a number of bits that no grey image has.
+    """
     from pydicom import dcmread
 
     if file.name.upper() == "DICOMDIR" or not is_dicom(file):
@@ -85,19 +87,30 @@ def _dicom_header(file: Path) -> Dataset | None:
     try:
         with file.open("rb") as stream:
             _check_deflated(stream, file)
-            header = dcmread(stream, stop_before_pixels=True)
-            if "Rows" in header:
+            header = dcmread(stream, stop_before_pixels=True, force=True)
+            if "Rows" in header and not is_segmentation(header):
                 _check_pixels(stream, header, file)
-                return header
-        kind = header.file_meta["MediaStorageSOPClassUID"].value.name
+        if "Rows" not in header and "Image Storage" in _kind_of(header):
+            raise errors.ScanUnreadableError(f"{file} is damaged.", "Its header is incomplete.", COPY_AGAIN)
+        if not len(header):
+            raise errors.ScanUnreadableError(f"{file} is incomplete.", "It ends with its header.", COPY_AGAIN)
+        return header
     except (OSError, errors.BrainDiffusionError):
         raise
     except Exception as error:  # a damaged header raises many kinds
         why = str(error) or type(error).__name__
         raise errors.ScanUnreadableError(f"{file} is damaged.", why, COPY_AGAIN) from error
-    if "Image Storage" in kind:
-        raise errors.ScanUnreadableError(f"{file} is damaged.", "Its header is incomplete.", COPY_AGAIN)
-    return None
+
+
+def _kind_of(header: Dataset) -> str:
+    """The name of what a file says it is, or ''."""
+    told = header.file_meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID")
+    return str(getattr(told, "name", "") or "")
+
+
+def is_segmentation(header: Dataset) -> bool:
+    """Whether a file is a segmentation object: a mask, not a scan."""
+    return str(header.get("Modality") or "") == "SEG" or str(header.get("SOPClassUID") or "") == SEGMENTATION
 
 
 def _check_deflated(stream: BinaryIO, file: Path) -> None:
@@ -115,15 +128,26 @@ def _check_deflated(stream: BinaryIO, file: Path) -> None:
     stream.seek(0)
 
 
+def _syntax_of(header: Dataset) -> Any:
+    """The transfer syntax; where the file has no header of its own, that in which the data set could be read."""
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    told = header.file_meta.get("TransferSyntaxUID")
+    if told:
+        return told
+    implicit, little = header.original_encoding
+    return ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+
+
 def _check_pixels(stream: BinaryIO, header: Dataset, file: Path) -> None:
     """Refuse pixels that are fewer than the header promises, which GDCM fills up; ``stream`` stands before them.
 
     What is compressed shows at decoding.
     """
-    bits, syntax = header.get("BitsAllocated"), header.file_meta.TransferSyntaxUID
+    bits, syntax = header.get("BitsAllocated"), _syntax_of(header)
     if bits not in (8, 16, 32):
         raise errors.ScanPixelTypeError(f"{file} is not a plain grey image.", f"It has {bits} bits a pixel.", EXPORT)
-    if syntax.is_compressed:  # deflated ones too
+    if syntax.is_compressed or syntax.is_deflated:
         return
     implicit, little = header.original_encoding
     element = stream.read(8 if implicit else 12)
@@ -137,8 +161,18 @@ def _check_pixels(stream: BinaryIO, header: Dataset, file: Path) -> None:
 
 
 def frames_of(file: Path, header: Dataset) -> list[Frame]:
-    """The images in one file; an enhanced multi-frame file tells their planes in functional groups."""
+    """The images in one file; an enhanced multi-frame file tells their planes in functional groups.
+
+    Raises:
+        ScanPixelTypeError: colour, inverted grey, a segmentation.
+        DicomSeriesError: several slices in a way that is not supported.
+        ScanGeometryError: no place, orientation or pixel spacing.
+        ScanContentError: a slope of 0 or one that is not a number.
+    """
     kind = header.get("PhotometricInterpretation")
+    if is_segmentation(header):
+        why = "It is a DICOM segmentation: a mask."
+        raise errors.ScanPixelTypeError(f"{file} is not a scan.", why, "Give it with --mask, and the series as scan.")
     if header.get("SamplesPerPixel", 1) != 1 or kind != "MONOCHROME2":
         action = "Give the original grey series."
         raise errors.ScanPixelTypeError(f"{file} is not a plain grey image.", f"Its pixels are {kind}.", action)
@@ -149,12 +183,11 @@ def frames_of(file: Path, header: Dataset) -> list[Frame]:
         held = next((place.get(sequence)[0] for place in (group, *shared) if place.get(sequence)), header)
         return held.get(keyword)
 
-    slopes = {str(fact(g, "PixelValueTransformationSequence", "RescaleSlope")) for g in groups}
     mosaic = "MOSAIC" in (header.get("ImageType") or [])
-    if mosaic or int(header.get("NumberOfFrames") or 1) != len(groups) or len(slopes) > 1:
+    if mosaic or int(header.get("NumberOfFrames") or 1) != len(groups):
         raise errors.DicomSeriesError(
             f"{file} packs several slices in a way that is not supported.",
-            "It is a mosaic, or its frames do not tell their places, or they are scaled differently.",
+            "It is a mosaic, or its frames do not tell their places.",
             "Convert it to NIfTI with dcm2niix and read that.",
         )
     planes = (
@@ -162,98 +195,74 @@ def frames_of(file: Path, header: Dataset) -> list[Frame]:
         ("PlaneOrientationSequence", "ImageOrientationPatient"),
         ("PixelMeasuresSequence", "PixelSpacing"),
     )
+    scaling = "PixelValueTransformationSequence"
     try:
         values = [[np.array(fact(g, *key), dtype=float) for key in planes] for g in groups]
         size = [float(header.Rows), float(header.Columns)]
-        return [
-            Frame(file, i, p.reshape(3), np.concatenate([o.reshape(6), s.reshape(2), size]))
-            for i, (p, o, s) in enumerate(values)
-        ]
+        frames = [(p.reshape(3), np.concatenate([o.reshape(6), s.reshape(2), size])) for p, o, s in values]
     except (TypeError, ValueError) as error:
         raise lost_geometry(file, "Its header lacks the position, the orientation or the pixel spacing.") from error
+    rescales = [_rescale(fact(g, scaling, "RescaleSlope"), fact(g, scaling, "RescaleIntercept"), file) for g in groups]
+    return [Frame(file, i, *plane, rescale) for i, (plane, rescale) in enumerate(zip(frames, rescales, strict=True))]
 
 
-def _stack(frames: list[Frame], normal: np.ndarray, path: Path) -> tuple[list[Frame], float]:
-    """Two frames or more in order along the normal, and the mm between them.
+def _rescale(slope: Any, intercept: Any, file: Path) -> tuple[float, float]:
+    """Slope and intercept as numbers.
 
     Raises:
-        DicomSeriesError: positions that repeat or leave a gap.
-        ScanGeometryError: a slanted stack.
+        ScanContentError: they are none, or the slope is 0.
     """
-    frames = sorted(frames, key=lambda f: float(f.position @ normal))
-    positions = np.array([f.position for f in frames])
-    along = positions @ normal
-    gaps = np.diff(along)
-    step, twin, gap = float(np.median(gaps)), int(gaps.argmin()), int(np.abs(gaps - np.median(gaps)).argmax())
-    if gaps[twin] < 0.01:
-        raise errors.DicomSeriesError(
-            f"{path} shows a place more than once.",
-            f"{frames[twin]} and {frames[twin + 1]} share a position: echoes, time points, or a copy.",
-            "Keep one image per position, or convert it with dcm2niix and read one volume.",
-        )
-    if abs(gaps[gap] - step) > max(0.05, 0.01 * step):
-        raise errors.DicomSeriesError(
-            f"The slices in {path} are not evenly spaced.",
-            f"After slice {gap + 1}, {frames[gap]}, {frames[gap + 1]} follows at {gaps[gap]:.2f} mm, not {step:.2f}.",
-            "Copy the whole series again: slices may be missing.",
-        )
-    drift = np.linalg.norm(positions - positions[0] - np.outer(along - along[0], normal), axis=1).max()
-    if drift > 0.5 * frames[0].layout[6:8].min():
-        raise errors.ScanGeometryError(
-            f"The slices in {path} are stacked at a slant.",
-            f"They drift sideways by {drift:.1f} mm, as with a tilted CT gantry.",
-            "Convert it with dcm2niix, which straightens it.",
-        )
-    return frames, float(along[-1] - along[0]) / (len(frames) - 1)
-
-
-def headers_of(files: list[Path], path: Path) -> dict[Path, Dataset]:
-    """The headers of the images among the files, if they are one series."""
-    headers = {file: header for file in files if (header := _dicom_header(file)) is not None}
-    if not headers:
-        raise errors.ScanNotFoundError(
-            f"{path} holds no DICOM images.",
-            f"{len(files)} files were looked at; folders inside it are not searched.",
-            "Give the folder that holds the images of one series, or one NIfTI file.",
-        )
-    suffixes = {file.suffix for file in headers}
-    short = next((f for f in files if f.suffix in suffixes and f.stat().st_size < 132), None)
-    if short is not None:
-        why = "It is too short for DICOM: the series was not copied completely."
-        raise errors.ScanUnreadableError(f"{short} is incomplete.", why, COPY_AGAIN)
-    series: dict[str, list[Dataset]] = {}
-    for header in headers.values():
-        series.setdefault(str(header.get("SeriesInstanceUID", "")), []).append(header)
-    if len(series) > 1:
-        told = "; ".join(
-            f"{h[0].get('SeriesDescription') or 'no description'}: {len(h)} files, UID ...{uid[-12:]}"
-            for uid, h in series.items()
-        )
-        raise errors.DicomSeriesError(f"{path} holds {len(series)} series.", told, "Keep one series in a folder.")
-    return headers
-
-
-def load_dicom(files: list[Path], path: Path) -> Scan:
-    """One volume from the files of a series; ``path`` names it in errors."""
-    from pydicom.errors import BytesLengthException
-
-    damage = (AttributeError, NotImplementedError, TypeError, ValueError, BytesLengthException)
     try:
-        return _assemble(headers_of(files, path), path)
-    except damage as error:  # pydicom decodes a header only where it is asked
-        raise errors.ScanUnreadableError(f"A DICOM header in {path} is damaged.", str(error), COPY_AGAIN) from error
+        found = float(1 if slope in (None, "") else slope), float(0 if intercept in (None, "") else intercept)
+    except (TypeError, ValueError):
+        found = (math.nan, math.nan)
+    if found[0] == 0 or not np.isfinite(found).all():
+        why = f"It rescales its values by a slope of {slope!s:.20} and an intercept of {intercept!s:.20}."
+        raise errors.ScanContentError(f"{file} does not say what its values mean.", why, EXPORT)
+    return found
 
 
-def _assemble(headers: dict[Path, Dataset], path: Path) -> Scan:
+@dataclass(frozen=True)
+class Stack:
+    """Parallel slices in order.
+
+    Attributes:
+        frames: from the first along ``axes``' third column.
+        axes: (3,3), columns: along a row, down a column, from slice to slice; LPS.
+        spacing: (3,) mm along a row, down a column, between slices.
+        size: columns, rows, slices.
+        affine: (4,4) IJK -> RAS mm.
+        notes: sentences for the user, without a word that may name the patient.
+    """
+
+    frames: tuple[Frame, ...]
+    axes: np.ndarray
+    spacing: np.ndarray
+    size: tuple[int, int, int]
+    affine: np.ndarray
+    notes: tuple[str, ...]
+
+
+def stack_of(headers: dict[Path, Dataset], path: Path) -> Stack:
+    """The volume that the images of one series make; ``path`` names it in errors.
+
+    Images that lie in another way than nearly all others (a localizer within the series) and copies are left out, and
+    that is told.
+
+    Raises:
+        DicomSeriesError: no stack, places that repeat or leave a gap, files that are missing by what the tags say.
+        ScanGeometryError: a slanted stack, axes that are none.
+        InputError: as for :func:`frames_of`.
+    """
     frames = [frame for file, header in headers.items() for frame in frames_of(file, header)]
-    first, layout = next(iter(headers.values())), frames[0].layout
-    odd = next((f for f in frames if not np.allclose(f.layout, layout, rtol=0, atol=1e-3)), None)
-    if odd is not None:
-        raise errors.DicomSeriesError(
-            f"The images in {path} do not form one stack.",
-            f"{odd} differs from {frames[0]} in orientation, pixel spacing or size.",
-            "Give a folder with one series of parallel slices (no localizers).",
-        )
+    frames, copies = without_copies(frames, headers)
+    frames, others = one_stack(frames, path)
+    notes: tuple[str, ...] = ()
+    if copies:
+        notes += (f"{copies} images are there twice; one of each was read.",)
+    if others:
+        notes += (f"{others} images that lie in another way than the other {len(frames)} were left out.",)
+    layout = frames[0].layout
     row, column, (rows, columns) = layout[:3], layout[3:6], layout[8:].astype(int)
     if not np.allclose([row @ row, column @ column, 1 + row @ column], 1, atol=1e-2):
         raise lost_geometry(path, "Its rows and columns are not at right angles.")
@@ -261,28 +270,96 @@ def _assemble(headers: dict[Path, Dataset], path: Path) -> Scan:
     column = column - (column @ row) * row
     column /= np.linalg.norm(column)
     normal = np.cross(row, column)
+    first = headers[frames[0].file]
     step = _number(first, "SpacingBetweenSlices") or _number(first, "SliceThickness") or 1.0
     if len(frames) > 1:
-        frames, step = _stack(frames, normal, path)
+        frames, step, more = in_order(frames, normal, headers, path)
+        notes += more
     axes, spacing = np.stack([row, column, normal], axis=1), np.array([layout[7], layout[6], step])
     affine = to_ras(axes, spacing, frames[0].position, path)
-    notes = check_affine(affine, (columns, rows, len(frames)), path)
-    check_size((columns, rows, len(frames)), int(first.get("BitsAllocated", 16)) // 8, path)
-    pixels = {file: _pixels(file).reshape(-1, rows, columns) for file in headers}
-    voxels = np.stack([pixels[f.file][f.index] for f in frames]).transpose(2, 1, 0)
+    size = (int(columns), int(rows), len(frames))
+    notes += check_affine(affine, size, path)
+    check_size(size, int(first.get("BitsAllocated", 16)) // 8, path)
+    return Stack(tuple(frames), axes, spacing, size, affine, notes)
+
+
+def load_stack(stack: Stack, headers: dict[Path, Dataset], path: Path, notes: tuple[str, ...] = ()) -> Scan:
+    """Its voxels, in real-world values."""
+    first = headers[stack.frames[0].file]
+    planes: list[np.ndarray] = [np.empty(0)] * len(stack.frames)
+    wanted: dict[Path, list[tuple[int, Frame]]] = {}
+    for k, frame in enumerate(stack.frames):
+        wanted.setdefault(frame.file, []).append((k, frame))
+    for file, members in wanted.items():
+        pixels, scaled = _pixels(file, headers[file])
+        pixels = pixels.reshape(-1, stack.size[1], stack.size[0])
+        for k, frame in members:
+            planes[k] = pixels[frame.index] if scaled else _rescaled(pixels[frame.index], frame.rescale)
+    voxels = np.stack(planes).transpose(2, 1, 0)
     hints = {k: _plain(first.get(k)) for k in _HINTS if first.get(k) not in (None, "")}
-    facts = {"path": str(path), "format": "DICOM", "files": len(headers), "hints": hints}
-    return Scan(voxels, affine, modality_of_dicom(first, path.name), facts, notes=notes)
+    facts = {"path": str(path), "format": "DICOM", "files": len(wanted), "hints": hints}
+    modality = modality_of_dicom(first, path.name)
+    return Scan(voxels, stack.affine, modality, facts, notes=(*notes, *stack.notes), files=tuple(wanted))
 
 
-def _pixels(file: Path) -> np.ndarray:
-    """(frames, rows, columns), rescaled to real-world values: integers where slope and intercept are."""
-    sitk = quiet_sitk()
+def _rescaled(pixels: np.ndarray, rescale: tuple[float, float]) -> np.ndarray:
+    """Real-world values: whole numbers where slope and intercept are."""
+    slope, intercept = rescale
+    if rescale == (1.0, 0.0):
+        return pixels
+    if slope.is_integer() and intercept.is_integer() and abs(slope) < 2**15:
+        ends = np.array([int(pixels.min()), int(pixels.max())], dtype=float) * slope + intercept
+        fits = next((t for t in (np.int16, np.int32) if np.abs(ends).max() <= np.iinfo(t).max), None)
+        if fits is not None:
+            return pixels.astype(fits) * fits(slope) + fits(intercept)
+    return _floats(pixels, rescale)
+
+
+def _floats(pixels: np.ndarray, rescale: tuple[float, float]) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what becomes infinite is refused later
+        return (pixels * np.float64(rescale[0]) + rescale[1]).astype(np.float32)
+
+
+def _pixels(file: Path, header: Dataset) -> tuple[np.ndarray, bool]:
+    """(frames, rows, columns), and whether they are real-world values already.
+
+    What is not compressed is decoded by pydicom; GDCM, which is native code, sees compressed files only, and those not
+    before their header was found to be no deeper than ``MOST_DEPTH``.
+    """
+    from pydicom import dcmread
+
+    damage = f"{file} cannot be decoded."
+    if _syntax_of(header).is_compressed:
+        _check_depth(header, file)
+        sitk = quiet_sitk()
+        try:
+            return sitk.GetArrayFromImage(sitk.ReadImage(for_itk(file), imageIO="GDCMImageIO")), True
+        except RuntimeError as error:
+            why = "Its pixels are incomplete, or compressed in an unknown way."
+            raise errors.ScanUnreadableError(damage, why, COPY_AGAIN) from error
+    data = dcmread(file, force=True)
+    data.file_meta.TransferSyntaxUID = _syntax_of(header)
     try:
-        return sitk.GetArrayFromImage(sitk.ReadImage(for_itk(file), imageIO="GDCMImageIO"))
-    except RuntimeError as error:
-        why = "Its pixels are incomplete, or compressed in an unknown way."
-        raise errors.ScanUnreadableError(f"{file} cannot be decoded.", why, COPY_AGAIN) from error
+        pixels = data.pixel_array
+    except Exception as error:  # pydicom raises many kinds over a damaged header
+        why = str(error) or type(error).__name__
+        raise errors.ScanUnreadableError(damage, why, COPY_AGAIN) from error
+    allocated, stored = 8 * pixels.dtype.itemsize, int(data.get("BitsStored") or 8 * pixels.dtype.itemsize)
+    if pixels.dtype.kind in "iu" and 0 < stored < allocated:  # what else lies in the upper bits is no image
+        shift = pixels.dtype.type(allocated - stored)
+        pixels = (pixels << shift) >> shift
+    return pixels, False
+
+
+def _check_depth(header: Dataset, file: Path) -> None:
+    """Refuse sequences in sequences beyond ``MOST_DEPTH`` levels: native readers end the program over them."""
+    level = [header]
+    for _ in range(MOST_DEPTH):
+        level = [item for data in level for element in data if element.VR == "SQ" for item in element.value]
+        if not level:
+            return
+    why = f"Its header is nested more than {MOST_DEPTH} levels deep."
+    raise errors.ScanUnreadableError(f"{file} is damaged.", why, COPY_AGAIN)
 
 
 def _plain(value: Any) -> Any:

@@ -48,13 +48,15 @@ EXPORT = "Export or convert it again (DICOM: with dcm2niix) and read the new fil
 COPY_AGAIN = "Copy or download it again."
 
 
-def read_scan(path: str | Path, files: list[Path] | None = None) -> Scan:
+def read_scan(path: str | Path, files: list[Path] | None = None, series: str | None = None) -> Scan:
     """Read one 3-D scan.
 
     Args:
-        path: a NIfTI, NRRD or MetaImage file, a folder with one DICOM series, or one DICOM file (a single slice, or
-            all frames of an enhanced multi-frame file).
+        path: a file of one of ``FORMATS``, a folder with DICOM files (sub-folders too), or one DICOM file (a single
+            slice, or all frames of an enhanced multi-frame file).
         files: those of one DICOM series, where the folder ``path`` holds others too.
+        series: the number, UID or description of one of several DICOM series, see
+            :func:`~braindiffusion.io.dicom_series.choose`.
 
     Returns:
         Scan: voxels (I,J,K) as stored, with the file's own rescale slope and intercept applied; affine IJK -> RAS
@@ -66,7 +68,7 @@ def read_scan(path: str | Path, files: list[Path] | None = None) -> Scan:
         ScanGeometryError, DicomSeriesError: see :mod:`braindiffusion.errors`.
         MemoryExhaustedError: the volume does not fit in this machine's memory.
     """
-    loaded = _load(path, files=files)
+    loaded = _load(path, files=files, series=series)
     voxels, affine, notes = loaded.voxels, loaded.affine, loaded.notes
     low, high = voxels.min(), voxels.max()  # NaN and infinity come through
     if not (np.isfinite(low) and np.isfinite(high)):
@@ -366,7 +368,7 @@ def for_itk(path: Path) -> str:
         raise errors.ScanUnreadableError(what, "Its name is not Unicode.", "Rename it.") from error
 
 
-def _load(given: str | Path, files: list[Path] | None = None, layers: bool = False) -> Scan:
+def _load(given: str | Path, files: list[Path] | None = None, layers: bool = False, series: str | None = None) -> Scan:
     """Voxels, affine, modality and facts of whatever lies there.
 
     Args:
@@ -376,10 +378,11 @@ def _load(given: str | Path, files: list[Path] | None = None, layers: bool = Fal
     try:
         if not path.exists():
             raise errors.ScanNotFoundError(f"{path} does not exist.", "No file or folder is there.", "Check the path.")
-        from braindiffusion.io.dicom import is_dicom, load_dicom
+        from braindiffusion.io.dicom import is_dicom
+        from braindiffusion.io.dicom_series import files_in, load_dicom
 
         if path.is_dir():
-            return load_dicom(files or sorted(f for f in path.iterdir() if f.is_file()), path)
+            return load_dicom(files or files_in(path), path, series)
         if not path.is_file():  # one might wait for ever
             why = "It is a pipe, a socket or a device."
             raise errors.ScanUnreadableError(f"{path} is no file.", why, "Give a file or a folder.")

@@ -40,6 +40,7 @@ class Scan:
         source: path, format and header facts, for provenance.
         forms: of a NIfTI, Analyze or MGH file; ``None`` for other formats.
         notes: sentences for the user about what was assumed while reading.
+        files: of a DICOM series, those it was read from.
     """
 
     voxels: np.ndarray
@@ -48,6 +49,7 @@ class Scan:
     source: dict[str, Any] = field(default_factory=dict)
     forms: NiftiForms | None = None
     notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
     @property
     def spacing(self) -> np.ndarray:
