@@ -135,9 +135,9 @@ BAD_INPUT: dict[str, tuple[str, Case]] = {
     "noise in a box": ("NotABrainError", scan_of(noise_box)),
     "mask missing": ("ScanNotFoundError", lambda folder, head: [head.scan, "--mask", folder / "none.nii.gz"]),
     "mask elsewhere": ("MaskGeometryError", mask_of(lambda head: (lesion(head), moved(head)))),
-    "mask of another size": (
+    "mask of other voxels": (
         "MaskGeometryError",
-        mask_of(lambda head: (lesion(head)[::2], head.affine @ np.diag([2, 1, 1, 1]))),
+        mask_of(lambda h: (lesion(h)[::2], h.affine @ np.diag([2, 1, 1, 1]))),
     ),
     "empty mask": ("EmptyMaskError", mask_of(lambda head: (lesion(head) * 0, head.affine))),
     "mask in the air": ("EmptyMaskError", mask_of(lambda head: (corner(head), head.affine))),
