@@ -25,9 +25,9 @@ from braindiffusion.io.read import (
     check_affine,
     check_size,
     lost_geometry,
-    modality_of,
     times,
 )
+from braindiffusion.modality import modality_of
 from braindiffusion.volume.scan import NiftiForms, Scan
 
 MOST_EXTRA = 1 << 24
