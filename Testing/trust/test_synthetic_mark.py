@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MARK = NOT_FOR_DIAGNOSIS.encode()
 
 EXPORTS = {
-    "cli.app.saliency_command", "cli.induce.write_induction", "export.results.write_result", "worker.exports.export",
+    "export.results.write_saliency", "export.results.write_induction", "export.results.write_result",
+    "worker.exports.export",
     "export.teaching.case.write_case", "export.teaching.collection.write_index", "studies.create.create_study",
     "cohort.table.write_table",
 }  # fmt: skip
@@ -145,8 +146,6 @@ def test_an_induction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_saliency_in_every_format(result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from types import SimpleNamespace
-
     from typer.testing import CliRunner
 
     from braindiffusion.cli.app import app
@@ -155,13 +154,7 @@ def test_saliency_in_every_format(result, tmp_path: Path, monkeypatch: pytest.Mo
 
     scan, healed, _ = result
     table = [{"slice": s, "lesion_probability": 0.5, "judged_lesion": True} for s in (4, 5)]
-    found = SimpleNamespace(
-        saliency=healed.saliency,
-        stack=healed.stack,
-        slices=table,
-        warnings=[],
-        provenance=record(scan, task="saliency"),
-    )
+    found = heal.SaliencyResult(healed.saliency, healed.stack, table, record(scan, task="saliency"), [], scan)
     monkeypatch.setattr(heal, "saliency_scan", lambda *a, **k: found)
     monkeypatch.setattr("braindiffusion.io.read.read_scan", lambda path: scan)
     for file_format in FileFormat:

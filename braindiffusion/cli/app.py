@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY, __version__
+from braindiffusion import RESEARCH_USE_ONLY, __version__
 from braindiffusion.cli.bench import bench
 from braindiffusion.cli.cohort import cohort_app
 from braindiffusion.cli.evaluate import (
@@ -94,7 +94,6 @@ def heal_and_write(
     out: Path, file_format: ResultFormat, progress: ProgressKind, burn_in: bool = False,
 ) -> HealResult:  # fmt: skip
     """Check that the output can be written, heal, write, and say what came out."""
-    from braindiffusion.export.results import write_result
     from braindiffusion.io.write import check_writable, free_space_check
     from braindiffusion.pipeline.heal import heal_scan
     from braindiffusion.pipeline.progress import reporter
@@ -104,7 +103,7 @@ def heal_and_write(
     with reporter(progress.value) as tell:
         result = heal_scan(scan, settings, mask=mask, brain=brain, on_event=tell)
     facts = result.provenance
-    write_result(out, scan, result, file_format.value, burn_in)
+    result.save(out, file_format.value, burn_in)
     for warning in result.warnings:
         typer.echo(f"Warning: {warning}", err=True)
     calls, healed = facts["network_calls"], facts["network_calls"]["slices_healed"]
@@ -233,9 +232,8 @@ def saliency_command(
     """Where the classifier looks: a saliency map and the lesion probability of each slice."""
     with told():
         slice_range = parse_slices(slices)
-        from braindiffusion.export.pictures import saliency_picture
         from braindiffusion.io.read import read_scan
-        from braindiffusion.io.write import OutputFolder, check_writable
+        from braindiffusion.io.write import check_writable
 
         volume, _, own_brain = read_drawn(read_scan(scan), None, None, None, False, brain)
         check_writable(out)
@@ -246,16 +244,7 @@ def saliency_command(
         settings = HealSettings(saliency=method.value, slices=slice_range, device=device, force=force)
         with reporter(progress.value) as tell:
             found = saliency_scan(volume, settings, brain=own_brain, on_event=tell)
-        with OutputFolder(out) as folder:
-            folder.volume(
-                "saliency",
-                found.saliency,
-                volume,
-                file_format=file_format.value,
-                description=f"{NOT_FOR_DIAGNOSIS}: saliency",
-            )
-            saliency_picture(volume, found, folder.file("overview.png"))
-            folder.json("provenance", found.provenance)
+        found.save(out, file_format.value)
         for warning in found.warnings:
             typer.echo(f"Warning: {warning}", err=True)
         flagged = sum(row["judged_lesion"] for row in found.slices)

@@ -71,30 +71,6 @@ class ToldAs(str, Enum):
     mask, box = "mask", "box"
 
 
-def write_induction(
-    folder: Path, scan: Scan, result: InduceResult, file_format: ResultFormat, title: str, burn_in: bool = False
-) -> None:
-    """All files of an induction, together or not at all."""
-    import numpy as np
-
-    from braindiffusion.export.lesion_pictures import induction_overview
-    from braindiffusion.export.results import provenance_of, write_volumes
-    from braindiffusion.io.write import OutputFolder
-
-    maps: dict[str, np.ndarray | None] = {
-        "diseased": result.diseased,
-        "lesion": result.lesion.astype(np.uint8),
-        "generate_mask": result.generate_mask.astype(np.uint8),
-        "difference": result.difference,
-        "deviation": result.deviation,
-    }
-    with OutputFolder(folder) as out:
-        write_volumes(out, scan, maps, result.provenance, file_format.value, burn_in)
-        induction_overview(scan, result, out.file("overview.png"), title)
-        out.json("effects", result.effects)
-        out.json("provenance", provenance_of(result.provenance, file_format.value))
-
-
 def induce_and_write(
     scan: Scan, lesion: np.ndarray | ShapeSettings, settings: InduceSettings, brain: np.ndarray | None,
     out: Path, file_format: ResultFormat, progress: ProgressKind, burn_in: bool = False,
@@ -109,8 +85,7 @@ def induce_and_write(
     with reporter(progress.value) as tell:
         result = induce_scan(scan, lesion, settings, brain=brain, on_event=tell)
     facts, effects = result.provenance, result.effects
-    title = f"{settings.method}, {facts['method']['kind']}, {effects['lesion_ml']:.1f} mL, {facts['models'][0]['name']}"
-    write_induction(out, scan, result, file_format, title, burn_in)
+    result.save(out, file_format.value, burn_in)
     for warning in result.warnings:
         typer.echo(f"Warning: {warning}", err=True)
     calls = facts["network_calls"]

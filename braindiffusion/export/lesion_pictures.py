@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
@@ -18,7 +18,7 @@ HEADINGS = ("original", "lesion (red), margin (cyan)", "DISEASED", "change insid
 INSIDE, OUTSIDE = (1.0, 0.25, 0.2, 0.5), (0.25, 0.5, 1.0, 0.5)
 
 
-def induction_overview(scan: Scan, result: InduceResult, path: Path, title: str = "") -> None:
+def induction_overview(scan: Scan, result: InduceResult, path: Path | BinaryIO, title: str = "") -> None:
     """original | lesion and margin | diseased | two colours | difference, several slices, on the scan's own grid."""
     chosen = telling_slices(cast(Any, result))
 

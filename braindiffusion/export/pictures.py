@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -11,6 +13,8 @@ from braindiffusion import NOT_FOR_DIAGNOSIS
 from braindiffusion.export.sheet import Sheet
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from braindiffusion.pipeline.heal import HealResult, SaliencyResult
     from braindiffusion.volume.scan import Scan
     from braindiffusion.volume.slices import SliceStack
@@ -39,7 +43,7 @@ def areas(lesion: np.ndarray, stack: SliceStack) -> list[str]:
     return [f"lesion {plane.sum() * across * down:.0f} mm²" for plane in lesion > 0]
 
 
-def overview(scan: Scan, result: HealResult, path: Path, title: str = "") -> None:
+def overview(scan: Scan, result: HealResult, path: Path | BinaryIO, title: str = "") -> None:
     """original | saliency | mask | counterfactual | difference, several slices, on the scan's own grid."""
     chosen = telling_slices(result)
 
@@ -61,7 +65,7 @@ def overview(scan: Scan, result: HealResult, path: Path, title: str = "") -> Non
     sheet.save(path, title)
 
 
-def saliency_picture(scan: Scan, found: SaliencyResult, path: Path, count: int = 12) -> None:
+def saliency_picture(scan: Scan, found: SaliencyResult, path: Path | BinaryIO, count: int = 12) -> None:
     """The slices with the highest lesion probability, with the saliency over them."""
     from matplotlib.figure import Figure
 
@@ -86,3 +90,12 @@ def saliency_picture(scan: Scan, found: SaliencyResult, path: Path, count: int =
     figure.suptitle("Where the classifier looks. Research use only, not for diagnosis.", color="yellow", fontsize=8)
     figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.6 / figure.get_figheight(), 0.02, 0.12)
     figure.savefig(path, dpi=120, facecolor="black", metadata={"Description": NOT_FOR_DIAGNOSIS})
+
+
+def picture_of(draw: Callable[[Any, Any, BinaryIO], None], scan: Scan, result: Any) -> Image:
+    """What ``draw(scan, result, file)`` writes, as a picture."""
+    import PIL.Image
+
+    buffer = BytesIO()
+    draw(scan, result, buffer)
+    return PIL.Image.open(buffer)

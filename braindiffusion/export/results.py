@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from braindiffusion import NOT_FOR_DIAGNOSIS
-from braindiffusion.export.pictures import overview
+from braindiffusion.export.lesion_pictures import induction_overview
+from braindiffusion.export.pictures import overview, saliency_picture
 from braindiffusion.io.write import OutputFolder
 from braindiffusion.pipeline.provenance import unnamed
 from braindiffusion.volume.scan import Scan
 
 if TYPE_CHECKING:
-    from braindiffusion.pipeline.heal import HealResult
+    from braindiffusion.pipeline.heal import HealResult, SaliencyResult
+    from braindiffusion.pipeline.induce import InduceResult
 
 
 def write_volumes(
@@ -72,3 +74,37 @@ def write_result(
         write_volumes(out, scan, maps, result.provenance, file_format, burn_in)
         overview(scan, result, out.file("overview.png"), title)
         out.json("provenance", provenance_of(result.provenance, file_format))
+
+
+def write_induction(
+    folder: Path, scan: Scan, result: InduceResult, file_format: str = "nifti", burn_in: bool = False
+) -> None:
+    """Write all files of an induction, together or not at all; arguments and errors as :func:`write_result`."""
+    maps: dict[str, np.ndarray | None] = {
+        "diseased": result.diseased,
+        "lesion": result.lesion.astype(np.uint8),
+        "generate_mask": result.generate_mask.astype(np.uint8),
+        "difference": result.difference,
+        "deviation": result.deviation,
+    }
+    method, models = result.provenance["method"], result.provenance["models"]
+    size = f"{result.effects['lesion_ml']:.1f} mL"
+    with OutputFolder(folder) as out:
+        write_volumes(out, scan, maps, result.provenance, file_format, burn_in)
+        title = ", ".join((method["name"], method["kind"], size, models[0]["name"]))
+        induction_overview(scan, result, out.file("overview.png"), title)
+        out.json("effects", result.effects)
+        out.json("provenance", provenance_of(result.provenance, file_format))
+
+
+def write_saliency(folder: Path, scan: Scan, found: SaliencyResult, file_format: str = "nifti") -> None:
+    """Write the map, its picture and its record, together or not at all.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    description = f"{NOT_FOR_DIAGNOSIS}: saliency"
+    with OutputFolder(folder) as out:
+        out.volume("saliency", found.saliency, scan, file_format=file_format, description=description)
+        saliency_picture(scan, found, out.file("overview.png"))
+        out.json("provenance", found.provenance)

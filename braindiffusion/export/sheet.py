@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -98,7 +98,7 @@ class Sheet:
         if shown.any() and not shown.all():
             self.axes[row, column].contour(shown, [0.5], colors=colour, linewidths=0.9)
 
-    def save(self, path: Path, title: str) -> None:
+    def save(self, path: Path | BinaryIO, title: str) -> None:
         """Written as PNG, with the mark in the picture and in its metadata."""
         height = self.figure.get_figheight()
         self.figure.suptitle(f"{NOT_FOR_DIAGNOSIS}   {title}", color="yellow", fontsize=9, y=1 - 0.1 / height, va="top")

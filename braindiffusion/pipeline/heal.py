@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -39,6 +40,9 @@ from braindiffusion.volume.paste_back import carry_back
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import SliceStack, map_to_scan, mask_to_slices
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 Rows = list[dict[str, Any]]
 MOST_OF_BRAIN = 0.5
 DRAWN_MARGIN_MM = 2.0
@@ -59,6 +63,7 @@ class HealResult:
         stack: the slices that went in; ``on_grid``: arrays on the model grid, for pictures.
         slices: one row per slice of the stack.
         provenance: how all this was made.
+        scan: that was healed.
         warnings: sentences for the user.
     """
 
@@ -74,7 +79,29 @@ class HealResult:
     on_grid: dict[str, np.ndarray]
     slices: list[dict[str, Any]]
     provenance: dict[str, Any]
+    scan: Scan
     warnings: list[str] = field(default_factory=list)
+
+    def save(self, folder: str | Path, file_format: str = "nifti", burn_in: bool = False) -> Path:
+        """Write volumes, a picture and the provenance into a folder, all or nothing; returns the folder.
+
+        Args:
+            file_format: ``nifti``, ``nrrd`` or ``dicom``.
+            burn_in: DICOM: draw the synthetic mark into the images.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        from braindiffusion.export.results import write_result
+
+        write_result(Path(folder), self.scan, self, file_format, burn_in)
+        return Path(folder)
+
+    def show(self) -> Image:
+        """A picture of the slices that matter, with the synthetic mark. A notebook shows it where it ends a cell."""
+        from braindiffusion.export.pictures import overview, picture_of
+
+        return picture_of(overview, self.scan, self)
 
 
 @dataclass(frozen=True)
@@ -297,6 +324,7 @@ def heal_scan(
         },
         slices=table,
         provenance=facts,
+        scan=scan,
         warnings=warnings,
     )
     tell(Event("back", slices_back + 1, slices_back + 1))
@@ -327,17 +355,39 @@ class SaliencyResult:
     slices: list[dict[str, Any]]
     provenance: dict[str, Any]
     warnings: list[str]
+    scan: Scan
+
+    def save(self, folder: str | Path, file_format: str = "nifti") -> Path:
+        """Write the map, a picture and the provenance into a folder, all or nothing; returns the folder.
+
+        Args:
+            file_format: ``nifti``, ``nrrd``.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        from braindiffusion.export.results import write_saliency
+
+        write_saliency(Path(folder), self.scan, self, file_format)
+        return Path(folder)
+
+    def show(self) -> Image:
+        """A picture of the slices that matter, with the synthetic mark. A notebook shows it where it ends a cell."""
+        from braindiffusion.export.pictures import picture_of, saliency_picture
+
+        return picture_of(saliency_picture, self.scan, self)
 
 
 def saliency_scan(
     scan: Scan,
-    settings: HealSettings,
+    settings: HealSettings | None = None,
     *,
     brain: np.ndarray | None = None,
     on_event: OnEvent | None = None,
     prepared: Prepared | None = None,
 ) -> SaliencyResult:
     """Saliency map (I,J,K) float32 in [0,1] and the lesion probability of each slice; raises as :func:`heal_scan`."""
+    settings = settings or HealSettings()
     device = choose_device(settings.device)
     classifier = load_model(CLASSIFIER, str(device))
     warnings = [*scan.notes, *check_modality(scan, classifier, settings.force)]
@@ -360,4 +410,4 @@ def saliency_scan(
         scan, task="saliency", settings=settings, brain={"origin": origin}, distribution=seen,
         models=[model_facts(c) for c in cards], device=str(device), warnings=warnings, slices=table,
     )  # fmt: skip
-    return SaliencyResult(map_to_scan(found.maps, stack.placement), stack, table, facts, warnings)
+    return SaliencyResult(map_to_scan(found.maps, stack.placement), stack, table, facts, warnings, scan)

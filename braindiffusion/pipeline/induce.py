@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,6 +32,9 @@ from braindiffusion.volume.paste_back import carry_back
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import SliceStack, map_to_scan
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 
 @dataclass
 class InduceResult:
@@ -47,6 +51,7 @@ class InduceResult:
         stack: the slices that went in; ``on_grid``: arrays on the model grid; ``samples`` there is (N,S,H,W).
         slices: one row per slice with lesion.
         provenance: how all this was made.
+        scan: that the lesion was painted into.
         warnings: sentences for the user.
     """
 
@@ -61,7 +66,30 @@ class InduceResult:
     on_grid: dict[str, np.ndarray]
     slices: list[dict[str, Any]]
     provenance: dict[str, Any]
+    scan: Scan
     warnings: list[str] = field(default_factory=list)
+
+    def save(self, folder: str | Path, file_format: str = "nifti", burn_in: bool = False) -> Path:
+        """Write volumes, a picture and the provenance into a folder, all or nothing; returns the folder.
+
+        Args:
+            file_format: ``nifti``, ``nrrd`` or ``dicom``.
+            burn_in: DICOM: draw the synthetic mark into the images.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        from braindiffusion.export.results import write_induction
+
+        write_induction(Path(folder), self.scan, self, file_format, burn_in)
+        return Path(folder)
+
+    def show(self) -> Image:
+        """A picture of the slices that matter, with the synthetic mark. A notebook shows it where it ends a cell."""
+        from braindiffusion.export.lesion_pictures import induction_overview
+        from braindiffusion.export.pictures import picture_of
+
+        return picture_of(induction_overview, self.scan, self)
 
 
 def induce_slices(
@@ -237,6 +265,7 @@ def induce_scan(
         },
         slices=table,
         provenance=facts,
+        scan=scan,
         warnings=warnings,
     )  # fmt: skip
 
