@@ -17,7 +17,7 @@ from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule
 
-from BrainCounterfactualCommon import dependencies, layouts, models, overlays
+from BrainCounterfactualCommon import dependencies, layouts, models, overlays, startup
 from BrainCounterfactualCommon.bindings import showJobButton
 from BrainCounterfactualCommon.host import RESEARCH_USE_ONLY, Problem
 from BrainCounterfactualCommon.panelwidget import PanelWidget
@@ -44,8 +44,7 @@ class BrainCounterfactual(ScriptedLoadableModule):
             "ACAT (Fontanella et al., 2023); MedEdit (Ben Alaya et al., 2024). Written from the papers. "
             "Weights carry their own licences, shown in the module."
         )
-        if not slicer.app.commandOptions().noMainWindow:
-            slicer.app.connect("startupCompleted()", registerSampleData)
+        startup.atStartup(qt, registerSampleData)
 
 
 class BrainCounterfactualWidget(PanelWidget):
@@ -63,7 +62,9 @@ class BrainCounterfactualWidget(PanelWidget):
         return BrainCounterfactualLogic()
 
     def makePanels(self, flickerTimer, saveInto):
-        self.results = ResultPanel(self.ui, self.logic, qt.QTableWidgetItem, flickerTimer, saveInto, self.updateButtons)
+        self.results = ResultPanel(
+            self.ui, self.logic, qt.QTableWidgetItem, flickerTimer, saveInto, self.updateButtons, self.later
+        )
         self.mask = MaskPanel(
             self.ui,
             self.logic,
@@ -80,6 +81,11 @@ class BrainCounterfactualWidget(PanelWidget):
                 "applyButton": lambda: self.onHeal(self.ui.applyButton),
             }
         )
+
+    def onSceneStartClose(self, caller=None, event=None):
+        self._estimated = self._shownSaliency = None
+        self.ui.estimateLabel.setText("")
+        PanelWidget.onSceneStartClose(self)
 
     # --- what the panel shows ------------------------------------------------------------------------------
 

@@ -1,24 +1,26 @@
 """The warning in the corner of every view that shows a synthetic volume. It stays until the volume is gone from it.
 
-An actor of our own, not the view's corner annotation: the Data Probe rewrites that one at every mouse move.
+An actor of our own, not the view's corner annotation: the Data Probe rewrites that one at every mouse move. Beside it,
+what is shown says so itself: see :func:`BrainCounterfactualCommon.overlays.markDisplay`.
 """
 
 import slicer
 import vtk
 
+from BrainCounterfactualCommon import layouts, overlays
 from BrainCounterfactualCommon.host import NOT_FOR_DIAGNOSIS
 from BrainCounterfactualCommon.host import tr as _
 
 
-def showsSynthetic(compositeNode, attribute):
-    """Whether a view has a volume with this node attribute in any of its layers."""
+def syntheticIn(compositeNode, attribute):
+    """The volumes with this node attribute in any layer of a view."""
     ids = (
         compositeNode.GetBackgroundVolumeID(),
         compositeNode.GetForegroundVolumeID(),
         compositeNode.GetLabelVolumeID(),
     )
     nodes = [slicer.mrmlScene.GetNodeByID(nodeId) for nodeId in ids if nodeId]
-    return any(node is not None and node.GetAttribute(attribute) is not None for node in nodes)
+    return [node for node in nodes if node is not None and node.GetAttribute(attribute) is not None]
 
 
 def warningActor():
@@ -40,18 +42,20 @@ def warningActor():
 
 
 class SyntheticWarnings:
-    """Keeps the warning in all slice views that show a synthetic volume.
+    """Keeps the warning in all slice views that show a synthetic volume, also of a scene that is loaded.
 
     Args:
         attribute: node attribute that synthetic volumes carry.
         rendererOf: ``(layout name) -> vtkRenderer or None``: where the host's slice views draw.
         render: ``(layout name)``: let the view draw itself again.
+        later: ``(function)``: call it when views that are being built are there; at once by default.
     """
 
-    def __init__(self, attribute, rendererOf, render=None):
+    def __init__(self, attribute, rendererOf, render=None, later=None):
         self._attribute = attribute
         self._rendererOf = rendererOf
         self._render = render or (lambda layoutName: None)
+        self._later = later or (lambda function: function())
         self._actors = {}
         self._observed = {}
         self._sceneTags = []
@@ -68,10 +72,13 @@ class SyntheticWarnings:
             if node.IsA("vtkMRMLSliceCompositeNode"):
                 self.update()
 
-        self._sceneTags = [
-            self._scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, onNodeAdded),
-            self._scene.AddObserver(slicer.vtkMRMLScene.EndCloseEvent, lambda _caller, _event: self.update()),
-        ]
+        def onSettled(_caller, _event):  # views change before the volumes they name exist: look again at the end
+            self.update()
+            self._later(self.update)
+
+        settled = ("EndCloseEvent", "EndImportEvent", "EndRestoreEvent", "EndBatchProcessEvent")
+        self._sceneTags = [self._scene.AddObserver(getattr(slicer.vtkMRMLScene, name), onSettled) for name in settled]
+        self._sceneTags.append(self._scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, onNodeAdded))
         self.update()
 
     def stop(self):
@@ -91,15 +98,22 @@ class SyntheticWarnings:
 
     def update(self):
         """Look at all views again."""
+        if self._scene is None:  # stopped meanwhile
+            return
         for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
             if self._observed.get(node.GetID(), (None,))[0] is not node:  # a closed scene gives IDs to new nodes
                 tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, _event: self._onComposite(caller))
                 self._observed[node.GetID()] = (node, tag)
+                layouts.keepApart(node)
             self._onComposite(node)
 
     def _onComposite(self, node):
         name = node.GetLayoutName()
-        wanted = name is not None and showsSynthetic(node, self._attribute)
+        shown = syntheticIn(node, self._attribute) if name is not None else []
+        wanted = bool(shown)
+        if not self._scene.IsBatchProcessing():  # no node is made while others are being read
+            for volumeNode in shown:
+                overlays.markDisplay(volumeNode)
         if wanted and name not in self._actors:
             renderer = self._rendererOf(name)
             if renderer is None:  # the view has not been built yet: it will be modified again when it is

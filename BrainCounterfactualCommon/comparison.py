@@ -25,9 +25,9 @@ class ComparisonBase:
 
     def showPreview(self, volumeNode, previewNode):
         """Show the state of a job under way."""
+        layouts.link(self.views)
         for tag in self.views:
             layouts.showInView(tag, volumeNode, previewNode if tag == self.top else None)
-        layouts.link(self.views)
 
     def setFade(self, fade):
         """0 shows the scan, 1 the result."""
@@ -38,6 +38,9 @@ class ComparisonBase:
         """Swap scan and result; whether the result is shown now."""
         self.setFade(0.0 if self.fade > 0.5 else 1.0)
         return self.fade > 0.5
+
+    def showLegends(self):
+        """Color bars, once the views have been built: they come with a change only."""
 
     def forget(self):
         """The scene was closed: hold nothing of it."""

@@ -23,7 +23,8 @@ class EditorPanel:
         self.makeNode()
 
     def makeNode(self):
-        """Its parameter node; a closed scene has taken the last one away."""
+        """Its parameter node; a scene that was closed or loaded has taken the last one away, and what was edited."""
+        self.widget.setMRMLSegmentEditorNode(None)
         node = slicer.mrmlScene.GetSingletonNode(self._tag, "vtkMRMLSegmentEditorNode")
         if node is None:
             node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
@@ -31,6 +32,7 @@ class EditorPanel:
             node.SetSingletonTag(self._tag)
             node = slicer.mrmlScene.AddNode(node)
         self.widget.setMRMLSegmentEditorNode(node)
+        self.widget.setSegmentationNode(None)  # to be given again, in this order
 
     def edit(self, segmentationNode, volumeNode):
         """Edit this mask over this scan (``None``: nothing)."""

@@ -3,7 +3,7 @@
 import numpy as np
 import slicer
 
-from BrainCounterfactualCommon import overlays, scene
+from BrainCounterfactualCommon import layouts, overlays, scene
 from BrainCounterfactualCommon.host import Problem, logger
 from BrainCounterfactualCommon.host import tr as _
 from BrainCounterfactualCommon.results import PREFIX, SYNTHETIC
@@ -67,8 +67,8 @@ class Run:
         if not self.isOpen:
             return
         self.isOpen = False
+        self.removePreview()  # first: Slicer's selectors answer a removal, and what is shown next is to stay
         self.callbacks.tell(name, *arguments)
-        self.removePreview()
 
     def stop(self, problem):
         """The scene took away what the job needs: stop the worker and say why."""
@@ -139,4 +139,5 @@ class Run:
     def removePreview(self):
         node, self.previewNode = self.previewNode, None
         if node is not None and slicer.mrmlScene.IsNodePresent(node):
+            layouts.takeOutOfViews(node)
             scene.removeNode(node)

@@ -31,6 +31,10 @@ LAYOUTS = {
     CASE_PAIR_LAYOUT: (CASE_LEFT, CASE_RIGHT),
 }
 
+USERS_LAYOUT = "BrainCounterfactual.UsersLayout"
+"""Attribute of the layout node: what the user had before one of ours was shown."""
+OUR_TAGS = frozenset(tag for tags in LAYOUTS.values() for tag in tags)
+
 _COLORS = {
     ORIGINAL: "#6F8FAF",
     COUNTERFACTUAL: "#E0A030",
@@ -83,28 +87,49 @@ def _viewXml(tag):
     return '<view class="vtkMRMLSliceNode" singletontag="{}">{}</view>'.format(tag, inner)
 
 
-class LayoutSwitch:
-    """Shows our layouts and gives the user's own back."""
+def register():
+    """Make our layouts known to the layout node; harmless when they are."""
+    node = LayoutSwitch.node()
+    for number, tags in LAYOUTS.items():
+        if node is not None and not node.IsLayoutDescription(number):
+            node.AddLayoutDescription(number, compareXml(tags))
+
+
+class KnownLayouts:
+    """Keeps our layouts known to every scene's layout node, so that a saved scene finds the one it names."""
 
     def __init__(self):
-        self._usersLayout = None
+        self._tags = []
+
+    def start(self):
+        """Register now, and whenever a scene has been closed or is about to be read."""
+        events = (slicer.vtkMRMLScene.EndCloseEvent, slicer.vtkMRMLScene.StartImportEvent)
+        self._tags = [slicer.mrmlScene.AddObserver(event, lambda _caller, _event: register()) for event in events]
+        register()
+
+    def stop(self):
+        """Let go of the scene."""
+        for tag in self._tags:
+            slicer.mrmlScene.RemoveObserver(tag)
+        self._tags = []
+
+
+class LayoutSwitch:
+    """Shows our layouts and gives the user's own back, which the layout node keeps: it outlives a reload."""
 
     @staticmethod
     def node():
         """The scene's layout node, or ``None`` (slicer-core without one)."""
         return next(iter(slicer.util.getNodesByClass("vtkMRMLLayoutNode")), None)
 
-    def register(self):
-        """Make our layouts known to the layout node; harmless when they are."""
-        node = self.node()
-        for number, tags in LAYOUTS.items():
-            if node is not None and not node.IsLayoutDescription(number):
-                node.AddLayoutDescription(number, compareXml(tags))
-
     @property
     def isOurs(self):
+        return self.shows(LAYOUTS)
+
+    def shows(self, numbers):
+        """Whether the layout is one of these."""
         node = self.node()
-        return node is not None and node.GetViewArrangement() in LAYOUTS
+        return node is not None and node.GetViewArrangement() in numbers
 
     def show(self, withUncertainty=False):
         """Go to the compare layout; the user's own is remembered."""
@@ -115,18 +140,18 @@ class LayoutSwitch:
         node = self.node()
         if node is None:
             return
-        self.register()
+        register()
         if not self.isOurs:
-            self._usersLayout = node.GetViewArrangement()
+            node.SetAttribute(USERS_LAYOUT, str(node.GetViewArrangement()))
         node.SetViewArrangement(number)
 
     def restore(self):
         """Back to the user's layout, if ours is shown."""
         node = self.node()
         if node is not None and self.isOurs:
-            fallback = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
-            node.SetViewArrangement(fallback if self._usersLayout is None else self._usersLayout)
-        self._usersLayout = None
+            own = node.GetAttribute(USERS_LAYOUT)
+            node.SetViewArrangement(int(own) if own else slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+            node.RemoveAttribute(USERS_LAYOUT)
 
 
 # --- what a view shows -------------------------------------------------------------------------------------
@@ -138,8 +163,21 @@ def sliceNode(tag):
 
 
 def composite(tag):
-    """The node that says which volumes a view shows, or ``None``."""
-    return _byLayoutName("vtkMRMLSliceCompositeNode", tag)
+    """The node that says which volumes a view shows, or ``None``; see :func:`keepApart`."""
+    node = _byLayoutName("vtkMRMLSliceCompositeNode", tag)
+    if node is not None:
+        keepApart(node)
+    return node
+
+
+def keepApart(compositeNode):
+    """What our views show is never copied from one linked view to the others; they still move and zoom together.
+
+    Slicer's controller of a view answers every change of a volume or an opacity, a program's too, as if the user had
+    made it, and linked views follow the user. Scene files do not keep this, so it is said whenever the node is used.
+    """
+    if compositeNode.GetLayoutName() in OUR_TAGS:
+        compositeNode.SetInteractionFlagsModifier(0)
 
 
 def _byLayoutName(className, tag):
@@ -180,13 +218,22 @@ def setOpacity(tag, opacity):
         node.SetForegroundOpacity(float(opacity))
 
 
-def link(tags):
-    """Let views move and zoom together, while dragging too."""
+def link(tags, linked=True):
+    """Let views move and zoom together, while dragging too; what each shows stays its own."""
     for tag in tags:
         node = composite(tag)
         if node is not None:
-            node.SetLinkedControl(True)
-            node.SetHotLinkedControl(True)
+            node.SetLinkedControl(linked)
+            node.SetHotLinkedControl(linked)
+
+
+def takeOutOfViews(volumeNode):
+    """Let no view show a volume any more, before it is removed: each view is asked once, not by Slicer's selectors."""
+    for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        if node.GetForegroundVolumeID() == volumeNode.GetID():
+            node.SetForegroundVolumeID(None)
+        if node.GetBackgroundVolumeID() == volumeNode.GetID():
+            node.SetBackgroundVolumeID(None)
 
 
 def viewIds(tags):
@@ -209,17 +256,22 @@ def hideFromViews(node, tags):
         display.SetViewNodeIDs([view.GetID() for view in views if view.GetLayoutName() not in tags])
 
 
-def alignWithVolume(tags, volumeNode, fit=True):
-    """Turn views to the volume's own axial slices, and fit them where the application has slice logics."""
+def alignWithVolume(tags, volumeNode):
+    """Turn views to the volume's own axial slices."""
     for tag in tags:
         node = sliceNode(tag)
-        if node is None:
-            continue
-        node.SetOrientation("Axial")
-        node.RotateToVolumePlane(volumeNode)
-        logic = _sliceLogic(node)
-        if logic is not None and fit:
-            (getattr(logic, "FitSliceToBackground", None) or logic.FitSliceToAll)()
+        if node is not None:
+            node.SetOrientation("Axial")
+            node.RotateToVolumePlane(volumeNode)
+
+
+def fitToBackground(tags):
+    """Zoom views to what they show, where the application has slice logics; they must have their size by now."""
+    for tag in tags:
+        node = sliceNode(tag)
+        logic = _sliceLogic(node) if node is not None else None
+        if logic is not None:
+            logic.FitSliceToBackground(*node.GetDimensions()[:2])  # the size may be left out since 5.8 only
 
 
 def _sliceLogic(node):

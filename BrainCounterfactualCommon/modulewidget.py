@@ -41,9 +41,11 @@ class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return self._qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title)
 
     def onReload(self):
-        """Reload the packages too (developer mode), not the module file alone."""
-        packages = (self.moduleName + "Lib", "BrainCounterfactualCommon")
-        for name in [name for name in sys.modules if name.split(".")[0] in packages]:
+        """Reload the module's own package too (developer mode), not its file alone.
+
+        The shared package stays: the other modules hold it, and what watches the scene since the start.
+        """
+        for name in [name for name in sys.modules if name.split(".")[0] == self.moduleName + "Lib"]:
             del sys.modules[name]
         importlib.invalidate_caches()
         ScriptedLoadableModuleWidget.onReload(self)

@@ -6,9 +6,14 @@ slicer-core has no Inferno or Viridis, so the tables are made here and saved wit
 import numpy as np
 import slicer
 
+from BrainCounterfactualCommon.host import NOT_FOR_DIAGNOSIS
+from BrainCounterfactualCommon.host import tr as _
+
 HEAT = "Saliency heat"
 DIVERGING = "Signed difference"
 SPREAD = "Uncertainty"
+MAP = "BrainCounterfactual.Map"
+"""Node attribute: a map, and its color table."""
 
 # Anchors (position 0..1, red, green, blue, alpha). What is near nothing is clear, so that the scan shows through;
 # Slicer's slice views know clear and opaque only, so alpha is 0 or 1.
@@ -59,6 +64,7 @@ def style(volumeNode, colorName, low, high, threshold=None):
     if display is None:
         volumeNode.CreateDefaultDisplayNodes()
         display = volumeNode.GetDisplayNode()
+    volumeNode.SetAttribute(MAP, colorName)
     display.SetAndObserveColorNodeID(colorNode(colorName).GetID())
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(float(low), float(high))
@@ -69,6 +75,11 @@ def style(volumeNode, colorName, low, high, threshold=None):
         display.SetAutoThreshold(False)
         display.SetApplyThreshold(True)
         display.SetThreshold(float(threshold), 1e9)
+
+
+def isMap(volumeNode):
+    """Whether a volume is a map or labels, not an image."""
+    return volumeNode.GetAttribute(MAP) is not None or volumeNode.IsA("vtkMRMLLabelMapVolumeNode")
 
 
 def sameGrays(volumeNode, like):
@@ -94,6 +105,30 @@ def colorBar(volumeNode, title, visible=True, viewIds=()):
         legend.SetTitleText(title)
         legend.SetVisibility(visible)
         legend.SetViewNodeIDs(list(viewIds))
+        legend.Modified()  # views built meanwhile take no notice otherwise
+    return legend
+
+
+def markDisplay(volumeNode):
+    """Let a synthetic image say what it is wherever it is shown: a small color legend under that title.
+
+    Slicer draws it in every view of the volume and saves it with the scene, so it stays where this extension is not
+    installed. Maps are left alone: nobody takes them for a scan, and their color bar has a title of its own.
+
+    Returns:
+        The legend, or ``None`` where there is none.
+    """
+    logic = slicer.vtkSlicerColorLogic
+    if not hasattr(logic, "GetColorLegendDisplayNode") or isMap(volumeNode) or volumeNode.GetDisplayNode() is None:
+        return None
+    legend = logic.GetColorLegendDisplayNode(volumeNode)
+    if legend is None:
+        legend = logic.AddDefaultColorLegendDisplayNode(volumeNode)
+        legend.SetTitleText(_(NOT_FOR_DIAGNOSIS))
+        legend.SetOrientation(legend.Horizontal)
+        legend.SetSize(0.05, 0.4)
+        legend.SetPosition(0.5, 0.0)
+        legend.SetNumberOfLabels(0)
     return legend
 
 

@@ -3,16 +3,17 @@
 import slicer
 import vtk
 
-from BrainCounterfactualCommon import texts
-from BrainCounterfactualCommon.annotations import SyntheticWarnings, desktopRender, desktopRenderer
+from BrainCounterfactualCommon import overlays, startup, texts
 from BrainCounterfactualCommon.editorpanel import EditorPanel
 from BrainCounterfactualCommon.enginepanel import EnginePanel
 from BrainCounterfactualCommon.exportpanel import ExportPanel
 from BrainCounterfactualCommon.host import tr as _
 from BrainCounterfactualCommon.modulewidget import ModuleWidget
-from BrainCounterfactualCommon.results import SYNTHETIC, isSynthetic
+from BrainCounterfactualCommon.results import isSynthetic
 
 POLL_MS, FLICKER_MS = 50, 450
+OWN_DOING = ("SceneClosedError", "ScanRemovedError")
+"""Ends of a job that the user brought about himself."""
 
 
 class PanelWidget(ModuleWidget):
@@ -31,6 +32,7 @@ class PanelWidget(ModuleWidget):
         self._connections = None
         self._runningButton = None
         self._updating = False
+        self.later = startup.laterBy(qt)
 
     # --- what a module's own panel is made of ---------------------------------------------------------------
 
@@ -73,8 +75,7 @@ class PanelWidget(ModuleWidget):
 
         self.makePanels(self._timer(FLICKER_MS, lambda: self.results.onFlickerTick()), saveInto)
         self.engine = EnginePanel(self.ui, self.logic)
-        self.warnings = SyntheticWarnings(SYNTHETIC, desktopRenderer, desktopRender)
-        self.warnings.start()
+        startup.begin(self._qt)  # where Slicer was started without waiting for its modules, as in tests
         self.editor = EditorPanel(self.ui.segmentEditorFrame, self.moduleName)
         self.export = ExportPanel(
             self.ui, self.logic, lambda: self.results.result, saveInto, self._startOrCancel, self.updateButtons
@@ -101,7 +102,6 @@ class PanelWidget(ModuleWidget):
         """The module is reloaded or Slicer ends."""
         self._pollTimer.stop()
         self.results.stopFlicker()
-        self.warnings.stop()
         self.setParameterNode(None)
         self.removeObservers()
         self.editor.close()
@@ -119,16 +119,19 @@ class PanelWidget(ModuleWidget):
 
     def onSceneStartClose(self, caller=None, event=None):
         self.editor.edit(None, None)
-        self.results.forget()
         self.setParameterNode(None)
+        self.results.forget()
 
     def onSceneEndClose(self, caller=None, event=None):
         self.editor.makeNode()
+        self.results.followLayout()
         if self.parent.isEntered:
             self.initializeParameterNode()
 
     def onSceneEndImport(self, caller=None, event=None):
         """A scene was loaded: its own settings and results are shown."""
+        self.editor.makeNode()
+        self.results.followLayout()
         if self.parent.isEntered:
             self.setParameterNode(None)
             self.initializeParameterNode()
@@ -184,6 +187,8 @@ class PanelWidget(ModuleWidget):
         """Show everything as parameters and scan say."""
         volumeNode = self.volumeNode
         if volumeNode is not self.results.volumeNode:
+            if volumeNode is None and self._parameterNode is not None:  # the scan was removed
+                self.results.setComparing(False)
             self.results.setVolume(volumeNode)
         seg = self.segmentation(volumeNode) if self.hasImage else None
         self.editor.edit(seg, volumeNode if self.hasImage else None)
@@ -235,6 +240,7 @@ class PanelWidget(ModuleWidget):
         self.ui.progressLabel.setText(texts.progress(stage, secondsLeft))
 
     def onDone(self, result):
+        overlays.markDisplay(result.node)
         if self._parameterNode is None:  # the user is in another module: the result waits in the scene
             slicer.util.showStatusMessage(_("The result is in the scene: {name}").format(name=result.node.GetName()))
             return
@@ -252,5 +258,9 @@ class PanelWidget(ModuleWidget):
         self.updateButtons()
 
     def onError(self, error):
+        if error.className in OWN_DOING:  # in the middle of a removal: no dialog, and nothing is touched
+            self.later(self.onEnd)
+            self.later(lambda: slicer.util.showStatusMessage(error.what, 5000))
+            return
         self.onEnd()
         slicer.util.errorDisplay(str(error))

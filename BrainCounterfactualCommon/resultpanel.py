@@ -10,9 +10,9 @@ from BrainCounterfactualCommon.host import tr as _
 class ResultPanelBase:
     """Shows the results of a scan.
 
-    A subclass says how they are listed and described (:meth:`_fill`), in which layout they are shown, which of its
-    views says what slice is meant (``mainView``), which are kept free of the box (``covered``), and which parameter is
-    the opacity of the difference (``opacity``).
+    A subclass says how they are listed and described (:meth:`_fill`), in which layout they are shown, which layouts are
+    its own (``ownLayouts``), which of its views says what slice is meant (``mainView``), which are kept free of the box
+    (``covered``), and which parameter is the opacity of the difference (``opacity``).
 
     Args:
         ui: the panel's widgets by name.
@@ -22,13 +22,15 @@ class ResultPanelBase:
         flickerTimer: calls :meth:`onFlickerTick` while it is started.
         chooseFolder: ``() -> path`` or an empty text.
         onRefreshed: called when another result, or none, may be in view.
+        later: ``(function)``: call it when views that are being built have their size.
     """
 
     mainView = ""
+    ownLayouts = ()
     covered = ()
     opacity = ""
 
-    def __init__(self, ui, logic, comparison, makeItem, flickerTimer, chooseFolder, onRefreshed):
+    def __init__(self, ui, logic, comparison, makeItem, flickerTimer, chooseFolder, onRefreshed, later):
         self.ui = ui
         self.logic = logic
         self.comparison = comparison
@@ -39,6 +41,7 @@ class ResultPanelBase:
         self._timer = flickerTimer
         self._chooseFolder = chooseFolder
         self._onRefreshed = onRefreshed
+        self._later = later
         onClicks(
             (ui.undoButton, self.undo),
             (ui.redoButton, self.redo),
@@ -47,6 +50,7 @@ class ResultPanelBase:
         )
         ui.compareButton.connect("toggled(bool)", self.setComparing)
         ui.flickerButton.connect("toggled(bool)", self._onFlickerToggled)
+        self.followLayout()
 
     # --- what a module's own panel says ---
 
@@ -85,6 +89,15 @@ class ResultPanelBase:
             self.stopFlicker()
         self.volumeNode = volumeNode
         self.refresh()
+
+    def followLayout(self):
+        """The button says what is shown: a layout of ours may come with a scene, or be there before the panel."""
+        self._press(self.layoutSwitch.shows(self.ownLayouts))
+
+    def _press(self, comparing):
+        wasBlocked = self.ui.compareButton.blockSignals(True)
+        self.ui.compareButton.setChecked(comparing)
+        self.ui.compareButton.blockSignals(wasBlocked)
 
     def onParameters(self):
         """Fade, opacity and contours as the parameters say."""
@@ -126,7 +139,6 @@ class ResultPanelBase:
         if comparing and self.volumeNode is not None:
             index = self.sliceInView()
             self._showInViews()
-            layouts.alignWithVolume(self.comparison.tags, self.volumeNode)
             self._jump(self._largestSlice() if index is None else index)
         else:
             self.stopFlicker()
@@ -134,11 +146,24 @@ class ResultPanelBase:
             self.layoutSwitch.restore()
 
     def _showInViews(self):
+        before = self.comparison.tags if self.layoutSwitch.shows(self.ownLayouts) else ()
         self._showLayout()
         self.comparison.show(self.volumeNode, self.result)
         if self._parameters is not None:
             layouts.hideFromViews(self._parameters.boxRoi, self.covered)
         self.onParameters()
+        if self.comparison.tags != before:
+            layouts.alignWithVolume(self.comparison.tags, self.volumeNode)
+            self._later(self._fit)
+
+    def _fit(self):
+        """The views have their size now."""
+        if self.volumeNode is None or not self.layoutSwitch.shows(self.ownLayouts):  # left meanwhile
+            return
+        index = self.sliceInView()
+        layouts.fitToBackground(self.comparison.tags)
+        self._jump(index)
+        self.comparison.showLegends()
 
     def showPreview(self):
         """The state of the job under way."""
@@ -170,11 +195,13 @@ class ResultPanelBase:
             self._jump(self._largestSlice())
 
     def undo(self):
-        self.logic.undo(self.volumeNode)
+        if self.volumeNode is not None:
+            self.logic.undo(self.volumeNode)
         self.refresh()
 
     def redo(self):
-        self.logic.redo(self.volumeNode)
+        if self.volumeNode is not None:
+            self.logic.redo(self.volumeNode)
         self.refresh()
 
     def remove(self):
@@ -224,7 +251,8 @@ class ResultPanelBase:
     def forget(self):
         """The scene is about to be closed."""
         self.stopFlicker()
-        self.ui.compareButton.setChecked(False)
+        self._press(False)
+        self.layoutSwitch.restore()
         self.volumeNode = self._parameters = None
         self.comparison.forget()
-        self._fill([], None)
+        self.refresh()

@@ -258,12 +258,11 @@ def removeNode(node):
     if node.IsA("vtkMRMLStorableNode"):
         own += [node.GetNthStorageNode(n) for n in range(node.GetNumberOfStorageNodes())]
     item = hierarchy().GetItemByDataNode(node)
-    slicer.mrmlScene.RemoveNode(node)
-    for other in own:
+    if item:  # first: the node may take its item along, and asking for one that is gone is logged as an error
+        hierarchy().RemoveItem(item, False, False)
+    for other in [node, *own]:
         if other is not None and slicer.mrmlScene.IsNodePresent(other):
             slicer.mrmlScene.RemoveNode(other)
-    if item and hierarchy().GetItemParent(item):
-        hierarchy().RemoveItem(item, False, False)
 
 
 # --- reading -----------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule
 
+from BrainCounterfactualCommon import startup
 from BrainCounterfactualCommon.bindings import showJobButton
 from BrainCounterfactualCommon.host import RESEARCH_USE_ONLY
 from BrainCounterfactualCommon.panelwidget import PanelWidget
@@ -41,6 +42,7 @@ class BrainLesionSim(ScriptedLoadableModule):
             "Image Editing on Brain MRI, MICCAI SASHIMI workshop, 2024), written from the paper, with corrections. "
             "Healing: Dif-fuse (Fontanella et al., 2024). Weights carry their own licences, shown in the module."
         )
+        startup.atStartup(qt)
 
 
 class BrainLesionSimWidget(PanelWidget):
@@ -58,11 +60,12 @@ class BrainLesionSimWidget(PanelWidget):
         self.results = InductionPanel(
             self.ui,
             self.logic,
-            qt.QTableWidgetItem,
             lambda path: qt.QIcon(qt.QPixmap(path)),
+            qt.QTableWidgetItem,
             flickerTimer,
             saveInto,
             self.updateButtons,
+            self.later,
         )
         self.lesion = LesionPanel(
             self.ui,

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule
 
+from BrainCounterfactualCommon import startup
 from BrainCounterfactualCommon.host import RESEARCH_USE_ONLY
 from BrainCounterfactualCommon.layouts import LayoutSwitch
 from BrainCounterfactualCommon.modulewidget import ModuleWidget
@@ -38,6 +39,7 @@ class BrainReaderStudy(ScriptedLoadableModule):
             "Protocol of the realism reading: MedEdit (Ben Alaya, Lang, Wiestler, Schnabel, Bercea: MedEdit: "
             "Counterfactual Diffusion-based Image Editing on Brain MRI, MICCAI SASHIMI workshop, 2024)."
         )
+        startup.atStartup(qt)
 
 
 class BrainReaderStudyWidget(ModuleWidget):

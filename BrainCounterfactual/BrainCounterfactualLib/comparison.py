@@ -43,12 +43,18 @@ class Comparison(ComparisonBase):
             layouts.restrictToViews(result.lesionNode, (layouts.DIFFERENCE,))
             layouts.restrictToViews(result.maskNode, (layouts.ORIGINAL, layouts.COUNTERFACTUAL))
             self.showContours(True)
-            ids = layouts.viewIds((layouts.DIFFERENCE,))
-            if difference is not None and ids:
-                overlays.colorBar(difference, _("difference"), True, ids)
-            ids = layouts.viewIds((layouts.UNCERTAINTY,))
-            if deviation is not None and ids:
-                overlays.colorBar(deviation, _("uncertainty"), True, ids)
+        self.showLegends()
+
+    def showLegends(self):
+        if self.result is None:
+            return
+        for node, tag, title in (
+            (self.result.differenceNode, layouts.DIFFERENCE, _("Difference (SYNTHETIC)")),
+            (self.result.deviationNode, layouts.UNCERTAINTY, _("Uncertainty (SYNTHETIC)")),
+        ):
+            ids = layouts.viewIds((tag,))
+            if node is not None and ids:
+                overlays.colorBar(node, title, True, ids)
 
     def setDifferenceOpacity(self, opacity):
         """Opacity of the difference over the scan."""

@@ -11,11 +11,12 @@ class ResultPanel(ResultPanelBase):
     """Shows the results of a scan; see the base class for the arguments."""
 
     mainView = layouts.ORIGINAL
+    ownLayouts = (layouts.COMPARE_LAYOUT, layouts.UNCERTAINTY_LAYOUT)
     covered = COVERED
     opacity = "differenceOpacity"
 
-    def __init__(self, ui, logic, makeItem, flickerTimer, chooseFolder, onRefreshed):
-        ResultPanelBase.__init__(self, ui, logic, Comparison(), makeItem, flickerTimer, chooseFolder, onRefreshed)
+    def __init__(self, ui, logic, *arguments):
+        ResultPanelBase.__init__(self, ui, logic, Comparison(), *arguments)
         self._rows = []
         self._history = ChoiceBinding(ui.resultComboBox, self._onChosen)
         ui.sliceTable.connect("cellClicked(int,int)", self._onCell)

@@ -22,11 +22,12 @@ class InductionPanel(ResultPanelBase):
     """
 
     mainView = layouts.PRIOR
+    ownLayouts = (layouts.LESION_LAYOUT,)
     covered = (layouts.LESION, layouts.DISEASED)
     opacity = "changeOpacity"
 
-    def __init__(self, ui, logic, makeItem, makeIcon, flickerTimer, chooseFolder, onRefreshed):
-        ResultPanelBase.__init__(self, ui, logic, Comparison(), makeItem, flickerTimer, chooseFolder, onRefreshed)
+    def __init__(self, ui, logic, makeIcon, *arguments):
+        ResultPanelBase.__init__(self, ui, logic, Comparison(), *arguments)
         self._makeIcon = makeIcon
         self._strip = []
         ui.resultStrip.connect("currentRowChanged(int)", self._onChosen)

@@ -123,7 +123,7 @@ class BrainReaderStudyLogic(LogicBase):
         for role, node in self.nodes.items():
             layouts.alignWithVolume((VIEWS[role],), node)
         self.toMiddle()
-        self._link()
+        layouts.link(self.tags, self.linked)
         self._makeMarks()
         self.tools.start(self._countedViews())
         self.session.shown()
@@ -192,13 +192,6 @@ class BrainReaderStudyLogic(LogicBase):
         """All views at the middle slice of their scans."""
         for role, node in self.nodes.items():
             layouts.jumpToSlice(node, scene.sliceCount(node) // 2, (VIEWS[role],))
-
-    def _link(self):
-        for tag in self.tags:
-            composite = layouts.composite(tag)
-            if composite is not None:
-                composite.SetLinkedControl(self.linked)
-                composite.SetHotLinkedControl(self.linked)
 
     def _countedViews(self):
         """Linked views move together and count once."""

@@ -121,4 +121,6 @@ class CoreApplication:
     def clear(self):
         """An empty scene, with the default color tables back in it."""
         self.scene.Clear(0)
+        for node in slicer.util.getNodesByClass("vtkMRMLLayoutNode", self.scene):  # a singleton outlives that
+            self.scene.RemoveNode(node)
         self.applicationLogic.GetColorLogic().AddDefaultColorNodes()

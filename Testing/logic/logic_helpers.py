@@ -30,6 +30,13 @@ def makeVolume(array, affine, name):
     return node
 
 
+def makeLayoutNode():
+    """The scene's layout node, a singleton as in Slicer: closing the scene leaves it there."""
+    node = slicer.vtkMRMLLayoutNode()
+    node.SetSingletonTag("vtkMRMLLayoutNode")
+    return slicer.mrmlScene.AddNode(node)
+
+
 def makeViews(*tags):
     """Slice views without windows: slice and composite node of each, as a host would make them."""
     for tag in tags:

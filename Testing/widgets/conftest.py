@@ -64,7 +64,10 @@ def standins(_application, monkeypatch):
     for name, function in util.items():
         monkeypatch.setattr(slicer.util, name, function)
     monkeypatch.setattr(slicer, "qMRMLSegmentEditorWidget", standin_qt.qMRMLSegmentEditorWidget, raising=False)
-    yield type("Standins", (), {"dialogs": dialogs, "qt": qt})
+    yield type("Standins", (), {"dialogs": dialogs, "qt": qt, "eventLoop": standin_qt.Timer.eventLoop})
+    standin_qt.Timer.later.clear()
+    if "BrainCounterfactualCommon.startup" in sys.modules:
+        sys.modules["BrainCounterfactualCommon.startup"].end()
     for name in [n for n in sys.modules if n.split(".")[0] in OURS]:
         del sys.modules[name]
     _application.clear()
@@ -104,11 +107,10 @@ def scan(widget):
 @pytest.fixture
 def views(standins):
     """The layout node, and the views of all compare layouts and the usual Red; returns the module ``layouts``."""
-    import slicer
-    from logic_helpers import makeViews
+    from logic_helpers import makeLayoutNode, makeViews
 
     from BrainCounterfactualCommon import layouts
 
-    slicer.mrmlScene.AddNode(slicer.vtkMRMLLayoutNode())
+    makeLayoutNode()
     makeViews(*layouts.COMPARE_TAGS, layouts.UNCERTAINTY, *layouts.LESION_TAGS, "Red")
     return layouts

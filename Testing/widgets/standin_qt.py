@@ -40,7 +40,19 @@ def asPythonQt(base):
 
 
 class Timer:
-    """QTimer that ticks when the test says so."""
+    """QTimer that ticks when the test says so; ``later`` holds what waits for the event loop."""
+
+    later: typing.ClassVar[list] = []
+
+    @staticmethod
+    def singleShot(_milliseconds, function):
+        Timer.later.append(function)
+
+    @staticmethod
+    def eventLoop():
+        """What waits happens, as when Slicer is idle again."""
+        while Timer.later:
+            Timer.later.pop(0)()
 
     def __init__(self):
         self.active = False
@@ -159,11 +171,29 @@ class qMRMLNodeComboBox(_QWidget):
 
 
 class qMRMLSegmentEditorWidget(_QWidget):
-    """Keeps what it is told."""
+    """Keeps what it is told. Like Slicer's, it loses its nodes with the scene, and edits only in the right order."""
 
     def __init__(self, parent=None):
         super().__init__(parent)
         self.told = {}
+        self.scene = None
+
+    def setMRMLScene(self, scene):
+        if self.scene is not None:
+            for tag in self.tags:
+                self.scene.RemoveObserver(tag)
+        self.scene = scene
+        if scene is not None:
+            events = (scene.EndCloseEvent, scene.EndImportEvent)
+            self.tags = [scene.AddObserver(event, lambda _caller, _event: self.told.clear(), 1.0) for event in events]
+
+    def setSegmentationNode(self, node):
+        assert node is None or self.told.get("setMRMLSegmentEditorNode", (None,))[0] is not None
+        self.told["setSegmentationNode"] = (node,)
+
+    def setSourceVolumeNode(self, node):
+        assert self.segmentationNode() is not None, "need to set segment editor and segmentation nodes first"
+        self.told["setSourceVolumeNode"] = (node,)
 
     def __getattr__(self, name):
         if name.startswith(("set", "install", "uninstall")):

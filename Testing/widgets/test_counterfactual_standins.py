@@ -207,8 +207,9 @@ def test_standin_module_says_research_only_and_cites(module, standins, monkeypat
         registerCustomSampleDataSource=lambda **named: registered.update(named)
     )
     monkeypatch.setitem(sys.modules, "SampleData", sample)
-    assert connected[0][0] == "startupCompleted()"
-    connected[0][1]()
+    for signal, slot in connected:
+        if signal == "startupCompleted()":
+            slot()
     path = Path(url2pathname(urlparse(registered["uris"]).path))
     assert registered["checksums"] == "SHA256:" + hashlib.sha256(path.read_bytes()).hexdigest()
     assert Path(registered["thumbnailFileName"]).is_file()

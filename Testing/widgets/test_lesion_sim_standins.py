@@ -240,7 +240,8 @@ def test_standin_both_modules_live_side_by_side(widget, scan, standins):
     other.cleanup()
 
 
-def test_standin_module_says_research_only_and_cites(module):
+def test_standin_module_says_research_only_and_cites(module, monkeypatch):
+    monkeypatch.setattr(slicer.app, "commandOptions", lambda: types.SimpleNamespace(noMainWindow=True), raising=False)
     parent = types.SimpleNamespace()
     module.BrainLesionSim(parent)
     assert "Never use it for diagnosis" in parent.helpText

@@ -15,11 +15,11 @@ PLACE = {**reader_study.PLACE, "required": True}
 def widget(standins, monkeypatch):
     """The panel, set up, over the module's views as nodes."""
     module = importlib.import_module("BrainReaderStudy")
-    from logic_helpers import makeViews
+    from logic_helpers import makeLayoutNode, makeViews
 
     from BrainCounterfactualCommon import layouts
 
-    layout = slicer.mrmlScene.AddNode(slicer.vtkMRMLLayoutNode())
+    layout = makeLayoutNode()
     layout.SetViewArrangement(layout.SlicerLayoutFourUpView)
     makeViews(layouts.CASE, layouts.CASE_PRIOR, layouts.CASE_LEFT, layouts.CASE_RIGHT, "Red")
     made = module.BrainReaderStudyWidget()
