@@ -10,9 +10,25 @@ from typing import Literal
 
 import numpy as np
 
+from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.errors import SettingsError
 
-Spacing = Literal["quadratic", "uniform"]
+Spacing = Literal["quadratic", "uniform", "karras"]
+NOISE_RANGE, RHO = (0.02, 12.0), 7.0
+"""Of ``karras`` spacing: the noise-to-signal ratios it spans, and its exponent."""
+
+
+def _by_noise_ratio(noise_level: int, steps: int) -> list[int]:
+    """Levels whose noise-to-signal ratios ``sqrt((1 - abar) / abar)`` are spaced as by Karras et al. (2022, eq. 5).
+
+    The range above ``NOISE_RANGE`` holds nothing but noise and is crossed in one step.
+    """
+    signal = np.array([Schedule().signal(t) for t in range(noise_level + 1)])
+    ratio = np.sqrt((1.0 - signal) / signal)
+    low, high = max(NOISE_RANGE[0], ratio[0]), min(NOISE_RANGE[1], ratio[-1])
+    wanted = np.linspace(low ** (1 / RHO), high ** (1 / RHO), steps) ** RHO
+    levels = np.clip(np.searchsorted(ratio, wanted), 0, noise_level)
+    return [int(level) for level in np.unique([*levels, noise_level])]
 
 
 def ascending_levels(noise_level: int, steps: int | None, spacing: Spacing = "quadratic") -> list[int]:
@@ -34,6 +50,8 @@ def ascending_levels(noise_level: int, steps: int | None, spacing: Spacing = "qu
         return list(range(noise_level + 1))
     if steps < 1:
         raise SettingsError(f"{steps} steps are not possible.", "At least one is needed.", "Give --steps 1 or more.")
+    if spacing == "karras":
+        return _by_noise_ratio(noise_level, steps)
     position = np.linspace(0.0, 1.0, steps + 1)
     if spacing == "quadratic":
         position = position**2

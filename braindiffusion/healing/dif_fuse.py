@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,12 +13,14 @@ from torch import Tensor
 from braindiffusion.diffusion.inversion import EpsModel, invert
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.spacing import Spacing, ascending_levels
-from braindiffusion.diffusion.steps import Clip, SharedNoise, above, ddim_move, ddpm_move, predict_clean
+from braindiffusion.diffusion.steps import Clip, SharedNoise, above, add_noise, ddim_move, ddpm_move, predict_clean
 from braindiffusion.errors import SettingsError
 from braindiffusion.events import OnStep, Step
 from braindiffusion.healing.contract import Healed, unchanged
 from braindiffusion.healing.trajectories import BatchMemory, Inversion
 from braindiffusion.settings import Fusion, IndexMode, Variance
+
+InversionMode = Literal["ddim", "known"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ class DifFuseSettings:
         variance: ``small`` (paper, eq. 7) or ``large`` (published code).
         fixed_point: refinements per inversion step.
         samples: independent draws of the inside.
+        inversion: ``ddim`` (the paper), or ``known`` for a model that is shown the clean surroundings
+            (:func:`inpaint`).
+        clip: range of the clean estimate.
     """
 
     noise_level: int = 500
@@ -46,12 +51,13 @@ class DifFuseSettings:
     spacing: Spacing = "quadratic"
     fixed_point: int = 0
     samples: int = 1
+    inversion: InversionMode = "ddim"
     clip: Clip = (-1.0, 1.0)
 
     def __post_init__(self) -> None:
         for name, known in (
             ("fusion", get_args(Fusion)), ("index_mode", get_args(IndexMode)), ("variance", get_args(Variance)),
-            ("spacing", get_args(Spacing)),
+            ("spacing", get_args(Spacing)), ("inversion", get_args(InversionMode)),
         ):  # fmt: skip
             if getattr(self, name) not in known:
                 raise SettingsError(
@@ -94,6 +100,8 @@ class DifFuseSettings:
         if self.noise_level == 0:
             return 0
         up, down = self.levels()
+        if self.inversion == "known":
+            return len(down) - 1
         way_up, way_down = (len(up) - 1) * (1 + self.fixed_point), len(down) - 1
         way_down = 2 * way_down - 1 if self.fusion == "independent" else way_down
         return way_down - 1 if inverted else way_up + way_down
@@ -161,6 +169,8 @@ def dif_fuse(
     n, s = len(x0), settings.samples
     if settings.noise_level == 0:
         return unchanged(x0, s)
+    if settings.inversion == "known":
+        return inpaint(x0, mask, model, settings, generator, schedule, on_step)
     up, down = settings.levels()
     inversion = memory.recall(x0.device) if memory else None
     denoise = _Denoiser(model, schedule, settings, n, settings.calls(inverted=inversion is not None), on_step)
@@ -201,3 +211,40 @@ def dif_fuse(
             outside = each(stored[target])
         x = torch.where(m, inside, outside)
     return Healed(x.view(s, *x0.shape), alone if settings.fusion == "independent" else x0, denoise.calls)
+
+
+def inpaint(
+    x0: Tensor,
+    mask: Tensor,
+    model: EpsModel,
+    settings: DifFuseSettings,
+    generator: torch.Generator,
+    schedule: Schedule,
+    on_step: OnStep | None = None,
+) -> Healed:
+    """Dif-fuse with a model that is shown the clean surroundings; arguments as of :func:`dif_fuse`.
+
+    Outside the mask the noise is no riddle to such a model: what it predicts is the noise itself, so the path of the
+    inversion is ``x_t = sqrt(abar) x0 + sqrt(1 - abar) e`` and costs no call. Inside, x0 is hidden from it, and the
+    walk starts from noise alone: nothing of the lesion leaks. Both are fused at every level, as in Algorithm 1.
+    """
+    n, s = len(x0), settings.samples
+    _, down = settings.levels()
+    denoise = _Denoiser(model, schedule, settings, n, settings.calls(), on_step)
+    noise = SharedNoise(generator, tuple(x0.shape[1:]), s)  # type: ignore[arg-type]
+    clean_x0, m = x0.repeat(s, 1, 1, 1), mask.expand_as(x0).repeat(s, 1, 1, 1)
+
+    def drawn(level: int) -> Tensor:
+        return noise.at(level, x0).expand(s, n, *x0.shape[1:]).reshape_as(clean_x0)
+
+    everywhere = drawn(schedule.levels)
+
+    def outside(level: int) -> Tensor:
+        return clean_x0 if level == CLEAN else add_noise(clean_x0, everywhere, level, schedule)
+
+    x = torch.where(m, drawn(schedule.levels + 1), outside(down[0]))
+    for level, target in pairwise(down):
+        clean, _ = denoise(x, level)
+        inside = ddpm_move(x, clean, drawn(level), level, target, schedule, settings.variance)
+        x = torch.where(m, inside, outside(target))
+    return Healed(x.view(s, *x0.shape), x0, denoise.calls)

@@ -1,0 +1,1 @@
+"""The scan as slices: geometry, brain, masks, symmetry, the way back."""

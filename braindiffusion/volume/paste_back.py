@@ -76,13 +76,14 @@ def edit_slice(
     tone = stack.intensity_of(s)
     if not region.any() or tone.gain <= 0:
         return None
-    # along its border the stripped image holds only the brain's share of each pixel
-    share = np.clip(cover, 0.5, 1.0)
+    # along its border a stripped image holds only the brain's share of each pixel
+    share = np.clip(cover, 0.5, 1.0) if stack.head is None else np.ones_like(cover)
+    seen = (stack.images if stack.head is None else stack.head)[s : s + 1]
     difference = p.up((healed - stack.images[s])[None], cubic=True)[0] / share
     if rng is None:
         edit = weight * difference / tone.gain
     else:
-        detail = tone.forward(source) - p.up(stack.images[s : s + 1], cubic=True)[0] / share
+        detail = tone.forward(source) - p.up(seen, cubic=True)[0] / share
         brain_native = cover > 0.99
         ring = ndimage.binary_dilation(region, iterations=max(1, round(15.0 / native_mm))) & ~region & brain_native
         calm = ring if ring.sum() > 256 else brain_native & ~region

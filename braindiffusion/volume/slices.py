@@ -8,7 +8,7 @@ How an edit returns is in :mod:`braindiffusion.volume.paste_back`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from braindiffusion.errors import NotABrainError, ScanGeometryError
 from braindiffusion.volume.scan import Scan
 
 FIELD_OF_VIEW_MM = 240.0
+NATIVE_MM = (0.8, 1.15)
+"""Pixels of this size are taken as they are by a model that works at the scan's own resolution."""
 BRAIN_LEVEL = 0.45
 """Model value of the median brain voxel: leaves room for hyperintense lesions below 1."""
 
@@ -69,6 +71,7 @@ class Placement:
         thickness: spacing in mm along the slice axis.
         size: side of the model grid in pixels.
         centre: centre of the model grid in mm from the first (row, column), after flipping.
+        field_mm: side of the model grid in mm.
     """
 
     order: tuple[int, int, int]
@@ -78,11 +81,12 @@ class Placement:
     thickness: float
     size: int
     centre: tuple[float, float]
+    field_mm: float = FIELD_OF_VIEW_MM
 
     @property
     def model_pitch(self) -> float:
         """Spacing of the model grid in mm."""
-        return FIELD_OF_VIEW_MM / self.size
+        return self.field_mm / self.size
 
     def to_axial(self, array: np.ndarray) -> np.ndarray:
         """(I,J,K) -> (slices, rows, columns): a view, superior last, anterior up, patient right on the left."""
@@ -119,8 +123,25 @@ class Placement:
         return np.einsum("ab,sbd,ed->sae", r, model.astype(np.float32), c, optimize=True)
 
 
-def place(scan: Scan, brain: np.ndarray | None = None, size: int = 128) -> Placement:
+def _on_pixels(placement: Placement) -> Placement:
+    """The placement on the scan's own pixels, where these are square and of a size in ``NATIVE_MM``; else as it is.
+
+    Nothing is resampled then, there or back: the model sees, and leaves, the scan's own grain.
+    """
+    pitch = float(np.mean(placement.pitch))
+    square = max(placement.pitch) - min(placement.pitch) <= 1e-3 * pitch
+    if not (square and NATIVE_MM[0] <= pitch <= NATIVE_MM[1]):
+        return placement
+    half = 0.5 if placement.size % 2 == 0 else 0.0
+    centre = tuple((np.floor(c / p) + half) * p for c, p in zip(placement.centre, placement.pitch, strict=True))
+    return replace(placement, centre=centre, field_mm=placement.size * pitch)
+
+
+def place(scan: Scan, brain: np.ndarray | None = None, size: int = 128, native: bool = False) -> Placement:
     """Choose the placement: axes by direction, centre on the brain's bounding box (or on the volume).
+
+    Args:
+        native: take the scan's own pixels where they are about 1 mm, and the grid's nominal pitch elsewhere.
 
     Raises:
         ScanGeometryError: the voxel axes cannot be told apart in space.
@@ -151,7 +172,8 @@ def place(scan: Scan, brain: np.ndarray | None = None, size: int = 128) -> Place
         lines = (np.nonzero(np.any(flat, axis=1))[0], np.nonzero(np.any(flat, axis=0))[0])
         extent = [(int(v.min()), int(v.max())) for v in lines]
     centre = tuple((lo + hi) / 2 * p for (lo, hi), p in zip(extent, pitch, strict=True))
-    return Placement(best, flip, shape, pitch, float(spacing[s]), size, centre)  # type: ignore[arg-type]
+    placed = replace(placement, centre=centre)
+    return _on_pixels(placed) if native else placed
 
 
 @dataclass(frozen=True)
@@ -205,6 +227,8 @@ class SliceStack:
         coverage: (S,H,W) float32, the brain's share of each pixel: below 1 along its border.
         placement: geometry of the way back.
         intensity: grey values of the way back; one per volume, or one per slice for ``per_slice_max``.
+        head: (S,H,W) float32 in [0,1], the slices with what surrounds the brain, for models that look at it; ``images``
+            are then these in the brain. ``None`` for a stack that was stripped before it was resampled.
     """
 
     images: np.ndarray
@@ -212,6 +236,7 @@ class SliceStack:
     coverage: np.ndarray
     placement: Placement
     intensity: Intensity | list[Intensity]
+    head: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -219,6 +244,20 @@ class SliceStack:
     def intensity_of(self, s: int) -> Intensity:
         """Grey-value map of slice ``s``."""
         return self.intensity[s] if isinstance(self.intensity, list) else self.intensity
+
+
+def whole_slices(scan: Scan, brain: np.ndarray, size: int = 256) -> SliceStack:
+    """Scan -> axial slices with their surroundings, on the scan's own pixels where these are about 1 mm.
+
+    Args:
+        brain: (I,J,K) bool, on the scan's grid.
+    """
+    placement = place(scan, brain, size, native=True)
+    tone = brain_intensity(scan.voxels, brain)
+    head = np.clip(placement.down(np.clip(tone.forward(placement.to_axial(scan.voxels)), 0.0, 1.0)), 0.0, 1.0)
+    coverage = placement.down(placement.to_axial(brain))
+    on_grid = coverage > 0.5
+    return SliceStack(head * on_grid, on_grid, coverage, placement, tone, head)
 
 
 def to_slices(scan: Scan, brain: np.ndarray, size: int = 128, scaling: str = "brain_median") -> SliceStack:

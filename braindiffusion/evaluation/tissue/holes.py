@@ -1,0 +1,119 @@
+"""Lesion-shaped holes on lesion-free slices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from braindiffusion.errors import PackError
+from braindiffusion.training.packs import Pack
+
+DILATION_PX = 2
+MIN_LESION_PX = 60
+MIN_INSIDE = 0.9
+"""Share of a hole that has to lie inside the brain."""
+SIZES_MM2 = (300.0, 1500.0)
+"""Bounds of the strata small, medium, large."""
+CSF_SHARE = 0.15
+"""A hole with more of its pixels this dark is counted to the ventricles (or cisterns)."""
+BORDER_MM = 6.0
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A hole in one slice of a pack.
+
+    Attributes:
+        index: of the slice in the pack.
+        patient: of the slice.
+        mask: (H,W) bool.
+        size: ``small`` | ``medium`` | ``large`` (below 300, 1500 mm2, above).
+        place: ``ventricle`` (holds CSF away from the surface), ``convexity`` (reaches within 6 mm of the brain's
+            border), ``end`` (on the lowest or highest fifth of the patient's slices) or ``deep``.
+    """
+
+    index: int
+    patient: str
+    mask: np.ndarray
+    size: str
+    place: str
+
+
+def _cut_out(mask: np.ndarray) -> np.ndarray:
+    grown = ndimage.binary_dilation(mask, iterations=DILATION_PX)
+    rows, columns = np.nonzero(grown.any(1))[0], np.nonzero(grown.any(0))[0]
+    return grown[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _laid(shape: np.ndarray, centre: tuple[int, int], brain: np.ndarray) -> np.ndarray | None:
+    """The shape centred on a pixel, cut to the brain; ``None`` where too much of it lies outside."""
+    h, w = shape.shape
+    y, x = centre[0] - h // 2, centre[1] - w // 2
+    if y < 0 or x < 0 or y + h > brain.shape[0] or x + w > brain.shape[1]:
+        return None
+    hole = np.zeros_like(brain)
+    hole[y : y + h, x : x + w] = shape
+    inside = hole & brain
+    return inside if inside.sum() >= MIN_INSIDE * hole.sum() else None
+
+
+def _place_of(image: np.ndarray, brain: np.ndarray, hole: np.ndarray, pitch: float, end: bool) -> str:
+    if end:
+        return "end"
+    depth = ndimage.distance_transform_edt(brain) * pitch
+    dark = image < 0.5 * np.median(image[brain])
+    if (dark & (depth > 12.0))[hole].mean() > CSF_SHARE:
+        return "ventricle"
+    return "convexity" if depth[hole].min() < BORDER_MM else "deep"
+
+
+def lay_holes(pack: Pack, brains: np.ndarray, limit: int, seed: int = 0) -> list[Hole]:
+    """At most ``limit`` holes, one a slice, spread over patients: masks of other patients on lesion-free slices.
+
+    Args:
+        brains: (N,H,W) bool.
+        seed: of slices, shapes and places.
+
+    Raises:
+        PackError: the pack has no lesion to take a shape from, or no lesion-free slice.
+    """
+    rng = np.random.default_rng(seed)
+    lesions = np.nonzero(pack.masks.sum((1, 2)) >= MIN_LESION_PX)[0]
+    brain_px = brains.sum((1, 2))
+    free = np.nonzero(~pack.masks.any((1, 2)) & (brain_px * pack.pitch_mm**2 >= 4000.0))[0]
+    if not len(lesions) or not len(free):
+        raise PackError(
+            "The hole test needs lesions and lesion-free slices.",
+            f"{len(lesions)} slices show a lesion of {MIN_LESION_PX} pixels, {len(free)} none.",
+            "Choose a pack, and a split, that has both.",
+        )
+    first = {p: pack.position[pack.patient == p].min() for p in set(pack.patient[free].tolist())}
+    last = {p: pack.position[pack.patient == p].max() for p in first}
+    # one slice of each patient in turn, so that few slices still are many patients
+    by_patient = {p: rng.permutation(free[pack.patient[free] == p]).tolist() for p in rng.permutation(sorted(first))}
+    order = [
+        rows[i] for i in range(max(map(len, by_patient.values()))) for rows in by_patient.values() if i < len(rows)
+    ]
+    holes: list[Hole] = []
+    for index in order:
+        if len(holes) == limit:
+            break
+        patient, brain = str(pack.patient[index]), brains[index]
+        others = lesions[pack.patient[lesions] != patient]
+        candidates = np.argwhere(brain)
+        for _ in range(40 if len(others) else 0):
+            shape = _cut_out(pack.masks[rng.choice(others)])
+            hole = _laid(shape, tuple(candidates[rng.integers(len(candidates))]), brain)
+            if hole is None:
+                continue
+            area = float(hole.sum()) * pack.pitch_mm**2
+            size = "small" if area < SIZES_MM2[0] else "medium" if area < SIZES_MM2[1] else "large"
+            span = max(1, last[patient] - first[patient])
+            where = (pack.position[index] - first[patient]) / span
+            end = last[patient] > first[patient] and (where < 0.2 or where > 0.8)
+            place = _place_of(pack.images[index].astype(np.float32), brain, hole, pack.pitch_mm, end)
+            holes.append(Hole(int(index), patient, hole, size, place))
+            break
+    return holes
