@@ -11,6 +11,7 @@ import numpy as np
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.errors import BrainDiffusionError, ModelNotFoundError, SettingsError
 from braindiffusion.healing.registry import METHODS, Method, Need, method_named, operating_point
+from braindiffusion.healing.surroundings import CHANNELS
 from braindiffusion.models.registry import LoadedModel, installed, load_model, read_card
 from braindiffusion.networks.build import EpsPredictor, SlicePredictor
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 Card = Mapping[str, Any]
 DENOISERS = ("denoiser", "latent_denoiser")
+
+
+def is_conditioned(card: Card) -> bool:
+    """Whether a model is shown the surroundings of what it heals (:mod:`braindiffusion.healing.surroundings`)."""
+    return card.get("condition") == list(CHANNELS)
 
 
 @dataclass

@@ -23,11 +23,14 @@ from braindiffusion.healing.f_anogan import FAnoGANSettings, f_anogan
 from braindiffusion.healing.guided import GuidedSettings, guided
 from braindiffusion.healing.latent import LatentSettings, latent
 from braindiffusion.healing.repaint import RePaintSettings, repaint
+from braindiffusion.healing.surroundings import CHANNELS
 from braindiffusion.networks.build import CLASSES
 from braindiffusion.volume.anomaly import OTSU
 
 OWN_WHERE_NONE = ("noise_level", "guidance")
 """Settings of a healing that are the method's own where they are ``None``, and refused where it has none."""
+OWN_STEPS = 0
+"""As many steps as the model's card, or else the method, has for its own."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +42,28 @@ class Need:
         task: of its card.
         says: what its card says beside that; what is not named here is not in the card.
         named: field of the main model's card that names it, where the two belong together.
+        conditions: what it may be shown beside the noisy slice, as its card lists it; ``None`` is nothing.
     """
 
     recipe: str
     task: str = "denoiser"
     says: Mapping[str, Any] = field(default_factory=dict)
     named: str | None = None
+    conditions: tuple[Any, ...] = (None,)
 
     def fits(self, card: Mapping[str, Any]) -> bool:
         """Whether a model, by its card, is one of these."""
-        told = ("condition", "kinds", "noise", "classes")
-        return card.get("task", "denoiser") == self.task and all(card.get(k) == self.says.get(k) for k in told)
+        said = ("kinds", "noise", "classes")
+        return (
+            card.get("task", "denoiser") == self.task
+            and card.get("condition") in self.conditions
+            and all(card.get(k) == self.says.get(k) for k in said)
+        )
 
 
 HEALTHY = Need("flair-healthy-128")
+TISSUE = Need("tissue-256", conditions=(list(CHANNELS), None))
+"""Inpaints inside the mask of any contrast; a model that sees no surroundings serves too."""
 SIMPLEX = Need("flair-simplex-128", says={"noise": "simplex"})
 LABELLED = Need("flair-guided-128", says={"classes": list(CLASSES)})
 LATENT = Need("flair-latent-healthy", "latent_denoiser")
@@ -100,6 +111,8 @@ class Method:
         names = {f.name for f in fields(self.settings)}
         given = {k: getattr(common, k) for k in names - set(self.fixed) if hasattr(common, k)}
         given = {k: v for k, v in given.items() if v is not None or k not in OWN_WHERE_NONE}
+        if given.get("steps") == OWN_STEPS:
+            del given["steps"]
         for name in OWN_WHERE_NONE:
             if getattr(common, name, None) is not None and name not in names:
                 raise SettingsError(f"{self.label} has no {name}.", "That belongs to other methods.", "Leave it out.")
@@ -110,7 +123,7 @@ class Method:
 METHODS: dict[str, Method] = {
     "dif_fuse": Method(
         dif_fuse, DifFuseSettings, "Dif-fuse", "Draws what is masked anew, in step with the rest, which stays.",
-        takes_floor=True, takes_memory=True,
+        TISSUE, takes_floor=True, takes_memory=True,
     ),
     "repaint": Method(
         repaint, RePaintSettings, "RePaint", "Paints what is masked from pure noise, again and again: 2,410 calls."

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.transfer import send
-from braindiffusion.events import Event, OnEvent, OnStep
+from braindiffusion.events import Event, OnEvent, OnStep, Step
 from braindiffusion.healing.contract import Healed
 from braindiffusion.healing.dif_fuse import DifFuseSettings
-from braindiffusion.healing.models import Ran, aids_of, predictor_of
+from braindiffusion.healing.models import Ran, aids_of, is_conditioned, predictor_of
 from braindiffusion.healing.registry import method_named, operating_point
+from braindiffusion.healing.surroundings import Surroundings, window_around
 from braindiffusion.healing.trajectories import BatchMemory, StackMemory, Trajectories
 from braindiffusion.models.device import batch_for, in_batches, memory_of, precision_for
 from braindiffusion.models.registry import LoadedModel
@@ -101,12 +103,88 @@ class _Healing:
             self.score = np.zeros_like(self.healed) if self.score is None else self.score
             self.score[:, part, rows, columns] = out.score[:, :, 0].float().cpu().numpy()
 
+    def order(self, rows: np.ndarray, first: int | None) -> np.ndarray:
+        """In which order slices are healed: from ``first`` outwards, where one is named."""
+        return rows if first is None else rows[np.argsort(np.abs(rows - first), kind="stable")]
+
     def batch(self) -> int:
         """Slices that are healed together."""
         _, rows, columns = self.window
         pixels = self.stack.images[0, rows, columns].size
         fitting = batch_for(self.settings.batch, self.device, pixels, memory_of(self.device)[1])
         return max(1, fitting // self.settings.samples)
+
+
+class _InContext(_Healing):
+    """Healing by a model that sees the surroundings: slice after slice, each shown a neighbour that is whole or healed.
+
+    Attributes:
+        span: model values of grey 0 and 1.
+    """
+
+    def __init__(
+        self, stack: SliceStack, mask: np.ndarray, model: LoadedModel, settings: HealSettings, device: torch.device
+    ) -> None:
+        super().__init__(stack, mask, model, settings, device)
+        low, high = model.card["range"]
+        self.span = (float(low), float(high))
+        self.options = replace(self.options, clip=self.span)
+        self.window = window_around(mask)
+        self.surroundings = Surroundings(stack, mask, self.span)
+
+    def remembered(self, memory: Trajectories | None) -> StackMemory | None:
+        return None  # nothing was inverted
+
+    def batch(self) -> int:
+        return 1
+
+    def grey(self, values: Tensor) -> Tensor:
+        """Model values -> grey values in [0,1]."""
+        low, high = self.span
+        return ((values - low) / (high - low)).clamp(0, 1)
+
+    def ask(
+        self, part: np.ndarray, predictor: Any, options: Any, on_step: OnStep, memory: BatchMemory | None = None
+    ) -> tuple[Healed, np.ndarray]:
+        s = int(part[0])
+        assert self.stack.head is not None
+        head, hole = self.stack.head[part][self.window], self.mask[part][self.window]
+        x0 = send(self.surroundings.scaled(head)[:, None], self.device)
+        mask = send(hole[:, None], self.device)
+        healed = self.healed if options.samples == len(self.healed) else self.healed[: options.samples]
+        condition = send(self.surroundings.of(s, self.window, healed), self.device)
+
+        def model(x: Tensor, level: int) -> Tensor:
+            return predictor(x, level, condition)
+
+        def seen(step: Step) -> None:
+            on_step(replace(step, clean=torch.where(mask, self.grey(step.clean), self.grey(x0))))
+
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        out = self.method.run(x0, mask, model, options, generator, Schedule(), seen)
+        inside = torch.where(mask[None], self.grey(out.samples), self.grey(x0)[None])[:, :, 0].float().cpu().numpy()
+        return out, inside * self.stack.brain[part][self.window]
+
+    def heal(self, part: np.ndarray, on_step: OnStep, memory: BatchMemory | None) -> None:
+        _, samples = self.ask(part, self.predictor, self.options, on_step, memory)
+        _, rows, columns = self.window
+        self.healed[:, part, rows, columns] = samples
+        self.surroundings.known[part] = True
+
+    def order(self, rows: np.ndarray, first: int | None) -> np.ndarray:
+        """From the largest hole upwards, then downwards, so that neighbours touch; whatever slice is in view."""
+        if not len(rows):
+            return rows
+        start = rows[self.mask[rows].sum((1, 2)).argmax()]
+        return np.concatenate([rows[rows >= start], rows[rows < start][::-1]])
+
+
+def healing_of(
+    stack: SliceStack, mask: np.ndarray, model: LoadedModel, settings: HealSettings, device: torch.device
+) -> _Healing:
+    """The way in which a model heals: by what its card says it is shown."""
+    kind = _InContext if is_conditioned(model.card) else _Healing
+    return kind(stack, mask, model, settings, device)
 
 
 def heal_slices(
@@ -132,11 +210,10 @@ def heal_slices(
         (samples,S,H,W) float32 counterfactuals in [0,1], (S,H,W) reconstruction, and what it cost and was made with;
         where that has a ``score``, the anomaly map is multiplied by it.
     """
-    work = _Healing(stack, mask, model, settings, device)
+    work = healing_of(stack, mask, model, settings, device)
     shelf, options = work.remembered(memory), work.options
     rows = np.nonzero(mask.any((1, 2)))[0]
-    if view_slice is not None:
-        rows = rows[np.argsort(np.abs(rows - view_slice), kind="stable")]
+    rows = work.order(rows, view_slice)
     first = 1 if view_slice is not None and view_slice in rows else 0
     quick = np.array([shelf is not None and shelf.knows(int(s)) for s in rows], dtype=np.bool_)
     order = np.lexsort((np.logical_not(quick), np.arange(len(rows)) >= first))

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from braindiffusion.slices import SliceStack
 from braindiffusion.volume.midline import midlines, mirrored
+from braindiffusion.volume.slices import SliceStack
 
 CHANNELS = ("context", "mask", "mirror", "mirror_valid", "brain", "neighbour")
 MARGIN_PX, MULTIPLE = 28, 8

@@ -12,7 +12,7 @@ import torch
 
 from braindiffusion.errors import EmptyMaskError
 from braindiffusion.events import Event, OnEvent
-from braindiffusion.healing.models import main_model
+from braindiffusion.healing.models import is_conditioned, main_model
 from braindiffusion.healing.registry import method_named
 from braindiffusion.healing.run import heal_slices
 from braindiffusion.healing.trajectories import Trajectories
@@ -160,9 +160,23 @@ def _slice_table(wanted: np.ndarray, saliency: Saliency, region: np.ndarray, les
     ]
 
 
+def _finder_stack(kept: Prepared, brain: np.ndarray | None, device: torch.device) -> SliceStack:
+    """The slices that the finder's classifier works on."""
+    return kept.stack_for(load_model(CLASSIFIER, str(device)).card, brain, device)[0]
+
+
+def _onto(region: np.ndarray, source: SliceStack, target: SliceStack) -> np.ndarray:
+    """(S,H,W) bool, a region of one stack of the scan on the grid of another."""
+    if source is target:
+        return region
+    native = map_to_scan(region.astype(np.float32), source.placement) > 0.5
+    return mask_to_slices(native, target.placement, 0.5) & target.brain
+
+
 def _glimpse(
     scan: Scan,
     stack: SliceStack,
+    seen_by_finder: SliceStack,
     wanted: np.ndarray,
     viewed: int,
     model: LoadedModel,
@@ -180,8 +194,8 @@ def _glimpse(
         tell(replace(event, stage="saliency", done=0, total=1))
 
     quick = replace(settings, saliency="gradient")
-    saliency, _ = find_saliency(stack, quick, wanted, device, aside, viewed)
-    region = mask_of_saliency(saliency, stack, settings, model.card)
+    saliency, _ = find_saliency(seen_by_finder, quick, wanted, device, aside, viewed)
+    region = _onto(mask_of_saliency(saliency, seen_by_finder, settings, model.card), seen_by_finder, stack)
     shown = with_planes(scan, stack, region, aside)
     heal_slices(stack, region, model, replace(settings, samples=1), device, shown, memory=memory)
 
@@ -222,7 +236,8 @@ def heal_scan(
 
     kept = prepared_for(scan, prepared)
     memory = kept.trajectories if prepared or view_slice is not None else None  # else nobody will ask again
-    stack, brain_origin = kept.stack(int(model.card["grid"]), brain, device, model.card.get("scaling"), tell)
+    stack, brain_origin = kept.stack_for(model.card, brain, device, tell)
+    seen_by_finder = stack if not is_conditioned(model.card) else _finder_stack(kept, brain, device)
     wanted = chosen_slices(settings, len(stack), stack.brain)
     viewed = None if view_slice is None else stored_index(view_slice, stack.placement)
     if mask is not None:
@@ -231,11 +246,12 @@ def heal_scan(
     elif not method.masked:
         found = _whole_brain(stack, wanted, settings, device)
     else:
-        if viewed is not None and not kept.has_saliency(stack, settings, wanted, device):
-            _glimpse(scan, stack, wanted, viewed, model, settings, device, tell, memory)
-        saliency, cards = kept.saliency(stack, settings, wanted, device, tell)
+        if viewed is not None and not kept.has_saliency(seen_by_finder, settings, wanted, device):
+            _glimpse(scan, stack, seen_by_finder, wanted, viewed, model, settings, device, tell, memory)
+        saliency, cards = kept.saliency(seen_by_finder, settings, wanted, device, tell)
         warnings += saliency.warnings
-        found = _Mask(mask_of_saliency(saliency, stack, settings, model.card), saliency, settings.saliency, cards)
+        marked = mask_of_saliency(saliency, seen_by_finder, settings, model.card)
+        found = _Mask(_onto(marked, seen_by_finder, stack), saliency, settings.saliency, cards)
     region = found.region & wanted[:, None, None]
     if not method.masked:
         region = stack.brain & region.any((1, 2))[:, None, None]
@@ -305,13 +321,17 @@ def heal_scan(
         warnings=warnings,
         slices=table,
     )
+    saliency_map = map_to_scan(found.saliency.maps, (stack if mask is not None else seen_by_finder).placement)
+    saliency_on_grid = found.saliency.maps
+    if saliency_on_grid.shape != stack.images.shape:
+        saliency_on_grid = placement.down(placement.to_axial(saliency_map))
     result = HealResult(
         counterfactual=back.voxels,
         anomaly=native(anomaly),
         lesion=native(lesion) > 0.5,
         mask=native(region) > 0.5,
         edited=back.edited,
-        saliency=map_to_scan(found.saliency.maps, placement),
+        saliency=saliency_map,
         deviation=native(healed.std(0)) if several else None,
         agreement=native(np.mean([lesion_of(h) for h in healed], axis=0)) if several else None,
         stack=stack,
@@ -320,7 +340,7 @@ def heal_scan(
             "anomaly": anomaly,
             "lesion": lesion,
             "mask": region,
-            "saliency": found.saliency.maps,
+            "saliency": saliency_on_grid,
         },
         slices=table,
         provenance=facts,
@@ -343,7 +363,7 @@ def prepare_scan(
     device = choose_device(settings.device)
     card = main_model(settings, str(device)).card
     kept = prepared_for(scan, prepared)
-    kept.stack(int(card["grid"]), brain, device, card.get("scaling"), on_event)
+    kept.stack_for(card, brain, device, on_event)
 
 
 @dataclass

@@ -9,14 +9,15 @@ import numpy as np
 import torch
 
 from braindiffusion.events import OnEvent
+from braindiffusion.healing.models import is_conditioned
 from braindiffusion.healing.trajectories import Trajectories
 from braindiffusion.pipeline.stages import Saliency, brain_of, find_saliency
 from braindiffusion.settings import HealSettings
 from braindiffusion.volume.brain import Origin
 from braindiffusion.volume.scan import Scan
-from braindiffusion.volume.slices import SliceStack, to_slices
+from braindiffusion.volume.slices import SliceStack, to_slices, whole_slices
 
-MOST_STACKS, MOST_SALIENCIES = 2, 8
+MOST_STACKS, MOST_SALIENCIES = 3, 8
 
 
 class Prepared:
@@ -63,12 +64,32 @@ class Prepared:
         key = (size, scaling or "brain_median", str(device), self._given(brain))
         if key not in self._stacks:
             found, origin = self.brain(brain, device, on_event)
-            if len(self._stacks) >= MOST_STACKS:
-                self._stacks.clear()
-                self._saliency.clear()
-                self.trajectories.clear()
+            self._make_room()
             self._stacks[key] = to_slices(self.scan, found, size, key[1]), origin
         return self._stacks[key]
+
+    def stack_for(
+        self,
+        card: dict[str, Any],
+        brain: np.ndarray | None,
+        device: torch.device,
+        on_event: OnEvent | None = None,
+    ) -> tuple[SliceStack, Origin]:
+        """The slices that a model, by its card, works on."""
+        if not is_conditioned(card):
+            return self.stack(int(card["grid"]), brain, device, card.get("scaling"), on_event)
+        key = (int(card["grid"]), "whole", str(device), self._given(brain))
+        if key not in self._stacks:
+            found, origin = self.brain(brain, device, on_event)
+            self._make_room()
+            self._stacks[key] = whole_slices(self.scan, found, key[0]), origin
+        return self._stacks[key]
+
+    def _make_room(self) -> None:
+        if len(self._stacks) >= MOST_STACKS:
+            self._stacks.clear()
+            self._saliency.clear()
+            self.trajectories.clear()
 
     @staticmethod
     def _key(stack: SliceStack, settings: HealSettings, wanted: np.ndarray, device: torch.device) -> tuple[Any, ...]:

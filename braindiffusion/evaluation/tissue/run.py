@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from braindiffusion.brain import find_brain
 from braindiffusion.errors import Cancelled, SettingsError
 from braindiffusion.evaluation.tissue.fills import FILLS
 from braindiffusion.evaluation.tissue.holes import Hole, lay_holes
 from braindiffusion.evaluation.tissue.measures import interval_of, psnr, sharpness, ssim, told_apart
 from braindiffusion.models.registry import installed
-from braindiffusion.scan import Scan
-from braindiffusion.stages import Event, HealSettings, OnEvent
+from braindiffusion.pipeline.stages import Event, HealSettings, OnEvent
 from braindiffusion.training.packs import Pack
+from braindiffusion.volume.brain import find_brain
+from braindiffusion.volume.scan import Scan
 
 MEAN_OF = 8
 Fill = Callable[[list[int]], list[np.ndarray]]
@@ -64,7 +64,7 @@ def heal_holes(
     pack: Pack, brains: np.ndarray, holes: Sequence[Hole], settings: HealSettings, on_hole: Callable[[int], None]
 ) -> list[np.ndarray]:
     """Each hole healed as a lesion that was drawn, by the road of a scan; (H,W) float32 in [0,1] a hole."""
-    from braindiffusion.heal import heal_scan
+    from braindiffusion.pipeline.heal import heal_scan
 
     out: dict[int, np.ndarray] = {}
     at = {h.index: n for n, h in enumerate(holes)}
@@ -141,7 +141,7 @@ def tissue_test(
         means: heal ``MEAN_OF`` times by each model and measure the mean too.
 
     Raises:
-        PackError, SettingsError (unknown method) and what :func:`~braindiffusion.heal.heal_scan` raises.
+        PackError, SettingsError (unknown method) and what :func:`~braindiffusion.pipeline.heal.heal_scan` raises.
     """
     known = {"heal", *FILLS, *installed()}
     if unknown := [m for m in methods if m not in known]:
