@@ -45,6 +45,9 @@ MAX_SEED = 2**31 - 1
 MAX_NUMBER = 1e30
 """Computing is done in float32, which ends at 3e38."""
 
+OWN_STEPS = 0
+"""As many steps as the model's card, or else the method, has for its own."""
+
 T = TypeVar("T")
 
 
@@ -188,7 +191,9 @@ class HealSettings:
     )
     noise_level: int | None = setting(None, "K, how far the scan is noised.", least=0, most=999, none="the method's")
     guidance: float | None = setting(None, "Strength of guided and cfg.", least=0, most=1000, none="the method's")
-    steps: int | None = setting(10, "Steps of inversion and of denoising, or 'full'.", least=1, most=1000)
+    steps: int | None = setting(
+        OWN_STEPS, "Steps of inversion and of denoising, 'full', or 'auto': the model's own.", least=0, most=1000
+    )
     index_mode: str = setting(
         "ours", "reference: the levels of the published code, two out of step.", choices=get_args(IndexMode)
     )

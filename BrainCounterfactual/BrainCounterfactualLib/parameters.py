@@ -29,7 +29,7 @@ class BrainCounterfactualParameterNode:
     useMask: bool = True
     preview: bool = True
     noiseLevel: Annotated[int, WithinRange(0, 999)] = 0
-    steps: Annotated[int, WithinRange(1, 999)] = 10
+    steps: Annotated[int, WithinRange(0, 999)] = 0
     percentile: Annotated[float, WithinRange(-1.0, 100.0)] = -1.0
     maskRule: str = ""
     marginMm: Annotated[float, WithinRange(-1.0, 50.0)] = -1.0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 POLL_BUSY, POLL_IDLE = 0.03, 0.2
 DEFAULTS: dict[str, Any] = {
-    "set_steps": "10", "set_samples": "1", "set_noise": "", "set_margin": "", "set_percentile": "", "set_gate": "",
+    "set_steps": "", "set_samples": "1", "set_noise": "", "set_margin": "", "set_percentile": "", "set_gate": "",
     "set_seed": "0", "set_fusion": "cached", "set_rule": "", "set_device": "auto", "set_force": False,
 }  # fmt: skip
 SENT = ("method", "model", "saliency_method", "heal_mask", *DEFAULTS)
@@ -76,7 +76,7 @@ class Jobs(Work):
             text = str(state[field]).strip()
             if text:
                 out[name] = typed(text, kind, name)
-        out["steps"] = steps_of(str(state.set_steps), DEFAULTS["set_steps"])
+        out["steps"] = steps_of(str(state.set_steps), "0")
         return out
 
     def default_settings(self) -> None:

@@ -137,7 +137,7 @@ def heal_step(viewer: BrainViewer) -> None:
                     "Steps",
                     "set_steps",
                     "set-steps",
-                    "10",
+                    "automatic",
                     "Network steps each way; 25 or more gives finer texture; 'full' is all of them",
                 )
                 text_field(

@@ -104,10 +104,11 @@ class ResultDesk:
     def _entry(result: Any) -> dict[str, Any]:
         summary, settings = result.summary, result.provenance.get("settings", {})
         healed = summary.get("slices_healed") or 0
+        walked = result.provenance.get("method", {}).get("settings", {})
         return {
             "id": result.order,
             "title": f"Result {result.order}",
-            "subtitle": f"{counted(healed)}, {settings.get('steps') or 'all'} steps"
+            "subtitle": f"{counted(healed)}, {walked.get('steps') or 'all'} steps"
             + (f", {settings['samples']} samples" if settings.get("samples", 1) > 1 else ""),
             "ml": number(summary.get("lesion_ml"), 1),
         }

@@ -16,6 +16,7 @@ from braindiffusion.cli.evaluate import (
     evaluate_latent_level,
     evaluate_models,
     evaluate_nnunet,
+    evaluate_tissue,
 )
 from braindiffusion.cli.export import deidentify, teach_app
 from braindiffusion.cli.induce import induce
@@ -82,6 +83,7 @@ evaluate_app.command("healing")(evaluate_healing)
 evaluate_app.command("models")(evaluate_models)
 evaluate_app.command("induction")(evaluate_induction)
 evaluate_app.command("nnunet")(evaluate_nnunet)
+evaluate_app.command("tissue")(evaluate_tissue)
 evaluate_app.command("latent-level")(evaluate_latent_level)
 app.command()(deidentify)
 app.command()(view)
@@ -148,7 +150,7 @@ def heal(
         Fusion, typer.Option(help="joint: the paper; independent: the published code; cached: outside exact.")
     ] = Fusion.cached,
     model: HealModel = None,
-    steps: Annotated[str, typer.Option(help="Steps each way, or 'full'.")] = "10",
+    steps: Annotated[str, typer.Option(help="Steps each way, 'full', or the model's own.")] = "auto",
     noise_level: Annotated[
         int | None, typer.Option(min=0, max=998, help="K, how far the scan is noised.  [default: the method's]")
     ] = None,

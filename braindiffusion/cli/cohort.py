@@ -51,7 +51,7 @@ def cohort_heal(
     model: Annotated[str | None, typer.Option(help="Healthy model.  [default: the method's own]")] = None,
     saliency: Annotated[SaliencyMethod, typer.Option(help="Where a mask comes from.")] = SaliencyMethod.acat,
     fusion: Annotated[Fusion, typer.Option()] = Fusion.cached,
-    steps: Annotated[str, typer.Option(help="Steps each way, or 'full'.")] = "10",
+    steps: Annotated[str, typer.Option(help="Steps each way, 'full', or the model's own.")] = "auto",
     samples: Annotated[int, typer.Option(min=1, max=64)] = 1,
     gate: Annotated[float | None, typer.Option(min=0, max=1, help="Least lesion probability of a slice.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,

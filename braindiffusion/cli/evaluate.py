@@ -56,7 +56,7 @@ def evaluate_healing(
         bool, typer.Option("--lesion-slices-only", help="Skip lesion-free slices (no false alarms measured).")
     ] = False,
     model: HealModel = None,
-    steps: Annotated[str, typer.Option(help="Steps each way, or 'full'.")] = "10",
+    steps: Annotated[str, typer.Option(help="Steps each way, 'full', or the model's own.")] = "auto",
     fusion: Annotated[Fusion, typer.Option()] = Fusion.cached,
     percentile: Annotated[float | None, typer.Option(min=0, max=100)] = None,
     mask_rule: Annotated[MaskRule | None, typer.Option()] = None,
@@ -233,6 +233,47 @@ def evaluate_induction(
                 if nnunet:
                     export(result, folder, "nnunet", number, settings.condition)
         typer.echo(text)
+
+
+def evaluate_tissue(
+    data: Annotated[Path, typer.Option(help="PACK.npz with drawn lesions; the format is in docs/packs.md.")],
+    out: Out,
+    split: Annotated[Split, typer.Option(help="Choose on val; look at test once.")] = Split.val,
+    methods: Annotated[
+        str, typer.Option(help="Comma-separated: heal, names of models, mirror_copy, biharmonic, mean_fill.")
+    ] = "heal,mirror_copy,biharmonic,mean_fill",
+    limit: Annotated[int, typer.Option(min=2, help="Most holes, spread over patients.")] = 60,
+    means: Annotated[bool, typer.Option("--means", help="Measure the mean of 8 samples of each model too.")] = False,
+    steps: Annotated[str, typer.Option(help="Steps, 'full', or the model's own.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of holes and draws.")] = 0,
+    device: Device = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    progress: Progress = ProgressKind.bar,
+) -> None:
+    """The hole test: is healed tissue told apart from real tissue? Holes in healthy slices, healed; the truth known."""
+    with told():
+        step_count = parse_steps(steps)
+        import torch
+
+        from braindiffusion.evaluation.tissue.report import markdown, write
+        from braindiffusion.evaluation.tissue.run import tissue_test
+        from braindiffusion.io.write import OutputFolder, check_writable
+        from braindiffusion.pipeline.progress import reporter
+        from braindiffusion.pipeline.stages import HealSettings
+        from braindiffusion.training.packs import load_pack
+
+        pack = load_pack(data)
+        check_writable(out)
+        if threads:
+            torch.set_num_threads(threads)
+        settings = HealSettings(steps=step_count, seed=seed, device=device)
+        with reporter(progress.value) as tell:
+            report = tissue_test(
+                pack, _names(methods), settings, split=split.value, limit=limit, seed=seed, means=means, on_event=tell
+            )
+        with OutputFolder(out) as folder:
+            write(report, folder)
+        typer.echo(markdown(report.facts))
 
 
 def evaluate_nnunet(

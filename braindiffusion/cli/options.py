@@ -14,6 +14,7 @@ import typer
 
 from braindiffusion.errors import BrainDiffusionError, Cancelled, SettingsError
 from braindiffusion.io.paths import at_home
+from braindiffusion.settings import OWN_STEPS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -182,13 +183,15 @@ def read_drawn(
 
 
 def parse_steps(text: str) -> int | None:
-    """``full`` or a positive number."""
+    """``full``, a positive number, or ``auto``: as many as the model has for its own."""
     if text == "full":
         return None
+    if text == "auto":
+        return OWN_STEPS
     if text.isascii() and text.isdigit() and int(text) > 0:
         return int(text)
     raise SettingsError(
-        f"--steps {text} is not possible.", "It is a positive number or 'full'.", "Give --steps 25, say."
+        f"--steps {text} is not possible.", "It is a positive number, 'full' or 'auto'.", "Give --steps 25, say."
     )
 
 

@@ -90,7 +90,7 @@ def pseudo_label(
         str | None, typer.Option(help="Label by this model instead (self-training), such as weak-segmenter-flair.")
     ] = None,
     model: HealModel = None,
-    steps: Annotated[str, typer.Option(help="Steps each way, or 'full'.")] = "10",
+    steps: Annotated[str, typer.Option(help="Steps each way, 'full', or the model's own.")] = "auto",
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Device = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,

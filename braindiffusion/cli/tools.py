@@ -59,7 +59,7 @@ def evaluate_tune(
     data: Annotated[Path, typer.Option(help="PACK.npz with a val split.")],
     out: Out,
     model: Annotated[str, typer.Option()] = "flair-healthy-128",
-    steps: Annotated[str, typer.Option()] = "10",
+    steps: Annotated[str, typer.Option()] = "auto",
     saliency: Annotated[SaliencyMethod, typer.Option()] = SaliencyMethod.acat,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many lesion slices.")] = None,
     write: Annotated[bool, typer.Option("--write", help="Keep the result in the model's card.")] = False,

@@ -25,12 +25,11 @@ from braindiffusion.healing.latent import LatentSettings, latent
 from braindiffusion.healing.repaint import RePaintSettings, repaint
 from braindiffusion.healing.surroundings import CHANNELS
 from braindiffusion.networks.build import CLASSES
+from braindiffusion.settings import OWN_STEPS
 from braindiffusion.volume.anomaly import OTSU
 
 OWN_WHERE_NONE = ("noise_level", "guidance")
 """Settings of a healing that are the method's own where they are ``None``, and refused where it has none."""
-OWN_STEPS = 0
-"""As many steps as the model's card, or else the method, has for its own."""
 
 
 @dataclass(frozen=True)
