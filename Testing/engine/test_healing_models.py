@@ -52,8 +52,9 @@ def card_of(recipe: str) -> dict[str, Any]:
 def test_a_need_is_met_by_its_own_recipe_and_by_no_other_kind(use: str) -> None:
     need: Need = NEEDS[use]
     fitting = {path.stem for path in RECIPES.glob("*.json") if need.fits(card_of(path.stem))}
-    same_kind = {"flair-healthy-128", "t1-healthy-128"}
-    assert fitting == (same_kind if need.recipe in same_kind else {need.recipe})
+    unconditional = {"flair-healthy-128", "t1-healthy-128"}
+    known = {"flair-healthy-128": unconditional, "tissue-256": {"tissue-256", *unconditional}}
+    assert fitting == known.get(need.recipe, {need.recipe})
 
 
 def test_the_recipes_own_model_is_the_default_and_another_can_be_asked_for(own: Path) -> None:
@@ -152,9 +153,7 @@ def test_the_worker_tells_the_methods_with_what_they_need(own: Path) -> None:
     assert [m["name"] for m in told] == list(METHODS)
     by_name = {m["name"]: m for m in told}
     assert by_name["dif_fuse"]["available"]
-    assert by_name["dif_fuse"]["needs"] == [
-        {"role": "model", "recipe": "flair-healthy-128", "models": ["flair-healthy-128"]}
-    ]
+    assert by_name["dif_fuse"]["needs"] == [{"role": "model", "recipe": "tissue-256", "models": ["flair-healthy-128"]}]
     assert not by_name["latent"]["available"]
     assert [n["role"] for n in by_name["latent"]["needs"]] == ["model", "coder"]
     for method in told:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from braindiffusion.settings import HealSettings
 
 Card = Mapping[str, Any]
-DENOISERS = ("denoiser", "latent_denoiser")
+DENOISERS = ("denoiser", "context", "latent_denoiser")
 
 
 def is_conditioned(card: Card) -> bool:

@@ -33,7 +33,7 @@ def window_around(mask: np.ndarray) -> tuple[slice, slice, slice]:
         first = min(max(0, (first + last - length) // 2), size - length)
         return slice(first, first + length)
 
-    return slice(None), side(mask.any((0, 2))), side(mask.any((0, 1)))
+    return slice(None), side(np.asarray(mask.any((0, 2)))), side(np.asarray(mask.any((0, 1))))
 
 
 class Surroundings:
@@ -50,7 +50,7 @@ class Surroundings:
     def __init__(self, stack: SliceStack, mask: np.ndarray, span: tuple[float, float]) -> None:
         assert stack.head is not None
         self.stack, self.mask, self.head, self.span = stack, mask, stack.head, span
-        self.known = ~mask.any((1, 2))
+        self.known = ~np.asarray(mask.any((1, 2)))
         lines = midlines(stack.images, stack.brain, mask)
         rows = np.nonzero(mask.any((1, 2)))[0]
         self.mirror, self.valid = np.zeros_like(self.head), np.zeros(mask.shape, bool)

@@ -39,12 +39,15 @@ def mild_intensity(x: Tensor, g: torch.Generator, gain: float = 0.12, gamma: flo
     return (x.clamp(0, 1) ** power * level).clamp(0, 1)
 
 
-def random_contrast(x: Tensor, g: torch.Generator, knots: int = 7) -> Tensor:
-    """A random piecewise-linear remapping of grey values per image: any contrast from one (air stays dark)."""
+def random_contrast(x: Tensor, g: torch.Generator, knots: int = 7, ordered: float = 0.35) -> Tensor:
+    """A random piecewise-linear remapping of grey values per image: any contrast from one (air stays dark).
+
+    For a share ``ordered`` of the images, brighter stays brighter.
+    """
     n = len(x)
     values = torch.rand((n, knots), generator=g)
     values[:, 0] = 0.08 * torch.rand((n,), generator=g)
-    keep_order = torch.rand((n, 1), generator=g) < 0.35
+    keep_order = torch.rand((n, 1), generator=g) < ordered
     values = torch.where(keep_order, values.sort(dim=1).values, values)
     position = x.clamp(0, 1) * (knots - 1)
     low = position.floor().long().clamp(max=knots - 2)

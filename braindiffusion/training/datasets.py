@@ -48,7 +48,7 @@ class GridData:
 
     def select(self, keep: np.ndarray) -> GridData:
         """The slices where ``keep``."""
-        return GridData(**{k: v[keep] for k, v in self.arrays().items()})
+        return type(self)(**{k: v[keep] for k, v in self.arrays().items()})
 
     def tensors(self, kinds: list[str] | None = None) -> dict[str, torch.Tensor]:
         """What the tasks need: image, brain, lesion, unsure (where given) (N,1,H,W) float32, label and kind (N,) long.
@@ -198,11 +198,16 @@ def load_data(spec: dict[str, Any], folder: Path, cache: Path | None = None) -> 
     """The data a recipe names.
 
     Args:
-        spec: ``kind`` ``packs`` (``packs``, ``masks_from``) or ``brain_volumes`` (``folder``, ``stripped``);
+        spec: ``kind`` ``packs`` (``packs``, ``masks_from``), ``brain_volumes`` (``folder``, ``stripped``) or ``native``
+            (``sources``, see :mod:`braindiffusion.training.native_slices`; what follows does not apply to it);
             ``select`` all | lesion_free | lesion; ``lesion_weight`` n repeats each lesion slice of the train split n
             times an epoch; ``crop``.
     """
     size = int(spec["grid"])
+    if spec["kind"] == "native":
+        from braindiffusion.training.native_slices import native_slices
+
+        return native_slices(folder, spec["sources"])
     if spec["kind"] == "brain_volumes":
         data = brain_volumes_on_grid(folder / spec["folder"], size, spec.get("stripped", False))
     else:

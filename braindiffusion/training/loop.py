@@ -72,6 +72,14 @@ def batch_indices(n: int, batch: int, iteration: int, seed: int, rank: int, worl
     return np.array(out)
 
 
+def shared_indices(source: np.ndarray, share: dict[str, float], batch: int, draw: tuple[int, ...]) -> np.ndarray:
+    """Indices of one batch, drawn so that each source has its share; a pure function of ``draw``."""
+    weight = np.zeros(len(source))
+    for name, part in share.items():
+        weight[source == name] = part / max(1, int((source == name).sum()))
+    return np.random.default_rng(draw).choice(len(source), batch, p=weight / weight.sum())
+
+
 def learning_rate(iteration: int, spec: dict[str, Any], total: int) -> float:
     """Linear warm-up, then cosine to ``decay_to`` of the peak at ``total``."""
     warm = min(1.0, (iteration + 1) / max(1, spec.get("warmup", 1)))
@@ -249,6 +257,9 @@ def train(
     val = {k: v[:600].to(fabric.device) for k, v in val.items()}
     settings, total, seed = recipe.get("settings", {}), iterations or recipe["iterations"], recipe.get("seed", 0)
 
+    if task.prepare:
+        settings = task.prepare(settings, tensors)
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # initial weights: layers can only draw from global state
         network = build_network(recipe["network"])
@@ -302,7 +313,11 @@ def train(
     last_report = time.monotonic()
     iteration = facts["iteration"]
     while iteration < total:
-        rows = batch_indices(len(tensors["image"]), recipe["batch"], iteration, seed, rank, world)
+        if "share" in recipe:
+            draw = (seed, iteration, rank)
+            rows = shared_indices(train_data.source, recipe["share"], recipe["batch"], draw)
+        else:
+            rows = batch_indices(len(tensors["image"]), recipe["batch"], iteration, seed, rank, world)
         batch = {k: v[rows] for k, v in tensors.items()}
         g = torch.Generator().manual_seed(seed * 7_919 + iteration * world + rank)
         for group in optimiser.param_groups:

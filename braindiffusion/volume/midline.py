@@ -32,7 +32,7 @@ class Midline:
     offset: float
 
 
-def _reflect(images: Tensor, angle: Tensor, offset: Tensor, mode: str) -> Tensor:
+def reflect(images: Tensor, angle: Tensor, offset: Tensor, mode: str) -> Tensor:
     """(N,C,H,W) mirrored at (N,) lines; 0 where the mirror image lies outside."""
     h, w = images.shape[-2:]
     rows, columns = torch.meshgrid(torch.arange(h) - (h - 1) / 2, torch.arange(w) - (w - 1) / 2, indexing="ij")
@@ -53,13 +53,13 @@ def mirrored(images: np.ndarray, lines: Sequence[Midline], nearest: bool = False
     angle = torch.tensor([line.angle for line in lines], dtype=torch.float32)
     offset = torch.tensor([line.offset for line in lines], dtype=torch.float32)
     x = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32))[:, None]
-    return _reflect(x, angle, offset, "nearest" if nearest else "bicubic")[:, 0].numpy()
+    return reflect(x, angle, offset, "nearest" if nearest else "bicubic")[:, 0].numpy()
 
 
 def _agreement(image: Tensor, keep: Tensor, angle: Tensor, offset: Tensor) -> Tensor:
     """Correlation of a slice with its mirror image plus overlap of the two brains, for each of (M,) lines."""
     both = torch.stack([image, keep])[None].expand(len(angle), -1, -1, -1)
-    other = _reflect(both, angle, offset, "bilinear")
+    other = reflect(both, angle, offset, "bilinear")
     here, there = keep > 0.5, other[:, 1] > 0.5
     common = (here & there).float()
     count = common.sum((1, 2)).clamp(min=1)

@@ -133,8 +133,8 @@ def _on_pixels(placement: Placement) -> Placement:
     if not (square and NATIVE_MM[0] <= pitch <= NATIVE_MM[1]):
         return placement
     half = 0.5 if placement.size % 2 == 0 else 0.0
-    centre = tuple((np.floor(c / p) + half) * p for c, p in zip(placement.centre, placement.pitch, strict=True))
-    return replace(placement, centre=centre, field_mm=placement.size * pitch)
+    row, column = (float(np.floor(c / p) + half) * p for c, p in zip(placement.centre, placement.pitch, strict=True))
+    return replace(placement, centre=(row, column), field_mm=placement.size * pitch)
 
 
 def place(scan: Scan, brain: np.ndarray | None = None, size: int = 128, native: bool = False) -> Placement:
@@ -171,8 +171,8 @@ def place(scan: Scan, brain: np.ndarray | None = None, size: int = 128, native: 
         flat = np.any(placement.to_axial(brain), axis=0)
         lines = (np.nonzero(np.any(flat, axis=1))[0], np.nonzero(np.any(flat, axis=0))[0])
         extent = [(int(v.min()), int(v.max())) for v in lines]
-    centre = tuple((lo + hi) / 2 * p for (lo, hi), p in zip(extent, pitch, strict=True))
-    placed = replace(placement, centre=centre)
+    row, column = ((lo + hi) / 2 * p for (lo, hi), p in zip(extent, pitch, strict=True))
+    placed = replace(placement, centre=(row, column))
     return _on_pixels(placed) if native else placed
 
 

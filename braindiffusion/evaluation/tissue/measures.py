@@ -108,7 +108,7 @@ def told_apart(
     return float(roc_auc_score(truth, scores)), scores
 
 
-def interval_of(values: np.ndarray, groups: np.ndarray, statistic, draws: int = 1000, seed: int = 0):  # type: ignore[no-untyped-def]
+def interval_of(values: np.ndarray, groups: np.ndarray, statistic, draws: int = 1000, seed: int = 0):
     """95 % percentile bootstrap over patients of a statistic of rows; each patient is drawn with all his rows.
 
     Args:

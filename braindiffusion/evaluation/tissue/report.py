@@ -65,7 +65,7 @@ def _square(image: np.ndarray, centre: tuple[int, int], side: int) -> np.ndarray
 
 
 def picture(report: TissueReport) -> bytes:
-    """PNG: a column a hole (true slice with the hole's outline), a row a method, around the hole at twice the pixels."""
+    """PNG: a column a hole (the true slice with its outline first), a row a method, at twice the pixels."""
     from PIL import Image, ImageDraw
     from scipy import ndimage
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from braindiffusion.training.tasks.autoencoder import AUTOENCODER, DENOISING_AE, LATENT_DENOISER, VQVAE
 from braindiffusion.training.tasks.base import Batch, Settings, Task
 from braindiffusion.training.tasks.classifier import CLASSIFIER, NOISED_CLASSIFIER, auroc
+from braindiffusion.training.tasks.context import CONTEXT
 from braindiffusion.training.tasks.denoiser import DENOISER, draw_levels
 from braindiffusion.training.tasks.gan import GAN, GAN_ENCODER
 from braindiffusion.training.tasks.segmenter import BRAIN_MASK, LESION_SEGMENTER
@@ -16,6 +17,7 @@ __all__ = ["TASKS", "Batch", "Settings", "Task", "auroc", "draw_levels"]
 
 TASKS: dict[str, Task] = {
     "denoiser": DENOISER,
+    "context": CONTEXT,
     "latent_denoiser": LATENT_DENOISER,
     "autoencoder": AUTOENCODER,
     "vqvae": VQVAE,
