@@ -33,7 +33,7 @@ from braindiffusion.volume.slices import SliceStack, to_slices
 
 pytestmark = pytest.mark.usefixtures("small_network")
 CPU = torch.device("cpu")
-BASE = HealSettings(device="cpu", force=True)
+BASE = HealSettings(model="flair-healthy-128", steps=10, device="cpu", force=True)
 
 
 @pytest.fixture

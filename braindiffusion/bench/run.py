@@ -16,6 +16,7 @@ from braindiffusion.bench.latency import latency
 from braindiffusion.bench.machine import machine
 from braindiffusion.errors import SettingsError
 from braindiffusion.events import OnEvent
+from braindiffusion.healing.registry import HEALTHY
 from braindiffusion.models.device import choose_device
 from braindiffusion.settings import HealSettings
 
@@ -71,7 +72,7 @@ def run_bench(
             "MedEdit has nothing to paint into.", "It needs packs with a val split.", "Give their folder with --packs."
         )
     device = str(choose_device(settings.device))
-    base = HealSettings(device=device, force=True)
+    base = HealSettings(model=HEALTHY.recipe, steps=10, device=device, force=True)
     facts: dict[str, Any] = {
         "synthetic": True, "notice": NOT_FOR_DIAGNOSIS, "use": RESEARCH_USE_ONLY,
         "machine": machine(torch.device(device)), "quick": settings.quick, "repeats": settings.repeats,

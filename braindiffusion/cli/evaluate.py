@@ -75,13 +75,14 @@ def evaluate_healing(
         from braindiffusion.evaluation.healing.evaluate import HealingPlan, check, tune_rows
         from braindiffusion.evaluation.healing.evaluate import evaluate_healing as measure
         from braindiffusion.evaluation.healing.tuning import write_points
+        from braindiffusion.healing.registry import HEALTHY
         from braindiffusion.io.write import OutputFolder, check_writable
         from braindiffusion.pipeline.progress import reporter
         from braindiffusion.settings import HealSettings
         from braindiffusion.training.packs import load_pack
 
         settings = HealSettings(
-            model=model, steps=step_count, fusion=fusion.value, percentile=percentile,
+            model=model or HEALTHY.recipe, steps=step_count, fusion=fusion.value, percentile=percentile,
             mask_rule=mask_rule.value if mask_rule else None, saliency=saliency.value, seed=seed, device=device,
             batch=batch, force=True,
         )  # fmt: skip

@@ -101,6 +101,7 @@ def pseudo_label(
         step_count = parse_steps(steps)
         import torch
 
+        from braindiffusion.healing.registry import HEALTHY
         from braindiffusion.pipeline.progress import reporter
         from braindiffusion.settings import HealSettings
         from braindiffusion.training.packs import load_pack
@@ -114,7 +115,7 @@ def pseudo_label(
         if threads:
             torch.set_num_threads(threads)
         own = {} if agreement is None else {"agreement": agreement}
-        heal = HealSettings(model=model, steps=step_count, seed=seed, device=device, force=True)
+        heal = HealSettings(model=model or HEALTHY.recipe, steps=step_count, seed=seed, device=device, force=True)
         settings = PseudoSettings(
             splits=tuple(s.strip() for s in splits.split(",") if s.strip()), limit=limit, segmenter=segmenter,
             heal=heal, **own,
