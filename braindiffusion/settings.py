@@ -61,6 +61,8 @@ class Setting:
         least, most: its range, both ends included.
         none: what ``None`` means, where the line shows it as the default.
         title: its name in messages; the field's own name where empty.
+        full: ``None`` is typed as ``full``.
+        advanced: seldom needed; shown apart.
     """
 
     help: str
@@ -70,6 +72,8 @@ class Setting:
     most: float | None = None
     none: str = ""
     title: str = ""
+    full: bool = False
+    advanced: bool = False
 
 
 def setting(default: Any = MISSING, help: str = "", **facts: Any) -> Any:  # noqa: A002 - the word of every parser
@@ -192,15 +196,22 @@ class HealSettings:
     noise_level: int | None = setting(None, "K, how far the scan is noised.", least=0, most=999, none="the method's")
     guidance: float | None = setting(None, "Strength of guided and cfg.", least=0, most=1000, none="the method's")
     steps: int | None = setting(
-        OWN_STEPS, "Steps of inversion and of denoising, 'full', or 'auto': the model's own.", least=0, most=1000
-    )
+        OWN_STEPS, "Steps of inversion and of denoising, 'full', or 'auto': the model's own.", least=0, most=1000,
+        full=True,
+    )  # fmt: skip
     index_mode: str = setting(
-        "ours", "reference: the levels of the published code, two out of step.", choices=get_args(IndexMode)
-    )
+        "ours",
+        "reference: the levels of the published code, two out of step.",
+        choices=get_args(IndexMode),
+        advanced=True,
+    )  # fmt: skip
     keep_outline: bool = setting(True, "Hold tissue at the brain's border to be tissue (not in the paper).")
     variance: str = setting(
-        "small", "Of the denoising noise: small, the paper; large, the published code.", choices=get_args(Variance)
-    )
+        "small",
+        "Of the denoising noise: small, the paper; large, the published code.",
+        choices=get_args(Variance),
+        advanced=True,
+    )  # fmt: skip
     percentile: float | None = setting(
         None, "Saliency percentile threshold, over a slice's brain.", least=0, most=100, none="the card's, or 90"
     )
@@ -209,9 +220,11 @@ class HealSettings:
         none="grown for FLAIR models",
     )  # fmt: skip
     mask_order: Order = setting(
-        "paper", "reference: threshold before smoothing, as the published code.", choices=get_args(Order)
+        "paper", "reference: threshold before smoothing, as the published code.", choices=get_args(Order), advanced=True
     )
-    percentile_over: Over = setting("brain", "Pixels the percentile is taken over.", choices=get_args(Over))
+    percentile_over: Over = setting(
+        "brain", "Pixels the percentile is taken over.", choices=get_args(Over), advanced=True
+    )
     margin_mm: float | None = setting(
         None, "Widen the mask.", least=-20, most=50, none="2 for drawn masks and boxes, else the card's"
     )
@@ -220,10 +233,10 @@ class HealSettings:
     )
     threshold: float | None = setting(
         None, "Anomaly above it is lesion, in model units (the median brain is 0.45).", least=0, most=1,
-        none="the card's",
+        none="the card's", advanced=True
     )  # fmt: skip
     anomaly: str | None = setting(
-        None, "Variant of the anomaly map.", choices=get_args(AnomalyVariant), none="the card's"
+        None, "Variant of the anomaly map.", choices=get_args(AnomalyVariant), none="the card's", advanced=True
     )
     samples: int = setting(1, "Independent draws; more than one adds deviation and agreement maps.", least=1, most=64)
     slices: tuple[int | None, int | None] | None = setting(
@@ -231,8 +244,8 @@ class HealSettings:
     )
     seed: int = setting(0, "Of the noise.", least=0, most=MAX_SEED)
     device: str = setting("auto", "auto, cpu, cuda or cuda:n.")
-    precision: str = setting("auto", "Number format of the network.", choices=get_args(Precision))
-    batch: int | None = setting(None, "Slices computed together.", least=1, most=1024, none="what fits")
+    precision: str = setting("auto", "Number format of the network.", choices=get_args(Precision), advanced=True)
+    batch: int | None = setting(None, "Slices computed together.", least=1, most=1024, none="what fits", advanced=True)
     force: bool = setting(False, "Run even when the modality is not the model's.")
 
     def __post_init__(self) -> None:
@@ -266,10 +279,12 @@ class InduceSettings:
         "mask", "What the network is given.", choices=get_args(Condition), none="box for --box, else mask"
     )
     steps: int | None = setting(
-        15, "Steps of denoising, or 'full' (3,997 network calls a slice and run).", least=1, most=999
+        15, "Steps of denoising, or 'full' (3,997 network calls a slice and run).", least=1, most=999, full=True
     )
     resamples: int | None = setting(None, "U, how often each step is taken.", least=1, most=100, none="the method's")
-    jump: int | None = setting(None, "Levels denoised before noising again.", least=1, most=999, none="the method's, 1")
+    jump: int | None = setting(
+        None, "Levels denoised before noising again.", least=1, most=999, none="the method's, 1", advanced=True
+    )
     margin_mm: float | None = setting(
         None, "How far around the lesion may change.", least=0, most=100, none="22.5; boxes 18.75"
     )
@@ -277,28 +292,48 @@ class InduceSettings:
         None, "Above 1: a stronger lesion, at twice the calls.", least=0, most=20, none="the card's, or 1"
     )
     start: int | None = setting(
-        None, "First noise level; 999 begins from pure noise.", least=0, most=999, none="the card's, or 999"
-    )
+        None,
+        "First noise level; 999 begins from pure noise.",
+        least=0,
+        most=999,
+        none="the card's, or 999",
+        advanced=True,
+    )  # fmt: skip
     lift: float | None = setting(
-        None, "With a lower start: brighten the lesion first (model units).", least=-1, most=1, none="the card's, or 0"
-    )
+        None,
+        "With a lower start: brighten the lesion first (model units).",
+        least=-1,
+        most=1,
+        none="the card's, or 0",
+        advanced=True,
+    )  # fmt: skip
     harmonise: int | None = setting(None, "Passes over the seam.", least=0, most=100, none="the card's, or 0")
     strength: float | None = setting(
-        None, "Paired MedEdit: how strongly the difference is added.", least=0, most=10, none="the card's, or 1"
-    )
+        None,
+        "Paired MedEdit: how strongly the difference is added.",
+        least=0,
+        most=10,
+        none="the card's, or 1",
+        advanced=True,
+    )  # fmt: skip
     ratio: float | None = setting(
-        None, "SDEdit: share of the noise levels.", least=0.01, most=1, none="0.2 for strokes, 0.6 for tumours"
-    )
+        None,
+        "SDEdit: share of the noise levels.",
+        least=0.01,
+        most=1,
+        none="0.2 for strokes, 0.6 for tumours",
+        advanced=True,
+    )  # fmt: skip
     keep_outline: bool = setting(True, "Hold the brain's border to be tissue (not in the paper).")
-    taper: bool | None = setting(None, "Round off blunt ends of the lesion.", none="for boxes")
+    taper: bool | None = setting(None, "Round off blunt ends of the lesion.", none="for boxes", advanced=True)
     samples: int = setting(1, "Independent draws; more than one adds a deviation map.", least=1, most=64)
     slices: tuple[int | None, int | None] | None = setting(
         None, "a:b, counted from the bottom of the head; b is not included."
     )
     seed: int = setting(0, "Of the noise.", least=0, most=MAX_SEED)
     device: str = setting("auto", "auto, cpu, cuda or cuda:n.")
-    precision: str = setting("auto", "Number format of the network.", choices=get_args(Precision))
-    batch: int = setting(8, "Slices computed together.", least=1, most=1024)
+    precision: str = setting("auto", "Number format of the network.", choices=get_args(Precision), advanced=True)
+    batch: int = setting(8, "Slices computed together.", least=1, most=1024, advanced=True)
     force: bool = setting(False, "Run even when the modality is not the model's.")
 
     def __post_init__(self) -> None:

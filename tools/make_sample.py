@@ -75,7 +75,7 @@ def without_distractors(images: np.ndarray, rounds: int = 2) -> np.ndarray:
     settings = HealSettings(gate=0.0, steps=20, seed=11)
     for _ in range(rounds):
         stack = SliceStack(images, brain, brain.astype(np.float32), PLACEMENT, Intensity(0.0, 1.0))
-        saliency, _ = find_saliency(stack, settings, np.ones(len(images), bool), device)
+        saliency = find_saliency(stack, settings, np.ones(len(images), bool), device)
         seeds = percentile_mask(saliency.maps, 95.0, brain=brain, sigma=5.0)
         region = dilate(grown_mask(seeds, images, brain, 0.52), 5.0, PLACEMENT.model_pitch) & brain
         images = heal_slices(stack, region, model, settings, device)[0][0]

@@ -14,8 +14,10 @@ from torch.nn import functional as F
 from braindiffusion.errors import Cancelled, SettingsError
 from braindiffusion.finders import acat as acat_module
 from braindiffusion.finders.acat import acat, move_latent, normalise_per_slice
+from braindiffusion.finders.gate import judged_lesion, lesion_probability
 from braindiffusion.finders.gradient import gradient
-from braindiffusion.finders.registry import METHODS, SaliencyModels, judged_lesion, lesion_probability, saliency_of
+from braindiffusion.finders.maps import MAPS as METHODS
+from braindiffusion.finders.maps import SaliencyModels, saliency_of
 from braindiffusion.models.registry import installed, load_model
 from braindiffusion.networks.build import Autoencoder, Classifier
 from braindiffusion.volume.brain import classical_brain
@@ -258,24 +260,27 @@ def test_wanted_slices_get_their_own_saliency(models: SaliencyModels, x: Tensor)
 
 
 def test_progress_counts_wanted_slices(models: SaliencyModels, x: Tensor) -> None:
-    told: list[tuple[int, int]] = []
-    saliency_of(x, "gradient", models, np.ones(3, bool), batch=2, on_batch=lambda *at: told.append(at))
-    assert told == [(0, 3), (2, 3), (3, 3)]
+    told: list[float] = []
+    saliency_of(x, "gradient", models, np.ones(3, bool), batch=2, on_share=told.append)
+    assert told == [pytest.approx(2 / 3), 1.0]
 
 
 def test_no_wanted_slice_costs_nothing(models: SaliencyModels, x: Tensor) -> None:
-    told: list[tuple[int, int]] = []
-    assert not saliency_of(x, "gradient", models, np.zeros(3, bool), on_batch=lambda *at: told.append(at)).any()
+    told: list[float] = []
+    assert not saliency_of(x, "gradient", models, np.zeros(3, bool), on_share=told.append).any()
     assert told == []
 
 
 def test_cancelling_stops_the_next_batch(models: SaliencyModels, x: Tensor) -> None:
-    def stop(done: int, total: int) -> None:
-        if done:
-            raise Cancelled
+    told: list[float] = []
+
+    def stop(share: float) -> None:
+        told.append(share)
+        raise Cancelled
 
     with pytest.raises(Cancelled):
-        saliency_of(x, "gradient", models, np.ones(3, bool), batch=1, on_batch=stop)
+        saliency_of(x, "gradient", models, np.ones(3, bool), batch=1, on_share=stop)
+    assert told == [pytest.approx(1 / 3)]
 
 
 def test_an_unknown_method_is_refused_by_name(models: SaliencyModels, x: Tensor) -> None:

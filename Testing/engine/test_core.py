@@ -12,7 +12,6 @@ import pytest
 
 from braindiffusion.errors import LesionSizeError, SettingsError
 from braindiffusion.finders.registry import METHODS as FINDERS
-from braindiffusion.finders.segmenter import SEGMENTERS
 from braindiffusion.healing.registry import METHODS as HEALERS
 from braindiffusion.lesions.registry import METHODS as INDUCERS
 from braindiffusion.lesions.shapes import KINDS, LOBES, TERRITORIES
@@ -84,7 +83,7 @@ def test_sizes_of_a_lesion_are_refused_by_their_own_error() -> None:
 def test_choices_are_those_of_the_registries() -> None:
     """The core names what the registries hold, without loading them."""
     heal, induce, shape = (declared(kind) for kind in KINDS_OF_SETTINGS)
-    assert choices_of(heal["saliency"]) == [*FINDERS, *SEGMENTERS]
+    assert choices_of(heal["saliency"]) == list(FINDERS)
     assert choices_of(induce["method"]) == list(INDUCERS)
     assert heal["anomaly"].choices == VARIANTS
     assert shape["kind"].choices == tuple(KINDS)

@@ -14,20 +14,23 @@ from torch import nn
 
 from braindiffusion.errors import ModelNotFoundError
 from braindiffusion.evaluation.models import segmenter_tuning
-from braindiffusion.finders import finding
-from braindiffusion.finders.finding import find_by_segmenter, lesion_probability_of, region_of_segmenter
-from braindiffusion.finders.registry import METHODS, SALIENCIES
+from braindiffusion.finders import segmenter as segmenter_module
+from braindiffusion.finders.contract import Found
+from braindiffusion.finders.registry import METHODS
 from braindiffusion.finders.segmenter import (
     SEGMENTERS,
+    contradictions,
+    find_by_segmenter,
     in_doubt,
     lesion_probabilities,
     lesion_probability_map,
+    lesion_probability_of,
+    region_of_segmenter,
     segmented,
-    told_in_doubt,
 )
 from braindiffusion.models.registry import release
-from braindiffusion.pipeline.stages import Saliency, find_saliency, mask_of_saliency
-from braindiffusion.settings import HealSettings
+from braindiffusion.pipeline.stages import find_saliency, mask_of_saliency
+from braindiffusion.settings import SALIENCIES, HealSettings
 from braindiffusion.training.packs import load_pack
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import SliceStack, place
@@ -51,7 +54,7 @@ def stack() -> SliceStack:
 def judged(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     """What the classifier says of each slice: 2 and 3 show a lesion, and 4 (where there is none)."""
     says = np.array([False, False, True, True, True])
-    monkeypatch.setattr(finding, "judge_slices", lambda *_: (says * 0.9, says.copy()))
+    monkeypatch.setattr(segmenter_module, "judge_slices", lambda *_: (says * 0.9, says.copy()))
     return says
 
 
@@ -65,9 +68,9 @@ def bright_is_lesion(monkeypatch: pytest.MonkeyPatch) -> dict:
 
     card = {"name": "any", "grid": SIDE, "crop": None, "operating_point": {"threshold": 0.5, "least_mm2": 0.0}}
     model = SimpleNamespace(name="any", card=card, network=Bright())
-    for module in (finding, segmenter_tuning):
+    for module in (segmenter_module, segmenter_tuning):
         monkeypatch.setattr(module, "load_model", lambda name, device: model)
-    monkeypatch.setattr(finding, "read_card", lambda name: card)
+    monkeypatch.setattr(segmenter_module, "read_card", lambda name: card)
     return card
 
 
@@ -125,32 +128,32 @@ def test_a_contradiction_is_a_doubt_whoever_says_lesion() -> None:
 
 
 def test_slices_in_doubt_are_named_in_runs() -> None:
-    (told,) = told_in_doubt(np.array([0, 1, 1, 1, 0, 0, 1], bool))
+    (told,) = contradictions(np.array([0, 1, 1, 1, 0, 0, 1], bool))
     assert "4 slices (1-3, 6)" in told
-    assert told_in_doubt(np.zeros(3, bool)) == []
+    assert contradictions(np.zeros(3, bool)) == []
 
 
 @pytest.mark.usefixtures("judged", "bright_is_lesion")
 def test_nothing_is_marked_where_segmenter_and_classifier_contradict_each_other(stack: SliceStack) -> None:
     """Slice 1 is found by the segmenter only, slice 4 by the classifier only."""
-    found, cards = find_saliency(stack, HealSettings(saliency="segmenter"), ALL, CPU)
+    found = find_saliency(stack, HealSettings(saliency="segmenter"), ALL, CPU)
     assert np.nonzero(found.maps.any((1, 2)))[0].tolist() == [2, 3]
     assert found.judged_lesion.tolist() == [False, False, True, True, False]
     assert len(found.warnings) == 1
     assert "2 slices (1, 4)" in found.warnings[0]
-    assert len(cards) == 2
+    assert len(found.cards) == 2
 
 
 @pytest.mark.usefixtures("judged", "bright_is_lesion")
 def test_a_gate_that_was_given_decides_alone(stack: SliceStack) -> None:
-    found, _ = find_by_segmenter(stack, HealSettings(saliency="supervised", gate=0.5), ALL, CPU)
+    found = find_by_segmenter(stack, HealSettings(saliency="supervised", gate=0.5), ALL, CPU)
     assert found.warnings == []
     assert found.judged_lesion.tolist() == [False, False, True, True, True]
 
 
 @pytest.mark.usefixtures("judged", "bright_is_lesion")
 def test_one_slice_may_be_asked_for(stack: SliceStack) -> None:
-    found, _ = find_by_segmenter(stack, HealSettings(saliency="segmenter"), ALL, CPU, only=3)
+    found = find_by_segmenter(stack, HealSettings(saliency="segmenter"), ALL, CPU, only=3)
     assert np.nonzero(found.maps.any((1, 2)))[0].tolist() == [3]
 
 
@@ -160,7 +163,7 @@ def test_the_region_is_what_was_found_with_a_margin(
 ) -> None:
     """A pixel is 3.75 mm wide: the usual 2 mm add nothing, 3.75 mm a pixel on each of the four sides."""
     maps = lesion_probability_of(stack, ALL, "any", CPU)
-    saliency = Saliency(maps, np.ones(SLICES), ALL)
+    saliency = Found(maps, np.ones(SLICES), ALL)
     settings = HealSettings(saliency="segmenter", margin_mm=margin)
     region = mask_of_saliency(saliency, stack, settings, {})
     assert np.array_equal(region, region_of_segmenter(saliency, stack, settings))
@@ -171,13 +174,12 @@ def test_the_region_is_what_was_found_with_a_margin(
 def test_a_mask_rule_that_was_given_is_followed(stack: SliceStack, bright_is_lesion: dict) -> None:
     maps = lesion_probability_of(stack, ALL, "any", CPU)
     settings = HealSettings(saliency="segmenter", mask_rule="percentile", percentile=99.0)
-    region = mask_of_saliency(Saliency(maps, np.ones(SLICES), ALL), stack, settings, {})
+    region = mask_of_saliency(Found(maps, np.ones(SLICES), ALL), stack, settings, {})
     assert region[2].sum() == pytest.approx(0.01 * stack.brain[2].sum(), abs=5)
 
 
 def test_kinds_are_told_apart_from_those_that_ask_the_classifier() -> None:
-    assert set(SALIENCIES) == set(METHODS) | set(SEGMENTERS)
-    assert not set(METHODS) & set(SEGMENTERS)
+    assert set(METHODS) == {*SALIENCIES, *SEGMENTERS}
 
 
 def test_a_segmenter_of_the_zoo_serves_and_one_that_lacks_is_named(
@@ -185,8 +187,8 @@ def test_a_segmenter_of_the_zoo_serves_and_one_that_lacks_is_named(
 ) -> None:
     add_model(no_user_models, "weak-segmenter-flair", SIDE)
     release()
-    found, cards = find_by_segmenter(stack, HealSettings(saliency="segmenter"), ALL, CPU)
-    assert cards[1]["name"] == "weak-segmenter-flair"
+    found = find_by_segmenter(stack, HealSettings(saliency="segmenter"), ALL, CPU)
+    assert found.cards[1]["name"] == "weak-segmenter-flair"
     assert 0.0 <= found.maps.min() <= found.maps.max() <= 1.0
     (no_user_models / "weak-segmenter-flair.json").unlink()
     release()

@@ -139,7 +139,7 @@ def test_a_method_that_finds_its_region_needs_no_saliency(
     monkeypatch.setattr(
         "braindiffusion.pipeline.scan_cache.find_saliency", lambda *_, **__: pytest.fail("saliency was asked for")
     )
-    monkeypatch.setattr("braindiffusion.pipeline.heal.judge_slices", lambda *_, **__: pytest.fail("the gate was asked"))
+    monkeypatch.setattr("braindiffusion.finders.given.judge_slices", lambda *_, **__: pytest.fail("the gate was asked"))
     result = heal_scan(head_phantom, quick(name, slices=(10, 12)), brain=head_phantom.voxels > 200)
     facts = result.provenance
     assert facts["mask"]["origin"] == "whole brain"
@@ -162,7 +162,7 @@ def test_a_gate_can_be_set_before_a_method_that_finds_its_region(
         probability[11] = 0.9
         return probability, probability >= settings.gate
 
-    monkeypatch.setattr("braindiffusion.pipeline.heal.judge_slices", judge)
+    monkeypatch.setattr("braindiffusion.finders.given.judge_slices", judge)
     result = heal_scan(head_phantom, quick("denoising_ae", gate=0.5), brain=head_phantom.voxels > 200)
     assert result.provenance["network_calls"]["slices_healed"] == 1
     assert [m["name"] for m in result.provenance["models"]] == ["flair-denoising-ae", "flair-acat-classifier"]

@@ -9,8 +9,8 @@ import pytest
 from scan_files import write
 
 from braindiffusion import errors
+from braindiffusion.finders.given import mostly_brain
 from braindiffusion.io.read import read_mask
-from braindiffusion.pipeline.heal import mostly_brain
 from braindiffusion.volume.scan import Scan
 
 GRID = np.array([[-2.0, 0, 0, 30], [0, 2, 0, -25], [0, 0, 4, -20], [0, 0, 0, 1]])

@@ -11,7 +11,7 @@ import pytest
 from tiny_training import simulated_slices, write_pack
 
 from braindiffusion.errors import PackError, SettingsError
-from braindiffusion.pipeline.stages import Saliency
+from braindiffusion.finders.contract import Found
 from braindiffusion.training import pseudo_labels as made
 from braindiffusion.training.datasets import load_data
 from braindiffusion.training.packs import Pack, load_pack
@@ -33,7 +33,7 @@ def two_opinions(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     def find(stack, settings, wanted, device):
         told.looked.append(int(wanted.sum()))
         maps = (stack.images > told.level) * wanted[:, None, None]
-        return Saliency(maps.astype(np.float32), np.where(wanted, told.probability, np.nan), wanted), []
+        return Found(maps.astype(np.float32), np.where(wanted, told.probability, np.nan), wanted)
 
     def heal(stack, region, model, settings, device):
         healed = np.where(region, 0.4, stack.images)

@@ -12,7 +12,7 @@ import pytest
 
 from braindiffusion import __version__
 from braindiffusion.cli.app import app
-from braindiffusion.finders.registry import SALIENCIES
+from braindiffusion.finders.registry import METHODS as SALIENCIES
 from braindiffusion.healing.registry import METHODS as HEALING
 from braindiffusion.lesions.registry import METHODS as LESIONS
 

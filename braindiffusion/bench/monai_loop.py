@@ -7,9 +7,8 @@ import torch
 
 from braindiffusion.models.device import batch_for, in_batches, memory_of
 from braindiffusion.models.registry import LoadedModel
-from braindiffusion.pipeline.stages import window_of
 from braindiffusion.settings import HealSettings
-from braindiffusion.volume.slices import SliceStack
+from braindiffusion.volume.slices import SliceStack, window_of
 
 NOISE_LEVEL = 500
 

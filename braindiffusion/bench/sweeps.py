@@ -17,9 +17,8 @@ from braindiffusion.healing.models import main_model
 from braindiffusion.healing.run import heal_slices
 from braindiffusion.models.device import precision_for
 from braindiffusion.models.registry import LoadedModel
-from braindiffusion.pipeline.stages import window_of
 from braindiffusion.settings import HealSettings
-from braindiffusion.volume.slices import SliceStack
+from braindiffusion.volume.slices import SliceStack, window_of
 
 
 @dataclass(frozen=True)

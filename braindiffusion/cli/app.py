@@ -27,33 +27,27 @@ from braindiffusion.cli.options import (
     Device,
     FileFormat,
     Format,
-    Fusion,
-    HealMethod,
-    HealModel,
     MaskLabel,
-    MaskRule,
     Out,
     Progress,
     ProgressKind,
     ResampleMask,
     ResultFormat,
-    SaliencyMethod,
     ScanPath,
-    SliceRange,
     check_format,
     keep_inputs,
     parse_labels,
-    parse_slices,
-    parse_steps,
     read_drawn,
     told,
 )
 from braindiffusion.cli.prepare import prepare, pseudo_label
 from braindiffusion.cli.read import read
+from braindiffusion.cli.settings import made, settings_options
 from braindiffusion.cli.study import study_app
 from braindiffusion.cli.tools import evaluate_app, models_app, train
 from braindiffusion.cli.view import view
 from braindiffusion.errors import SettingsError
+from braindiffusion.settings import HealSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -128,13 +122,13 @@ def demo(
     with told():
         from braindiffusion.io.read import read_scan
         from braindiffusion.models.registry import resource
-        from braindiffusion.settings import HealSettings
 
         scan = read_scan(resource("Samples", "SYNTHETIC_FLAIR_lesion.nii.gz"))
         heal_and_write(scan, HealSettings(device=device), None, None, out, ResultFormat.nifti, progress)
 
 
 @app.command()
+@settings_options(HealSettings, defaults={"saliency": None})
 def heal(
     scan: ScanPath,
     out: Out,
@@ -144,74 +138,27 @@ def heal(
     ] = None,
     mask_label: MaskLabel = None,
     resample_mask: ResampleMask = False,
-    saliency: Annotated[SaliencyMethod | None, typer.Option(help="Where the mask comes from.  [default: acat]")] = None,
-    method: HealMethod = "dif_fuse",
-    fusion: Annotated[
-        Fusion, typer.Option(help="joint: the paper; independent: the published code; cached: outside exact.")
-    ] = Fusion.cached,
-    model: HealModel = None,
-    steps: Annotated[str, typer.Option(help="Steps each way, 'full', or the model's own.")] = "auto",
-    noise_level: Annotated[
-        int | None, typer.Option(min=0, max=998, help="K, how far the scan is noised.  [default: the method's]")
-    ] = None,
-    guidance: Annotated[
-        float | None, typer.Option(min=0, help="Strength of guided and cfg.  [default: the method's]")
-    ] = None,
-    percentile: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=100, help="Saliency above it, over a slice's brain, is healed.  [default: the card's, or 90]"
-        ),
-    ] = None,
-    mask_rule: Annotated[
-        MaskRule | None,
-        typer.Option(help="percentile: the paper; grown: to the whole lesion.  [default: grown for FLAIR models]"),
-    ] = None,
-    margin_mm: Annotated[
-        float | None, typer.Option(help="Widen the mask.  [default: 2 for drawn masks and boxes, else the card's]")
-    ] = None,
-    gate: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Heal slices with at least this lesion probability.  [default: the card's]"),
-    ] = None,
-    keep_outline: Annotated[
-        bool, typer.Option(help="Hold tissue at the brain's border to be tissue (not in the paper).")
-    ] = True,
-    samples: Annotated[
-        int, typer.Option(min=1, max=64, help="Independent draws; more than one adds deviation and agreement maps.")
-    ] = 1,
-    slices: SliceRange = None,
     brain: BrainFile = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    device: Device = "auto",
     file_format: Format = ResultFormat.nifti,
     burn_in: BurnIn = False,
     progress: Progress = ProgressKind.bar,
-    force: Annotated[bool, typer.Option("--force", help="Run even when the modality is not the model's.")] = False,
+    **chosen: Any,
 ) -> None:
     """Remove the lesion: healthy counterfactual, anomaly map, lesion map, overview and provenance."""
     with told():
-        given = [
-            name for name, value in (("--mask", mask), ("--box", box), ("--saliency", saliency)) if value is not None
-        ]
+        sources = {"--mask": mask, "--box": box, "--saliency": chosen["saliency"]}
+        given = [name for name, value in sources.items() if value is not None]
         if len(given) > 1:
             raise SettingsError(
                 f"{' and '.join(given)} exclude each other.",
                 "Each says where the mask comes from.",
                 "Give one of them.",
             )
-        step_count, slice_range = parse_steps(steps), parse_slices(slices)
+        settings = made(HealSettings, chosen, saliency=chosen["saliency"] or HealSettings.saliency)
         check_format(out, file_format, burn_in)
         from braindiffusion.healing.models import main_card
         from braindiffusion.io.read import read_scan
-        from braindiffusion.settings import HealSettings
 
-        settings = HealSettings(
-            method=method, model=model, saliency=saliency.value if saliency else "acat", fusion=fusion.value,
-            noise_level=noise_level, guidance=guidance, steps=step_count, percentile=percentile,
-            mask_rule=mask_rule.value if mask_rule else None, margin_mm=margin_mm, gate=gate, samples=samples,
-            keep_outline=keep_outline, slices=slice_range, seed=seed, device=device, force=force,
-        )  # fmt: skip
         main_card(settings)
         labels = parse_labels(mask_label)
         volume, drawn, own_brain = read_drawn(read_scan(scan), mask, box, labels, resample_mask, brain)
@@ -220,20 +167,21 @@ def heal(
 
 
 @app.command("saliency")
+@settings_options(
+    HealSettings, only=("saliency", "slices", "device", "precision", "batch", "gate", "force"),
+    rename={"saliency": "method"},
+)  # fmt: skip
 def saliency_command(
     scan: ScanPath,
     out: Out,
-    method: Annotated[SaliencyMethod, typer.Option()] = SaliencyMethod.acat,
-    slices: SliceRange = None,
     brain: BrainFile = None,
-    device: Device = "auto",
     file_format: Annotated[FileFormat, typer.Option("--format")] = FileFormat.nifti,
     progress: Progress = ProgressKind.bar,
-    force: Annotated[bool, typer.Option("--force")] = False,
+    **chosen: Any,
 ) -> None:
     """Where the classifier looks: a saliency map and the lesion probability of each slice."""
     with told():
-        slice_range = parse_slices(slices)
+        settings = made(HealSettings, chosen, saliency=chosen["method"])
         from braindiffusion.io.read import read_scan
         from braindiffusion.io.write import check_writable
 
@@ -241,9 +189,7 @@ def saliency_command(
         check_writable(out)
         from braindiffusion.pipeline.heal import saliency_scan
         from braindiffusion.pipeline.progress import reporter
-        from braindiffusion.settings import HealSettings
 
-        settings = HealSettings(saliency=method.value, slices=slice_range, device=device, force=force)
         with reporter(progress.value) as tell:
             found = saliency_scan(volume, settings, brain=own_brain, on_event=tell)
         found.save(out, file_format.value)

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from braindiffusion import RESEARCH_USE_ONLY
 from braindiffusion.cli.options import (
     Commands,
-    Device,
     FileFormat,
-    Fusion,
     Out,
     Progress,
     ProgressKind,
-    SaliencyMethod,
-    parse_steps,
     told,
 )
+from braindiffusion.cli.settings import made, settings_options
 from braindiffusion.errors import Cancelled
+from braindiffusion.settings import HealSettings
 
 cohort_app = Commands(help="Many scans at once, over processes or machines.", no_args_is_help=True)
 
 
 @cohort_app.command("heal")
+@settings_options(
+    HealSettings,
+    only=("method", "model", "saliency", "fusion", "steps", "samples", "gate", "margin_mm", "seed", "device", "force"),
+)
 def cohort_heal(
     folder: Annotated[Path, typer.Argument(help="A folder of scans or of DICOM series, or a BIDS folder.")],
     out: Out,
@@ -47,22 +49,13 @@ def cohort_heal(
         str | None, typer.Option(help="How drawn masks are named; scans with one are healed inside it.")
     ] = None,
     modality: Annotated[str, typer.Option(help="Scans whose name tells another are left out.")] = "FLAIR",
-    method: Annotated[str, typer.Option(help="Healing method.")] = "dif_fuse",
-    model: Annotated[str | None, typer.Option(help="Healthy model.  [default: the method's own]")] = None,
-    saliency: Annotated[SaliencyMethod, typer.Option(help="Where a mask comes from.")] = SaliencyMethod.acat,
-    fusion: Annotated[Fusion, typer.Option()] = Fusion.cached,
-    steps: Annotated[str, typer.Option(help="Steps each way, 'full', or the model's own.")] = "auto",
-    samples: Annotated[int, typer.Option(min=1, max=64)] = 1,
-    gate: Annotated[float | None, typer.Option(min=0, max=1, help="Least lesion probability of a slice.")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    device: Device = "auto",
     file_format: Annotated[FileFormat, typer.Option("--format")] = FileFormat.nifti,
     progress: Progress = ProgressKind.bar,
-    force: Annotated[bool, typer.Option("--force", help="Even when a modality is not the model's.")] = False,
+    **chosen: Any,
 ) -> None:
     """Heal every scan of a folder; one that fails is reported and stops no other. Run it again to go on."""
     with told():
-        step_count = parse_steps(steps)
+        settings = made(HealSettings, chosen)
         from braindiffusion.cohort.cluster import require_dask
         from braindiffusion.cohort.run import check_apart, find_scans, heal_cohort, plan
         from braindiffusion.cohort.table import Row, tally
@@ -74,15 +67,10 @@ def cohort_heal(
         from braindiffusion.io.write import check_writable
         from braindiffusion.models.device import choose_device, cores
         from braindiffusion.pipeline.progress import reporter
-        from braindiffusion.settings import HealSettings
 
-        settings = HealSettings(
-            method=method, model=model, saliency=saliency.value, fusion=fusion.value, steps=step_count,
-            samples=samples, gate=gate, seed=seed, device=device, force=force,
-        )  # fmt: skip
         main_card(settings)
         check_writable(out)
-        on_gpu = scheduler is None and choose_device(device).type == "cuda"
+        on_gpu = scheduler is None and choose_device(settings.device).type == "cuda"
         count = min(workers or (1 if on_gpu else max(1, cores() // 2)), len(scans))
         jobs = plan(scans, out, settings, file_format.value, max(1, cores() // count) if scheduler is None else 1)
         for note in notes:

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from braindiffusion.cli.options import (
     Device,
-    Fusion,
-    HealModel,
-    MaskRule,
     Out,
     Progress,
     ProgressKind,
-    SaliencyMethod,
     Split,
-    parse_steps,
     told,
 )
+from braindiffusion.cli.settings import made, parse_steps, settings_options
 from braindiffusion.io.paths import at_home
+from braindiffusion.settings import HealSettings
 
 
 class HeldOut(str, Enum):
     val, test = "val", "test"
 
 
+@settings_options(
+    HealSettings,
+    only=("model", "steps", "fusion", "percentile", "mask_rule", "saliency", "seed", "batch", "device"),
+)
 def evaluate_healing(
     data: Annotated[Path, typer.Option(help="PACK.npz with drawn lesions; the format is in docs/packs.md.")],
     out: Out,
@@ -55,21 +57,13 @@ def evaluate_healing(
     lesion_slices_only: Annotated[
         bool, typer.Option("--lesion-slices-only", help="Skip lesion-free slices (no false alarms measured).")
     ] = False,
-    model: HealModel = None,
-    steps: Annotated[str, typer.Option(help="Steps each way, 'full', or the model's own.")] = "auto",
-    fusion: Annotated[Fusion, typer.Option()] = Fusion.cached,
-    percentile: Annotated[float | None, typer.Option(min=0, max=100)] = None,
-    mask_rule: Annotated[MaskRule | None, typer.Option()] = None,
-    saliency: Annotated[SaliencyMethod, typer.Option()] = SaliencyMethod.acat,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    batch: Annotated[int | None, typer.Option(min=1, help="Slices healed together.  [default: as fits]")] = None,
-    device: Device = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; the timings say how many.")] = None,
     progress: Progress = ProgressKind.bar,
+    **chosen: Any,
 ) -> None:
     """Every healing method beside floors and ceilings: overlap, false alarms, what healing does to the images, cost."""
     with told():
-        step_count = parse_steps(steps)
+        settings = made(HealSettings, chosen, force=True)
         import torch
 
         from braindiffusion.evaluation.healing.evaluate import HealingPlan, check, tune_rows
@@ -78,14 +72,9 @@ def evaluate_healing(
         from braindiffusion.healing.registry import HEALTHY
         from braindiffusion.io.write import OutputFolder, check_writable
         from braindiffusion.pipeline.progress import reporter
-        from braindiffusion.settings import HealSettings
         from braindiffusion.training.packs import load_pack
 
-        settings = HealSettings(
-            model=model or HEALTHY.recipe, steps=step_count, fusion=fusion.value, percentile=percentile,
-            mask_rule=mask_rule.value if mask_rule else None, saliency=saliency.value, seed=seed, device=device,
-            batch=batch, force=True,
-        )  # fmt: skip
+        settings = replace(settings, model=settings.model or HEALTHY.recipe)
         plan = HealingPlan(
             split=split.value, methods=_names(methods), settings=settings, seeds=seeds, limit=limit, probe=probe,
             costly=costly, lesion_only=lesion_slices_only, sweep=sweep,
@@ -297,14 +286,14 @@ def evaluate_nnunet(
         typer.echo(json.dumps({s: {k: o[k] for k in kept} for s, o in facts["sets"].items()}, indent=2))
 
 
+@settings_options(HealSettings, only=("model", "device"))
 def evaluate_latent_level(
     data: Annotated[Path, typer.Option(help="PACK.npz with a val split and drawn lesions.")],
     out: Out,
-    model: HealModel = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many slices.")] = None,
     write: Annotated[bool, typer.Option("--write", help="Keep the level in the model's card.")] = False,
-    device: Device = "auto",
     progress: Progress = ProgressKind.bar,
+    **chosen: Any,
 ) -> None:
     """From which divergence on latent healing heals: a quantile over lesion-free val slices."""
     with told():
@@ -313,10 +302,9 @@ def evaluate_latent_level(
         from braindiffusion.evaluation.healing.latent_level import healthy_level, keep_level
         from braindiffusion.io.write import OutputFolder, check_writable
         from braindiffusion.pipeline.progress import reporter
-        from braindiffusion.settings import HealSettings
         from braindiffusion.training.packs import load_pack
 
-        settings = HealSettings(method="latent", model=model, device=device, force=True)
+        settings = made(HealSettings, chosen, method="latent", force=True)
         pack = load_pack(data)
         check_writable(out)
         with reporter(progress.value) as tell:

@@ -14,26 +14,11 @@ import typer
 
 from braindiffusion.errors import BrainDiffusionError, Cancelled, SettingsError
 from braindiffusion.io.paths import at_home
-from braindiffusion.settings import OWN_STEPS
 
 if TYPE_CHECKING:
     import numpy as np
 
     from braindiffusion.volume.scan import Scan
-
-
-class Fusion(str, Enum):
-    joint, independent, cached = "joint", "independent", "cached"
-
-
-class SaliencyMethod(str, Enum):
-    acat, latent_shift, gradient = "acat", "latent_shift", "gradient"
-    integrated, gradcam = "integrated", "gradcam"
-    segmenter, supervised = "segmenter", "supervised"
-
-
-class MaskRule(str, Enum):
-    percentile, grown = "percentile", "grown"
 
 
 class Split(str, Enum):
@@ -56,13 +41,6 @@ ScanPath = Annotated[Path, typer.Argument(help="NIfTI, NRRD, a DICOM folder or o
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; made when missing.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:n.")]
 Progress = Annotated[ProgressKind, typer.Option(help="How progress is told (on stderr).")]
-SliceRange = Annotated[
-    str | None, typer.Option("--slices", help="a:b, counted from the bottom of the head; b is not included.")
-]
-HealMethod = Annotated[str, typer.Option(help="Healing method; see: braindiffusion models methods.")]
-HealModel = Annotated[
-    str | None, typer.Option(help="Main model; see: braindiffusion models list.  [default: the method's]")
-]
 Format = Annotated[ResultFormat, typer.Option("--format", help="dicom: a study of its own; see docs/dicom.md.")]
 BurnIn = Annotated[bool, typer.Option("--burn-in", help="DICOM: draw the synthetic mark into every image's corner.")]
 MaskLabel = Annotated[str | None, typer.Option(help="Labels of the mask that count, such as 1,2,4.  [default: all]")]
@@ -180,32 +158,6 @@ def read_drawn(
         drawn = read_mask(mask, volume, labels, resample, notes.append)
     own_brain = read_mask(brain, volume, None, resample, notes.append) if brain else None
     return replace(volume, notes=(*volume.notes, *notes)), drawn, own_brain
-
-
-def parse_steps(text: str) -> int | None:
-    """``full``, a positive number, or ``auto``: as many as the model has for its own."""
-    if text == "full":
-        return None
-    if text == "auto":
-        return OWN_STEPS
-    if text.isascii() and text.isdigit() and int(text) > 0:
-        return int(text)
-    raise SettingsError(
-        f"--steps {text} is not possible.", "It is a positive number, 'full' or 'auto'.", "Give --steps 25, say."
-    )
-
-
-def parse_slices(text: str | None) -> tuple[int | None, int | None] | None:
-    """``a:b`` with either end left out."""
-    if text is None:
-        return None
-    try:
-        first, last = text.split(":")
-        return (int(first) if first else None), (int(last) if last else None)
-    except ValueError as error:
-        raise SettingsError(
-            f"--slices {text} is not possible.", "It is a:b, such as 10:20.", "Give two numbers with a colon."
-        ) from error
 
 
 def parse_budget(text: str | None) -> float | None:

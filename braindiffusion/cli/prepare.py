@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from braindiffusion import RESEARCH_USE_ONLY
-from braindiffusion.cli.options import Device, HealModel, Progress, ProgressKind, parse_steps, told
+from braindiffusion.cli.options import Device, Progress, ProgressKind, told
+from braindiffusion.cli.settings import made, settings_options
 from braindiffusion.errors import SettingsError
+from braindiffusion.settings import HealSettings
 
 
 class WithoutMask(str, Enum):
@@ -76,6 +79,7 @@ def prepare(
         typer.echo(f"{done.table()}\n{out}\n{RESEARCH_USE_ONLY}")
 
 
+@settings_options(HealSettings, only=("model", "steps", "seed", "device"))
 def pseudo_label(
     data: Annotated[Path, typer.Option(help="PACK.npz; of its masks only which slices have one is used.")],
     out: Annotated[Path, typer.Option("--out", help="The pack to write, PACK.npz.")],
@@ -89,21 +93,17 @@ def pseudo_label(
     segmenter: Annotated[
         str | None, typer.Option(help="Label by this model instead (self-training), such as weak-segmenter-flair.")
     ] = None,
-    model: HealModel = None,
-    steps: Annotated[str, typer.Option(help="Steps each way, 'full', or the model's own.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    device: Device = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     progress: Progress = ProgressKind.bar,
+    **chosen: Any,
 ) -> None:
     """Make lesion masks that nobody drew, where saliency and counterfactual agree, to train a segmenter with."""
     with told():
-        step_count = parse_steps(steps)
+        heal = made(HealSettings, chosen, force=True)
         import torch
 
         from braindiffusion.healing.registry import HEALTHY
         from braindiffusion.pipeline.progress import reporter
-        from braindiffusion.settings import HealSettings
         from braindiffusion.training.packs import load_pack
         from braindiffusion.training.prepare import check_pack_path
         from braindiffusion.training.pseudo_labels import PseudoSettings, pseudo_labels, write_pseudo_labels
@@ -115,7 +115,7 @@ def pseudo_label(
         if threads:
             torch.set_num_threads(threads)
         own = {} if agreement is None else {"agreement": agreement}
-        heal = HealSettings(model=model or HEALTHY.recipe, steps=step_count, seed=seed, device=device, force=True)
+        heal = replace(heal, model=heal.model or HEALTHY.recipe)
         settings = PseudoSettings(
             splits=tuple(s.strip() for s in splits.split(",") if s.strip()), limit=limit, segmenter=segmenter,
             heal=heal, **own,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,12 +15,12 @@ from braindiffusion.cli.options import (
     Out,
     Progress,
     ProgressKind,
-    SaliencyMethod,
     parse_budget,
-    parse_steps,
     told,
 )
+from braindiffusion.cli.settings import made, settings_options
 from braindiffusion.io.paths import at_home
+from braindiffusion.settings import HealSettings
 
 models_app = Commands(help="Installed models: licences, facts, checks.", no_args_is_help=True)
 evaluate_app = Commands(help="Measure on a pack of slices with drawn lesions.", no_args_is_help=True)
@@ -55,20 +55,19 @@ def train(
 
 
 @evaluate_app.command("tune")
+@settings_options(HealSettings, only=("steps", "saliency", "device"))
 def evaluate_tune(
     data: Annotated[Path, typer.Option(help="PACK.npz with a val split.")],
     out: Out,
     model: Annotated[str, typer.Option()] = "flair-healthy-128",
-    steps: Annotated[str, typer.Option()] = "auto",
-    saliency: Annotated[SaliencyMethod, typer.Option()] = SaliencyMethod.acat,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many lesion slices.")] = None,
     write: Annotated[bool, typer.Option("--write", help="Keep the result in the model's card.")] = False,
-    device: Device = "auto",
     progress: Progress = ProgressKind.bar,
+    **chosen: Any,
 ) -> None:
     """Choose mask and threshold (of a segmenter: threshold and least area) on the val split only."""
     with told():
-        step_count = parse_steps(steps)
+        settings = made(HealSettings, chosen, model=model, force=True)
         import csv
         import json
 
@@ -77,15 +76,13 @@ def evaluate_tune(
         from braindiffusion.io.write import OutputFolder, check_writable
         from braindiffusion.models.registry import read_card, update_card
         from braindiffusion.pipeline.progress import reporter
-        from braindiffusion.settings import HealSettings
         from braindiffusion.training.packs import load_pack
 
         pack = load_pack(data)
         check_writable(out)
-        settings = HealSettings(model=model, steps=step_count, saliency=saliency.value, device=device, force=True)
         with reporter(progress.value) as tell:
             if read_card(model).get("task") == "lesion_segmenter":
-                point, rows = tune_segmenter(pack, model, device, limit, tell)
+                point, rows = tune_segmenter(pack, model, settings.device, limit, tell)
             else:
                 point, rows = tune(pack, settings, limit, tell)
         with OutputFolder(out) as folder:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from braindiffusion.diffusion.schedule import Schedule
-from braindiffusion.errors import BrainDiffusionError, ModelNotFoundError, SettingsError
+from braindiffusion.errors import BrainDiffusionError, ModelNotFoundError, PluginError, SettingsError
 from braindiffusion.healing.registry import METHODS, Method, Need, method_named, operating_point
 from braindiffusion.healing.surroundings import CHANNELS
 from braindiffusion.models.registry import LoadedModel, installed, load_model, read_card
@@ -160,7 +160,13 @@ def describe_methods() -> list[dict[str, Any]]:
     first: ``role``, ``recipe``, and ``models`` installed, the default first), ``available``, and else ``why`` not."""
     cards = readable_cards()
     told = []
-    for name, method in METHODS.items():
+    for name in METHODS.names():
+        try:
+            method = METHODS[name]
+        except PluginError as error:
+            facts = {"name": name, "label": name, "about": "", "masked": True, "needs": []}
+            told.append({**facts, "available": False, "why": error.why})
+            continue
         needs = [("model", method.model), *method.aids.items()]
         have = {role: [str(card["name"]) for card in fitting(need, cards)] for role, need in needs}
         lacks = [need for role, need in needs if not have[role]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from braindiffusion.errors import SettingsError
 from braindiffusion.healing.ablations import AblationSettings, without_mask
@@ -25,8 +25,11 @@ from braindiffusion.healing.latent import LatentSettings, latent
 from braindiffusion.healing.repaint import RePaintSettings, repaint
 from braindiffusion.healing.surroundings import CHANNELS
 from braindiffusion.networks.build import CLASSES
+from braindiffusion.registries import HEALERS as METHODS
 from braindiffusion.settings import OWN_STEPS
 from braindiffusion.volume.anomaly import OTSU
+
+T = TypeVar("T")
 
 OWN_WHERE_NONE = ("noise_level", "guidance")
 """Settings of a healing that are the method's own where they are ``None``, and refused where it has none."""
@@ -119,7 +122,24 @@ class Method:
         return self.settings(**{**kept, **given, **self.fixed})
 
 
-METHODS: dict[str, Method] = {
+def healer(name: str, settings: type[Any], label: str = "", about: str = "", **facts: Any) -> Callable[[T], T]:
+    """Register a healer; see docs/adding_a_method.md.
+
+    Args:
+        facts: further fields of :class:`Method`, such as ``model``.
+
+    Raises:
+        PluginError: the name is taken.
+    """
+
+    def register(function: T) -> T:
+        METHODS.add(name, Method(function, settings, label or name, about, **facts))  # type: ignore[arg-type]
+        return function
+
+    return register
+
+
+METHODS.update({
     "dif_fuse": Method(
         dif_fuse, DifFuseSettings, "Dif-fuse", "Draws what is masked anew, in step with the rest, which stays.",
         TISSUE, takes_floor=True, takes_memory=True,
@@ -175,7 +195,7 @@ METHODS: dict[str, Method] = {
         without_mask, AblationSettings, "DDIM", "Ablation: inverted and brought back: keeps the lesion.",
         masked=False, fixed={"up": "invert", "down": "ddim"},
     ),
-}  # fmt: skip
+})  # fmt: skip
 
 
 def method_named(name: str) -> Method:
@@ -184,9 +204,7 @@ def method_named(name: str) -> Method:
     Raises:
         SettingsError: there is none.
     """
-    if name not in METHODS:
-        raise SettingsError(f"There is no method '{name}'.", f"Known: {', '.join(METHODS)}.", "Choose one of them.")
-    return METHODS[name]
+    return METHODS.named(name)
 
 
 def operating_point(card: Mapping[str, Any], method: str) -> dict[str, Any]:

@@ -21,10 +21,10 @@ from braindiffusion.healing.surroundings import Surroundings, window_around
 from braindiffusion.healing.trajectories import BatchMemory, StackMemory, Trajectories
 from braindiffusion.models.device import batch_for, in_batches, memory_of, precision_for
 from braindiffusion.models.registry import LoadedModel
-from braindiffusion.pipeline.stages import PREVIEW_STEPS, step_teller, window_of
+from braindiffusion.pipeline.stages import PREVIEW_STEPS, step_teller
 from braindiffusion.settings import HealSettings
 from braindiffusion.volume.masks import floor_under
-from braindiffusion.volume.slices import SliceStack
+from braindiffusion.volume.slices import SliceStack, window_of
 
 COARSE_STEPS = 5
 """Of a first look at the slice in view: on val its lesion Dice is that of ten steps; fewer leave grain."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from braindiffusion.errors import SettingsError
 from braindiffusion.lesions.common import Induced, kernel_of
@@ -13,8 +13,10 @@ from braindiffusion.lesions.mededit_paired import PairedSettings, mededit_paired
 from braindiffusion.lesions.naive_repaint import NaiveRePaintSettings, naive_repaint
 from braindiffusion.lesions.palette import PaletteSettings, palette
 from braindiffusion.lesions.sdedit import RATIOS, SDEditSettings, sdedit
+from braindiffusion.registries import INDUCERS as METHODS
 from braindiffusion.settings import MARGIN_MM, InduceSettings
 
+T = TypeVar("T")
 Condition = Literal["lesion", "palette"]
 
 
@@ -36,13 +38,32 @@ class Method:
     takes_floor: bool = False
 
 
-METHODS: dict[str, Method] = {
-    "mededit": Method(mededit, MedEditSettings, margin=True, takes_floor=True),
-    "mededit_paired": Method(mededit_paired, PairedSettings, margin=True, takes_floor=True),
-    "naive_repaint": Method(naive_repaint, NaiveRePaintSettings, takes_floor=True),
-    "sdedit": Method(sdedit, SDEditSettings),
-    "palette": Method(palette, PaletteSettings, "palette"),
-}
+def inducer(name: str, settings: type[Any], **facts: Any) -> Callable[[T], T]:
+    """Register an inducer; see docs/adding_a_method.md.
+
+    Args:
+        facts: further fields of :class:`Method`, such as ``margin``.
+
+    Raises:
+        PluginError: the name is taken.
+    """
+
+    def register(function: T) -> T:
+        METHODS.add(name, Method(function, settings, **facts))  # type: ignore[arg-type]
+        return function
+
+    return register
+
+
+METHODS.update(
+    {
+        "mededit": Method(mededit, MedEditSettings, margin=True, takes_floor=True),
+        "mededit_paired": Method(mededit_paired, PairedSettings, margin=True, takes_floor=True),
+        "naive_repaint": Method(naive_repaint, NaiveRePaintSettings, takes_floor=True),
+        "sdedit": Method(sdedit, SDEditSettings),
+        "palette": Method(palette, PaletteSettings, "palette"),
+    }
+)
 
 
 def options_of(asked: InduceSettings, pitch_mm: float, tuned: dict[str, Any] | None = None) -> Any:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from braindiffusion.errors import EmptyMaskError
 from braindiffusion.events import Event, OnEvent
+from braindiffusion.finders.contract import Found
+from braindiffusion.finders.gate import CLASSIFIER
+from braindiffusion.finders.given import drawn, mostly_brain, whole_brain
 from braindiffusion.healing.models import is_conditioned, main_model
 from braindiffusion.healing.registry import method_named
 from braindiffusion.healing.run import heal_slices
@@ -23,19 +25,15 @@ from braindiffusion.pipeline.preview import stored_index, with_planes
 from braindiffusion.pipeline.provenance import model_facts, record
 from braindiffusion.pipeline.scan_cache import Prepared, prepared_for
 from braindiffusion.pipeline.stages import (
-    CLASSIFIER,
-    Saliency,
     check_modality,
     check_saliency_modality,
     chosen_slices,
     find_saliency,
-    judge_slices,
     lesion_rule,
     mask_of_saliency,
 )
 from braindiffusion.settings import HealSettings
 from braindiffusion.volume.anomaly import anomaly_map, lesion_map
-from braindiffusion.volume.masks import dilate
 from braindiffusion.volume.paste_back import carry_back
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import SliceStack, map_to_scan, mask_to_slices
@@ -44,9 +42,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Rows = list[dict[str, Any]]
-MOST_OF_BRAIN = 0.5
-DRAWN_MARGIN_MM = 2.0
-"""A drawn mask is grown by this much: the rim of a lesion blurs into its surroundings."""
 
 
 @dataclass
@@ -104,50 +99,7 @@ class HealResult:
         return picture_of(overview, self.scan, self)
 
 
-@dataclass(frozen=True)
-class _Mask:
-    """The region to heal, where it came from, and the cards of the networks that found it."""
-
-    region: np.ndarray
-    saliency: Saliency
-    origin: str
-    cards: list[dict[str, Any]]
-
-
-def _drawn(mask: np.ndarray, stack: SliceStack, wanted: np.ndarray, margin_mm: float | None) -> _Mask:
-    drawn = mask_to_slices(mask, stack.placement)
-    if not (drawn & stack.brain)[wanted].any():
-        raise EmptyMaskError(
-            "The mask selects nothing that could be healed.",
-            "It lies outside the brain, or outside the chosen slices.",
-            "Draw it inside the brain, or give a brain mask with --brain.",
-        )
-    margin = DRAWN_MARGIN_MM if margin_mm is None else margin_mm
-    region = dilate(drawn, margin, stack.placement.model_pitch) & stack.brain
-    nothing = Saliency(np.zeros_like(stack.images), np.full(len(stack), np.nan), wanted)
-    return _Mask(region, nothing, "drawn", [])
-
-
-def mostly_brain(mask: np.ndarray, brain: np.ndarray) -> list[str]:
-    """A warning where a drawn mask takes more than half of the brain: few lesions do, masks of something else do."""
-    share = float((mask & brain).sum()) / max(int(brain.sum()), 1)
-    if share <= MOST_OF_BRAIN:
-        return []
-    return [f"The mask takes {share:.0%} of the brain. Is it a mask of the lesion?"]
-
-
-def _whole_brain(stack: SliceStack, wanted: np.ndarray, settings: HealSettings, device: torch.device) -> _Mask:
-    """For methods that find their region themselves: all of the brain; with a gate, on slices that pass it."""
-    nothing = np.zeros_like(stack.images)
-    if settings.gate is None:
-        return _Mask(stack.brain, Saliency(nothing, np.full(len(stack), np.nan), wanted), "whole brain", [])
-    probability, judged = judge_slices(stack, settings, wanted, device)
-    card = load_model(CLASSIFIER, str(device)).card
-    region = stack.brain & judged[:, None, None]
-    return _Mask(region, Saliency(nothing, probability, judged), "whole brain, gated", [card])
-
-
-def _slice_table(wanted: np.ndarray, saliency: Saliency, region: np.ndarray, lesion: np.ndarray, area: float) -> Rows:
+def _slice_table(wanted: np.ndarray, found: Found, region: np.ndarray, lesion: np.ndarray, area: float) -> Rows:
     """One row per slice worked on; areas in mm2."""
     return [
         {
@@ -156,7 +108,7 @@ def _slice_table(wanted: np.ndarray, saliency: Saliency, region: np.ndarray, les
             "mask_mm2": round(float(region[s].sum() * area), 1),
             "lesion_mm2": round(float(lesion[s].sum() * area), 1),
         }
-        for s, p in ((s, saliency.probability[s]) for s in np.nonzero(wanted)[0])
+        for s, p in ((s, found.probability[s]) for s in np.nonzero(wanted)[0])
     ]
 
 
@@ -194,8 +146,8 @@ def _glimpse(
         tell(replace(event, stage="saliency", done=0, total=1))
 
     quick = replace(settings, saliency="gradient")
-    saliency, _ = find_saliency(seen_by_finder, quick, wanted, device, aside, viewed)
-    region = _onto(mask_of_saliency(saliency, seen_by_finder, settings, model.card), seen_by_finder, stack)
+    guess = find_saliency(seen_by_finder, quick, wanted, device, aside, viewed)
+    region = _onto(mask_of_saliency(guess, seen_by_finder, settings, model.card), seen_by_finder, stack)
     shown = with_planes(scan, stack, region, aside)
     heal_slices(stack, region, model, replace(settings, samples=1), device, shown, memory=memory)
 
@@ -241,17 +193,18 @@ def heal_scan(
     wanted = chosen_slices(settings, len(stack), stack.brain)
     viewed = None if view_slice is None else stored_index(view_slice, stack.placement)
     if mask is not None:
-        found = _drawn(mask, stack, wanted, settings.margin_mm)
+        found = drawn(mask, stack, wanted, settings.margin_mm)
         warnings += mostly_brain(mask, kept.brain(brain, device)[0])
     elif not method.masked:
-        found = _whole_brain(stack, wanted, settings, device)
+        found = whole_brain(stack, wanted, settings, device)
     else:
         if viewed is not None and not kept.has_saliency(seen_by_finder, settings, wanted, device):
             _glimpse(scan, stack, seen_by_finder, wanted, viewed, model, settings, device, tell, memory)
-        saliency, cards = kept.saliency(seen_by_finder, settings, wanted, device, tell)
-        warnings += saliency.warnings
-        marked = mask_of_saliency(saliency, seen_by_finder, settings, model.card)
-        found = _Mask(_onto(marked, seen_by_finder, stack), saliency, settings.saliency, cards)
+        found = kept.saliency(seen_by_finder, settings, wanted, device, tell)
+        warnings += found.warnings
+        marked = mask_of_saliency(found, seen_by_finder, settings, model.card)
+        found = replace(found, region=_onto(marked, seen_by_finder, stack))
+    assert found.region is not None
     region = found.region & wanted[:, None, None]
     if not method.masked:
         region = stack.brain & region.any((1, 2))[:, None, None]
@@ -264,7 +217,7 @@ def heal_scan(
             "Draw a mask (--mask, --box), or lower the gate (--gate 0.1), to heal anyway."
         )
     whole, _ = kept.brain(brain, device)
-    seen, unlike = check_distribution(stack, whole, model.card, scan.modality, found.saliency.probability)
+    seen, unlike = check_distribution(stack, whole, model.card, scan.modality, found.probability)
     warnings += unlike
     placement, pitch = stack.placement, stack.placement.model_pitch
     shown = with_planes(scan, stack, region, tell)
@@ -295,7 +248,7 @@ def heal_scan(
     anomaly, lesion = anomaly_of(healed.mean(0)), lesion_of(healed.mean(0))
     tell(Event("back", slices_back, slices_back + 1))
     several = settings.samples > 1
-    table = _slice_table(wanted, found.saliency, region, lesion, pitch**2)
+    table = _slice_table(wanted, found, region, lesion, pitch**2)
     pixel_ml = pitch**2 * placement.thickness / 1000
     facts = record(
         scan,
@@ -321,8 +274,8 @@ def heal_scan(
         warnings=warnings,
         slices=table,
     )
-    saliency_map = map_to_scan(found.saliency.maps, (stack if mask is not None else seen_by_finder).placement)
-    saliency_on_grid = found.saliency.maps
+    saliency_map = map_to_scan(found.maps, (stack if mask is not None else seen_by_finder).placement)
+    saliency_on_grid = found.maps
     if saliency_on_grid.shape != stack.images.shape:
         saliency_on_grid = placement.down(placement.to_axial(saliency_map))
     result = HealResult(
@@ -414,7 +367,7 @@ def saliency_scan(
     kept = prepared_for(scan, prepared)
     stack, origin = kept.stack(int(classifier.card["grid"]), brain, device, on_event=on_event)
     wanted = chosen_slices(settings, len(stack), stack.brain)
-    found, cards = kept.saliency(stack, settings, wanted, device, on_event)
+    found = kept.saliency(stack, settings, wanted, device, on_event)
     whole, _ = kept.brain(brain, device)
     seen, unlike = check_distribution(stack, whole, classifier.card, scan.modality, found.probability)
     warnings += [*found.warnings, *unlike]
@@ -428,6 +381,6 @@ def saliency_scan(
     ]
     facts = record(
         scan, task="saliency", settings=settings, brain={"origin": origin}, distribution=seen,
-        models=[model_facts(c) for c in cards], device=str(device), warnings=warnings, slices=table,
+        models=[model_facts(c) for c in found.cards], device=str(device), warnings=warnings, slices=table,
     )  # fmt: skip
     return SaliencyResult(map_to_scan(found.maps, stack.placement), stack, table, facts, warnings, scan)

@@ -26,11 +26,11 @@ from braindiffusion.pipeline.out_of_distribution import check_distribution
 from braindiffusion.pipeline.preview import stored_index, with_planes
 from braindiffusion.pipeline.provenance import model_facts, record
 from braindiffusion.pipeline.scan_cache import Prepared, prepared_for
-from braindiffusion.pipeline.stages import step_teller, window_of
+from braindiffusion.pipeline.stages import step_teller
 from braindiffusion.settings import InduceSettings, ShapeSettings
 from braindiffusion.volume.paste_back import carry_back
 from braindiffusion.volume.scan import Scan
-from braindiffusion.volume.slices import SliceStack, map_to_scan
+from braindiffusion.volume.slices import SliceStack, map_to_scan, window_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image

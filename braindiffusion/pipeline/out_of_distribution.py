@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from braindiffusion.pipeline.stages import window_of
-from braindiffusion.volume.slices import SliceStack
+from braindiffusion.volume.slices import SliceStack, window_of
 
 QUANTILES = tuple(range(5, 100, 5))
 PROFILES: dict[str, tuple[tuple[float, ...], ...]] = {

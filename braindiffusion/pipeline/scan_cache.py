@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from braindiffusion.events import OnEvent
+from braindiffusion.finders.contract import Found
 from braindiffusion.healing.models import is_conditioned
 from braindiffusion.healing.trajectories import Trajectories
-from braindiffusion.pipeline.stages import Saliency, brain_of, find_saliency
+from braindiffusion.pipeline.stages import brain_of, find_saliency
 from braindiffusion.settings import HealSettings
 from braindiffusion.volume.brain import Origin
 from braindiffusion.volume.scan import Scan
@@ -35,7 +36,7 @@ class Prepared:
         self.trajectories = Trajectories()
         self._brains: dict[tuple[Any, ...], tuple[np.ndarray, Origin]] = {}
         self._stacks: dict[tuple[Any, ...], tuple[SliceStack, Origin]] = {}
-        self._saliency: dict[tuple[Any, ...], tuple[Saliency, list[dict[str, Any]]]] = {}
+        self._saliency: dict[tuple[Any, ...], Found] = {}
 
     @staticmethod
     def _given(brain: np.ndarray | None) -> bytes | None:
@@ -106,7 +107,7 @@ class Prepared:
         wanted: np.ndarray,
         device: torch.device,
         on_event: OnEvent | None = None,
-    ) -> tuple[Saliency, list[dict[str, Any]]]:
+    ) -> Found:
         """See :func:`~braindiffusion.pipeline.stages.find_saliency`; ``stack`` is one of ours."""
         key = self._key(stack, settings, wanted, device)
         if key not in self._saliency:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,39 +14,18 @@ import torch
 
 from braindiffusion.errors import ModalityError, SettingsError, SliceRangeError
 from braindiffusion.events import Event, OnEvent, Step
-from braindiffusion.finders.registry import SaliencyModels, judged_lesion, lesion_probability, saliency_of
-from braindiffusion.finders.segmenter import SEGMENTERS
+from braindiffusion.finders.contract import Found
+from braindiffusion.finders.registry import METHODS as FINDERS
 from braindiffusion.healing.registry import operating_point
-from braindiffusion.models.registry import LoadedModel, load_model
+from braindiffusion.models.registry import LoadedModel
 from braindiffusion.settings import HealSettings
 from braindiffusion.volume.brain import Origin, check_is_brain, find_brain
 from braindiffusion.volume.masks import KERNEL_SIGMA, dilate, grown_mask, percentile_mask
 from braindiffusion.volume.scan import Scan
-from braindiffusion.volume.slices import SliceStack, centred, to_slices
+from braindiffusion.volume.slices import SliceStack, to_slices
 
-CLASSIFIER = "flair-acat-classifier"
-"""The classifier behind saliency and gate."""
-LOOK_BATCH = 8
-"""Slices whose saliency is sought together."""
 PREVIEW_STEPS = 5
 """Network calls from one preview to the next."""
-
-
-@dataclass
-class Saliency:
-    """Saliency of a scan on the model grid.
-
-    Attributes:
-        maps: (S,H,W) float32 in [0,1]; zero where the gate closed.
-        probability: (S,) lesion probability of each slice (NaN outside the chosen slices).
-        judged_lesion: (S,) bool, slices that passed the gate.
-        warnings: sentences for the user.
-    """
-
-    maps: np.ndarray
-    probability: np.ndarray
-    judged_lesion: np.ndarray
-    warnings: list[str] = field(default_factory=list)
 
 
 def check_modality(scan: Scan, model: LoadedModel, force: bool) -> list[str]:
@@ -140,21 +119,6 @@ def prepare(
     return to_slices(scan, found, size, scaling or "brain_median"), origin
 
 
-def judge_slices(
-    stack: SliceStack, settings: HealSettings, wanted: np.ndarray, device: torch.device
-) -> tuple[np.ndarray, np.ndarray]:
-    """The classifier gate: (S,) probability of a lesion, NaN where not ``wanted``, and (S,) bool, who passes."""
-    classifier = load_model(CLASSIFIER, str(device))
-    gate = classifier.card.get("gate", {"high": 0.5, "low": 0.5})
-    high, low = (settings.gate, settings.gate) if settings.gate is not None else (gate["high"], gate["low"])
-    probability = np.full(len(stack), np.nan)
-    if wanted.any():
-        window = window_of(stack.brain, classifier.card.get("crop"))
-        x = torch.from_numpy(stack.images[window][wanted])[:, None].to(device)
-        probability[wanted] = lesion_probability(x, classifier.network)
-    return probability, judged_lesion(probability, high, low)
-
-
 def find_saliency(
     stack: SliceStack,
     settings: HealSettings,
@@ -162,62 +126,32 @@ def find_saliency(
     device: torch.device,
     on_event: OnEvent | None = None,
     only: int | None = None,
-) -> tuple[Saliency, list[dict[str, Any]]]:
-    """Classifier gate, then saliency of the slices that pass it; with the cards of the networks used.
+) -> Found:
+    """Where the lesion is, by the finder that the settings name.
 
     Args:
-        only: look at this one slice of those that pass.
+        only: look at this one slice of those that pass the gate.
+
+    Raises:
+        SettingsError: there is no such finder.
     """
-    if settings.saliency in SEGMENTERS:
-        from braindiffusion.finders.finding import find_by_segmenter  # it stands on what is here
-
-        return find_by_segmenter(stack, settings, wanted, device, on_event, only)
-    classifier = load_model(CLASSIFIER, str(device))
-    autoencoder = load_model("flair-acat-autoencoder", str(device))
-    window = window_of(stack.brain, classifier.card.get("crop"))
-    x = torch.from_numpy(stack.images[window])[:, None].to(device)
-    probability, judged = judge_slices(stack, settings, wanted, device)
-    if only is not None:
-        judged = judged & (np.arange(len(stack)) == only)
-    work = 100 * int(judged.sum())  # in hundredths of a slice
-
-    def on_share(share: float) -> None:
-        if on_event:
-            on_event(Event("saliency", round(share * work), work))
-
-    on_share(0.0)
-    maps = np.zeros_like(stack.images)
-    models = SaliencyModels(autoencoder.network, classifier.network)
-    batch = min(settings.batch or LOOK_BATCH, LOOK_BATCH)
-    maps[window] = saliency_of(x, settings.saliency, models, judged, batch, on_share=on_share)
-    on_share(1.0)
-    return Saliency(maps * stack.brain, probability, judged), [classifier.card, autoencoder.card]
+    return FINDERS.named(settings.saliency).find(stack, settings, wanted, device, on_event, only)
 
 
-def window_of(brain: np.ndarray, crop: list[int] | None) -> tuple[slice, slice, slice]:
-    """The part of the model grid a network works on: its training crop, or the whole grid when a brain does not fit."""
-    whole = (slice(None), slice(None), slice(None))
-    if not crop:
-        return whole
-    window = (slice(None), centred(brain.shape[1], crop[0]), centred(brain.shape[2], crop[1]))
-    return window if brain[window].sum() == brain.sum() else whole
-
-
-def mask_of_saliency(saliency: Saliency, stack: SliceStack, settings: HealSettings, card: dict[str, Any]) -> np.ndarray:
+def mask_of_saliency(found: Found, stack: SliceStack, settings: HealSettings, card: dict[str, Any]) -> np.ndarray:
     """(S,H,W) bool: where the saliency passes its percentile, completed by ``mask_rule``, in the brain.
 
     Raises:
         SettingsError: ``grown`` with a model whose card has no grey level to grow at.
     """
-    if settings.saliency in SEGMENTERS and settings.mask_rule is None:
-        from braindiffusion.finders.finding import region_of_segmenter
-
-        return region_of_segmenter(saliency, stack, settings)
+    finder = FINDERS.named(settings.saliency)
+    if finder.region is not None and settings.mask_rule is None:
+        return finder.region(found, stack, settings)
     tuned = operating_point(card, settings.method)
     rule = settings.mask_rule or ("grown" if "grow_level" in tuned else "percentile")
     own = tuned if rule == "grown" else {}  # tuned values belong to the tuned rule
     mask = percentile_mask(
-        saliency.maps,
+        found.maps,
         settings.percentile if settings.percentile is not None else float(own.get("percentile", 90.0)),
         order=settings.mask_order,
         over=settings.percentile_over,

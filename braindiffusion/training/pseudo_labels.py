@@ -19,7 +19,7 @@ import torch
 from braindiffusion import __version__
 from braindiffusion.errors import PackError, SettingsError
 from braindiffusion.events import Event, OnEvent
-from braindiffusion.finders.finding import lesion_probability_of
+from braindiffusion.finders.segmenter import lesion_probability_of
 from braindiffusion.healing.models import main_model
 from braindiffusion.healing.registry import operating_point
 from braindiffusion.healing.run import heal_slices
@@ -108,7 +108,7 @@ def by_healing(
         model: the denoiser that heals.
     """
     heal = replace(settings.heal, gate=0.0)  # the label says what the gate would
-    saliency, _ = find_saliency(stack, heal, sick, device)
+    saliency = find_saliency(stack, heal, sick, device)
     region = mask_of_saliency(saliency, stack, heal, model.card)
     grown = mask_of_saliency(saliency, stack, replace(heal, margin_mm=0.0), model.card)
     healed = heal_slices(stack, region, model, heal, device)[0].mean(0)

@@ -304,3 +304,12 @@ def map_to_scan(values: np.ndarray, placement: Placement) -> np.ndarray:
     for s in np.nonzero(values.any((1, 2)))[0]:  # most slices of most maps are empty
         axial[s] = placement.up(values[s : s + 1])[0]
     return np.ascontiguousarray(placement.from_axial(axial))
+
+
+def window_of(brain: np.ndarray, crop: list[int] | None) -> tuple[slice, slice, slice]:
+    """The part of the model grid a network works on: its training crop, or the whole grid when a brain does not fit."""
+    whole = (slice(None), slice(None), slice(None))
+    if not crop:
+        return whole
+    window = (slice(None), centred(brain.shape[1], crop[0]), centred(brain.shape[2], crop[1]))
+    return window if brain[window].sum() == brain.sum() else whole

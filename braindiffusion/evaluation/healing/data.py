@@ -13,14 +13,15 @@ from braindiffusion.errors import PackError
 from braindiffusion.evaluation.models.data import spread
 from braindiffusion.evaluation.result_cache import Kept
 from braindiffusion.events import Event, OnEvent
+from braindiffusion.finders.gate import judge_slices
 from braindiffusion.healing.models import main_card
 from braindiffusion.models.device import choose_device
 from braindiffusion.models.registry import installed, read_card
-from braindiffusion.pipeline.stages import brain_of, judge_slices, prepare, window_of
+from braindiffusion.pipeline.stages import brain_of, prepare
 from braindiffusion.settings import HealSettings
 from braindiffusion.training.packs import Pack
 from braindiffusion.volume.scan import Scan
-from braindiffusion.volume.slices import Placement, SliceStack
+from braindiffusion.volume.slices import Placement, SliceStack, window_of
 
 PART_SLICES = 16
 """Patients with fewer slices are healed together, at least so many slices at a time."""

@@ -34,12 +34,12 @@ from braindiffusion.evaluation.metrics.distribution import distances
 from braindiffusion.evaluation.models.data import spread
 from braindiffusion.evaluation.result_cache import Kept, fingerprint
 from braindiffusion.events import Event, OnEvent
+from braindiffusion.finders.gate import CLASSIFIER
 from braindiffusion.healing.models import main_card
 from braindiffusion.io.write import OutputFolder
 from braindiffusion.models.device import choose_device, precision_for
 from braindiffusion.models.registry import read_card
 from braindiffusion.pipeline.provenance import plain
-from braindiffusion.pipeline.stages import CLASSIFIER
 from braindiffusion.settings import HealSettings
 from braindiffusion.training.packs import Pack
 from braindiffusion.training.tasks import auroc

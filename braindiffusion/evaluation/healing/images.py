@@ -13,7 +13,7 @@ from braindiffusion.evaluation.healing.runs import Made
 from braindiffusion.evaluation.metrics.distribution import distances
 from braindiffusion.evaluation.metrics.features import Features, classifier_features
 from braindiffusion.evaluation.metrics.overlap import interval_of
-from braindiffusion.finders.registry import lesion_probability
+from braindiffusion.finders.gate import lesion_probability
 from braindiffusion.healing.autoddpm import structural_similarity
 from braindiffusion.models.registry import LoadedModel, installed, load_model, read_card
 from braindiffusion.volume.masks import dilate

@@ -16,9 +16,9 @@ from braindiffusion.healing.latent import SHARE, LatentSettings, cells_of, score
 from braindiffusion.healing.models import aids_of, main_model, predictor_of
 from braindiffusion.models.device import CPU_BATCH, choose_device, precision_for
 from braindiffusion.models.registry import update_card
-from braindiffusion.pipeline.stages import window_of
 from braindiffusion.settings import HealSettings
 from braindiffusion.training.packs import Pack
+from braindiffusion.volume.slices import window_of
 
 
 def healthy_level(

@@ -18,10 +18,11 @@ from braindiffusion.evaluation.healing.data import Case, cases, measured_rows
 from braindiffusion.evaluation.healing.floors import BRIGHT_LEVELS, bright
 from braindiffusion.evaluation.metrics.overlap import count, patient_means
 from braindiffusion.events import Event, OnEvent
+from braindiffusion.finders.contract import Found
 from braindiffusion.healing.models import main_card, main_model
 from braindiffusion.healing.run import heal_slices
 from braindiffusion.models.device import choose_device
-from braindiffusion.pipeline.stages import Saliency, find_saliency, mask_of_saliency
+from braindiffusion.pipeline.stages import find_saliency, mask_of_saliency
 from braindiffusion.settings import HealSettings
 from braindiffusion.training.packs import Pack
 from braindiffusion.volume.anomaly import anomaly_map, lesion_map
@@ -54,7 +55,7 @@ def tune_bright(pack: Pack, size: int, device: str) -> float:
 @dataclass(frozen=True)
 class _Looked:
     case: Case
-    saliency: Saliency
+    saliency: Found
 
     def dice(self, mask: np.ndarray) -> list[float]:
         rows = np.nonzero(self.case.wanted)[0]
@@ -78,7 +79,7 @@ def look(pack: Pack, settings: HealSettings, limit: int | None, on_event: OnEven
     for case in cases(part, measured_rows(part, limit, True), grid, str(device)):
         if on_event:
             on_event(Event("saliency", len(found), total))
-        found.append(_Looked(case, find_saliency(case.stack, replace(settings, gate=0.0), case.wanted, device)[0]))
+        found.append(_Looked(case, find_saliency(case.stack, replace(settings, gate=0.0), case.wanted, device)))
     return found
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, make_dataclass, replace
 from typing import Any, Literal
 
 from braindiffusion.errors import BrainDiffusionError, SettingsError
-from braindiffusion.finders.registry import METHODS as SALIENCIES
+from braindiffusion.finders.maps import MAPS as SALIENCIES
 from braindiffusion.finders.segmenter import SEGMENTERS
 from braindiffusion.healing.models import main_card
 from braindiffusion.healing.registry import HEALTHY, METHODS, operating_point

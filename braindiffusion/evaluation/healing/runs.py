@@ -15,6 +15,9 @@ from braindiffusion.evaluation.healing.data import Measured
 from braindiffusion.evaluation.healing.rows import COSTLY_CALLS, Row, calls_of
 from braindiffusion.evaluation.models.data import spread
 from braindiffusion.evaluation.result_cache import Kept, fingerprint
+from braindiffusion.finders.contract import Found
+from braindiffusion.finders.gate import CLASSIFIER
+from braindiffusion.finders.given import DRAWN_MARGIN_MM
 from braindiffusion.finders.segmenter import SEGMENTERS, lesion_probabilities
 from braindiffusion.healing.models import fitting, main_card, main_model, readable_cards
 from braindiffusion.healing.registry import METHODS, operating_point
@@ -22,12 +25,11 @@ from braindiffusion.healing.run import heal_slices
 from braindiffusion.healing.trajectories import Trajectories
 from braindiffusion.models.device import choose_device, precision_for
 from braindiffusion.models.registry import load_model, read_card
-from braindiffusion.pipeline.heal import DRAWN_MARGIN_MM
 from braindiffusion.pipeline.provenance import plain
-from braindiffusion.pipeline.stages import CLASSIFIER, Saliency, find_saliency, mask_of_saliency, window_of
+from braindiffusion.pipeline.stages import find_saliency, mask_of_saliency
 from braindiffusion.settings import HealSettings
 from braindiffusion.volume.masks import dilate, percentile_mask, smooth
-from braindiffusion.volume.slices import SliceStack
+from braindiffusion.volume.slices import SliceStack, window_of
 
 SALIENCY_MODELS = (CLASSIFIER, "flair-acat-autoencoder")
 MASK_SETTINGS = ("percentile", "mask_rule", "mask_order", "percentile_over", "margin_mm")
@@ -150,7 +152,7 @@ class Runner:
 
             def run(index: np.ndarray) -> dict[str, Any]:
                 started, stack = time.perf_counter(), self.slices.stack(index)
-                found, _ = find_saliency(stack, settings, self.slices.worked[index], self.device)
+                found = find_saliency(stack, settings, self.slices.worked[index], self.device)
                 return {"maps": found.maps.astype(np.float16), "seconds": time.perf_counter() - started}
 
             parts = list(self._by_part(f"saliency_{kind}", facts, run, self.slices.worked))
@@ -202,7 +204,7 @@ class Runner:
         maps, _ = self.saliency(settings.saliency)
         if row.region == "area":
             return _as_large_as_bright(maps, data, float(self.card.get("operating_point", {}).get("bright", 0.6)))
-        found = Saliency(maps, data.probability, data.worked)
+        found = Found(maps, data.probability, data.worked)
         return mask_of_saliency(found, data.stack(np.arange(len(data))), settings, self.card)
 
     def region(self, row: Row) -> np.ndarray:

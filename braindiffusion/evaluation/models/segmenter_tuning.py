@@ -11,8 +11,7 @@ from braindiffusion.errors import PackError
 from braindiffusion.evaluation.healing.data import cases, measured_rows
 from braindiffusion.evaluation.metrics.overlap import count, patient_means
 from braindiffusion.events import Event, OnEvent
-from braindiffusion.finders.finding import lesion_probability_of
-from braindiffusion.finders.segmenter import segmented
+from braindiffusion.finders.segmenter import lesion_probability_of, segmented
 from braindiffusion.models.device import choose_device
 from braindiffusion.models.registry import load_model
 from braindiffusion.training.packs import Pack
