@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from braindiffusion.healing.registry import METHODS
+from braindiffusion.healing.registry import HEALTHY, METHODS, TISSUE
 from braindiffusion.models.export import export_model
 from braindiffusion.networks.build import build_network
 from braindiffusion.training.loop import load_recipe
@@ -27,9 +27,9 @@ TOLD = ("prediction", "condition", "noise", "autoencoder")
 
 
 def recipes_needed() -> list[str]:
-    """Recipes that train what the registered methods work with."""
+    """Recipes that train what the registered methods work with; on the model grid, where two models serve."""
     needs = [need for method in METHODS.values() for need in (method.model, *method.aids.values())]
-    return sorted({need.recipe for need in needs})
+    return sorted({HEALTHY.recipe if need is TISSUE else need.recipe for need in needs})
 
 
 def add_model(folder: Path, name: str, grid: int = 64, **changes: Any) -> Path:

@@ -74,7 +74,7 @@ def _parameter(name: str, known: Setting, hint: Any, default: Any) -> inspect.Pa
     elif known.choices:
         told["metavar"] = "[" + "|".join(known.choices) + "]"
     elif kind in (int, float):
-        told |= {"min": known.least, "max": known.most}
+        told["metavar"] = _range(known)  # checked where the settings are made: one message for a value out of range
     elif kind is bool and default is False:
         told["is_flag"] = True
     flags = (f"{flag}/--no-{name.replace('_', '-')}",) if kind is bool and default is not False else (flag,)
@@ -85,6 +85,12 @@ def _parameter(name: str, known: Setting, hint: Any, default: Any) -> inspect.Pa
         default=shown,
         annotation=Annotated[annotation, typer.Option(*flags, **told)],
     )
+
+
+def _range(known: Setting) -> str | None:
+    if known.least is None:
+        return None
+    return f"[{known.least:g} to {known.most:g}]" if known.most is not None else f"[from {known.least:g}]"
 
 
 def _enum(name: str, choices: Collection[str]) -> Any:
