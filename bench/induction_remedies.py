@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from braindiffusion.evaluation.induction.painting import Painter, plan_of
 from braindiffusion.evaluation.induction.pairs import Pairs, load_kinds, pair
-from braindiffusion.evaluation.metrics.disharmony import disharmony, ring_contrast
+from braindiffusion.lesions.disharmony import disharmony, ring_contrast
 from braindiffusion.lesions.models import choose_card
 from braindiffusion.lesions.registry import METHODS
 from braindiffusion.models.device import choose_device

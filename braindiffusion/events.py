@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from braindiffusion.volume.slices import SliceStack
+
 
 @dataclass(frozen=True)
 class Step:
@@ -66,3 +68,37 @@ class Event:
 
 
 OnEvent = Callable[[Event], None]
+PREVIEW_STEPS = 5
+"""Network calls from one preview to the next."""
+
+
+def step_teller(
+    stage: str,
+    stack: SliceStack,
+    window: tuple[slice, slice, slice],
+    part: np.ndarray,
+    shown: int,
+    work: tuple[int, int],
+    on_event: OnEvent | None,
+    every: int | None = PREVIEW_STEPS,
+) -> Callable[[Step], None]:
+    """A listener to a sampler's steps that tells them as events, with a preview now and then.
+
+    Args:
+        window: the part of the grid the network works on.
+        part: slices of the batch; ``shown``: which of them is previewed.
+        work: slice calls made before the batch, and in all.
+        every: calls from one preview to the next; ``None`` shows the last one only, after a coarse look.
+    """
+    s, (before, total) = int(part[shown]), work
+
+    def on_step(step: Step) -> None:
+        if on_event is None:
+            return
+        preview = None
+        if (every and step.done % every == 0) or step.done == step.total:
+            preview = stack.images[s].copy()
+            preview[window[1:]] = step.clean[shown, 0].float().cpu().numpy()
+        on_event(Event(stage, before + step.done * len(part), total, s, preview))
+
+    return on_step

@@ -13,7 +13,7 @@ import torch
 
 from braindiffusion.bench import machine
 from braindiffusion.io import write as writing
-from braindiffusion.io.read import check_size
+from braindiffusion.io.checks import check_size
 from braindiffusion.models import device
 from braindiffusion.worker.__main__ import yield_priority
 

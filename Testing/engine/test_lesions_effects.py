@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from braindiffusion.evaluation.metrics.disharmony import disharmony, ring_contrast
+from braindiffusion.lesions.disharmony import disharmony, ring_contrast
 from braindiffusion.lesions.effects import (
     INSIDE,
     OUTSIDE,

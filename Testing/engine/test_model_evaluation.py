@@ -13,7 +13,7 @@ from tiny_training import TINY_UNET, write_pack
 
 from braindiffusion.errors import ModelNotFoundError, PackError
 from braindiffusion.evaluation.metrics import nearest
-from braindiffusion.evaluation.models import brain_masks, denoisers
+from braindiffusion.evaluation.models import brain_masks, denoisers, figures
 from braindiffusion.evaluation.models.classifiers import auroc_interval, classifier_numbers, reliability
 from braindiffusion.evaluation.models.data import recipe_of, rounded, spread
 from braindiffusion.evaluation.models.evaluate import (
@@ -26,7 +26,7 @@ from braindiffusion.evaluation.models.segmenters import bright_level
 from braindiffusion.models.export import export_model
 from braindiffusion.models.registry import read_card, release
 from braindiffusion.networks.build import build_network
-from braindiffusion.training.datasets import GridData
+from braindiffusion.training.grid_data import GridData
 from braindiffusion.training.tasks import TASKS
 from braindiffusion.volume.scan import Scan
 
@@ -226,7 +226,8 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Few steps and levels; only the models of the test; slices that show their brain without a network."""
     monkeypatch.setattr(denoisers, "LEVELS", (100, 500, 999))
     monkeypatch.setattr(denoisers, "STEPS", 2)
-    monkeypatch.setattr(denoisers, "SHOWN", (100, 500))
+    for module in (denoisers, figures):
+        monkeypatch.setattr(module, "SHOWN", (100, 500))
     monkeypatch.setattr("braindiffusion.volume.brain.network_brain", lambda *_, **__: None)
     monkeypatch.setattr("braindiffusion.models.registry.model_folders", lambda: [tmp_path / "user-models"])
     release()

@@ -12,6 +12,7 @@ from tiny_training import SLICES_EACH, simulated_slices, write_pack
 from braindiffusion.errors import PackError
 from braindiffusion.training import datasets
 from braindiffusion.training.datasets import grid_of_pack, load_data, packs_on_grid
+from braindiffusion.training.grid_data import GridData
 from braindiffusion.training.packs import Pack, load_pack
 from braindiffusion.volume.slices import place
 
@@ -342,7 +343,7 @@ def test_lesion_slices_of_the_train_split_can_count_more(folder: Path) -> None:
     spec["packs"] = sorted(p.name for p in folder.glob("*.npz"))
     plain, weighted = load_data(spec, folder), load_data({**spec, "lesion_weight": 3}, folder)
 
-    def count(data: datasets.GridData, split: str, lesion: bool) -> int:
+    def count(data: GridData, split: str, lesion: bool) -> int:
         return int(((data.split == split) & (data.lesion.any((1, 2)) == lesion)).sum())
 
     for split in set(plain.split.tolist()):

@@ -16,12 +16,12 @@ from product_run import names, picture_mark, refused, run, strict_json, strings,
 from braindiffusion.errors import SettingsError
 from braindiffusion.evaluation.induction.painting import Painter, plan_for
 from braindiffusion.evaluation.induction.pairs import LEAST_INSIDE, Pairs, pair
-from braindiffusion.io.read import quiet_sitk
+from braindiffusion.io.checks import quiet_sitk
 from braindiffusion.lesions.common import square_dilate
 from braindiffusion.models.export import export_model
 from braindiffusion.models.registry import release
 from braindiffusion.networks.build import build_network
-from braindiffusion.training.datasets import GridData
+from braindiffusion.training.grid_data import GridData
 
 QUICK = ("--steps", 2, "--device", "cpu", "--threads", 1, "--progress", "none")
 KIND = ("--kinds", "stroke_flair")

@@ -18,11 +18,11 @@ from braindiffusion.healing.models import main_model
 from braindiffusion.io.read import read_mask, read_scan
 from braindiffusion.models.registry import resource
 from braindiffusion.pipeline.scan_cache import Prepared
-from braindiffusion.pipeline.stages import chosen_slices, lesion_rule, mask_of_saliency
+from braindiffusion.pipeline.stages import lesion_rule, mask_of_saliency
 from braindiffusion.settings import HealSettings
 from braindiffusion.training.packs import load_pack
 from braindiffusion.volume.anomaly import anomaly_map, lesion_map
-from braindiffusion.volume.slices import SliceStack
+from braindiffusion.volume.slices import SliceStack, chosen_slices
 
 Key = tuple[str, int]
 """A slice: its patient, and its place in the stack."""
@@ -88,7 +88,7 @@ def sample_items(settings: HealSettings, limit: int) -> list[Item]:
     card = main_model(settings, str(device)).card
     stack, _ = Prepared(scan).stack(int(card["grid"]), None, device, card.get("scaling"))
     drawn = mask_to_slices(truth, stack.placement)
-    wanted = chosen_slices(settings, len(stack), stack.brain) & drawn.any((1, 2))
+    wanted = chosen_slices(settings.slices, len(stack), stack.brain) & drawn.any((1, 2))
     rows = np.nonzero(wanted)[0]
     rows = rows[spread(len(rows), min(limit, len(rows)))]
     mask = np.zeros_like(drawn)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from braindiffusion import __version__
 from braindiffusion.cohort.table import Row, read_table, write_table
 from braindiffusion.errors import BrainDiffusionError, CohortError, InputError, ScanNotFoundError, SettingsError
-from braindiffusion.io.read import SCAN_SUFFIXES
+from braindiffusion.io.checks import SCAN_SUFFIXES
 from braindiffusion.modality import modality_of
 from braindiffusion.pipeline.provenance import plain
 

@@ -19,8 +19,8 @@ from braindiffusion.export.deidentify import Clean, clean_scan, copy_label, side
 from braindiffusion.export.dicom_source import acquisition_of
 from braindiffusion.export.faces import Face
 from braindiffusion.export.second_pass import check_files
+from braindiffusion.io.checks import FORMATS, SCAN_SUFFIXES
 from braindiffusion.io.dicom import is_dicom
-from braindiffusion.io.read import FORMATS, SCAN_SUFFIXES
 from braindiffusion.io.write import OutputFolder, check_writable
 
 QUARANTINE = "quarantine.csv"

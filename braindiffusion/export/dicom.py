@@ -20,7 +20,7 @@ from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY, __version__
 from braindiffusion.errors import OutputError, ScanGeometryError
 from braindiffusion.export.dicom_source import KINDS, Source
 from braindiffusion.export.marks import words
-from braindiffusion.io.read import SHEAR
+from braindiffusion.io.checks import SHEAR
 from braindiffusion.volume.scan import LPS_TO_RAS, Scan
 
 if TYPE_CHECKING:

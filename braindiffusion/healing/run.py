@@ -12,7 +12,7 @@ from torch import Tensor
 
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.transfer import send
-from braindiffusion.events import Event, OnEvent, OnStep, Step
+from braindiffusion.events import PREVIEW_STEPS, Event, OnEvent, OnStep, Step, step_teller
 from braindiffusion.healing.contract import Healed
 from braindiffusion.healing.dif_fuse import DifFuseSettings
 from braindiffusion.healing.models import Ran, aids_of, is_conditioned, predictor_of
@@ -21,7 +21,6 @@ from braindiffusion.healing.surroundings import Surroundings, window_around
 from braindiffusion.healing.trajectories import BatchMemory, StackMemory, Trajectories
 from braindiffusion.models.device import batch_for, in_batches, memory_of, precision_for
 from braindiffusion.models.registry import LoadedModel
-from braindiffusion.pipeline.stages import PREVIEW_STEPS, step_teller
 from braindiffusion.settings import HealSettings
 from braindiffusion.volume.masks import floor_under
 from braindiffusion.volume.slices import SliceStack, window_of

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from braindiffusion import errors
-from braindiffusion.io.dicom_stack import Frame, in_order, one_stack, without_copies
-from braindiffusion.io.read import (
+from braindiffusion.io.checks import (
     COPY_AGAIN,
     EXPORT,
     check_affine,
@@ -23,6 +22,7 @@ from braindiffusion.io.read import (
     quiet_sitk,
     to_ras,
 )
+from braindiffusion.io.dicom_stack import Frame, in_order, one_stack, without_copies
 from braindiffusion.modality import modality_of
 from braindiffusion.volume.scan import Scan
 

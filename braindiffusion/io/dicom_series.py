@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from braindiffusion import errors
+from braindiffusion.io.checks import COPY_AGAIN, SCAN_SUFFIXES, times
 from braindiffusion.io.dicom import Stack, dicom_header, is_segmentation, load_stack, modality_of_dicom, stack_of
-from braindiffusion.io.read import COPY_AGAIN, SCAN_SUFFIXES, times
 from braindiffusion.volume.scan import Scan
 
 if TYPE_CHECKING:

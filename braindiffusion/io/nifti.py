@@ -19,14 +19,7 @@ from typing import Any
 import numpy as np
 
 from braindiffusion import errors
-from braindiffusion.io.read import (
-    COPY_AGAIN,
-    EXPORT,
-    check_affine,
-    check_size,
-    lost_geometry,
-    times,
-)
+from braindiffusion.io.checks import COPY_AGAIN, EXPORT, check_affine, check_size, lost_geometry, times
 from braindiffusion.modality import modality_of
 from braindiffusion.volume.scan import NiftiForms, Scan
 

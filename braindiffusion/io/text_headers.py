@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from braindiffusion import errors
-from braindiffusion.io.read import COPY_AGAIN, FARTHEST_MM, MOST_VOXELS, check_size, lost_geometry
+from braindiffusion.io.checks import COPY_AGAIN, FARTHEST_MM, MOST_VOXELS, check_size, lost_geometry
 
 MOST_HEADER = 1 << 20
 """Bytes of a header that are read; more is none."""

@@ -24,8 +24,8 @@ import numpy as np
 
 from braindiffusion import NOT_FOR_DIAGNOSIS
 from braindiffusion.errors import OutputError, ScanGeometryError, ScanUnreadableError
+from braindiffusion.io.checks import quiet_sitk
 from braindiffusion.io.nifti import load_nifti
-from braindiffusion.io.read import quiet_sitk
 from braindiffusion.io.staging import NEW, PREFIX, Staging, move_in
 from braindiffusion.volume.scan import LPS_TO_RAS, NiftiForms, Scan
 

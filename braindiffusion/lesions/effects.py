@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from braindiffusion.evaluation.metrics.disharmony import ring_contrast
+from braindiffusion.lesions.disharmony import ring_contrast
 from braindiffusion.volume.slices import BRAIN_LEVEL
 
 INSIDE, OUTSIDE = 1, 2

@@ -10,11 +10,10 @@ import numpy as np
 from braindiffusion.errors import EmptyMaskError, LesionSizeError
 from braindiffusion.lesions.shapes import Shape, make_shape
 from braindiffusion.lesions.taper import taper
-from braindiffusion.pipeline.stages import chosen_slices
-from braindiffusion.settings import MAX_ML, HealSettings, ShapeSettings
+from braindiffusion.settings import MAX_ML, ShapeSettings
 from braindiffusion.volume.masks import boxes
 from braindiffusion.volume.scan import Scan
-from braindiffusion.volume.slices import SliceStack, map_to_scan, mask_to_slices
+from braindiffusion.volume.slices import SliceStack, chosen_slices, map_to_scan, mask_to_slices
 
 if TYPE_CHECKING:
     from braindiffusion.settings import InduceSettings
@@ -67,7 +66,7 @@ def place_lesion(
     Raises:
         EmptyMaskError: nothing of it lies there; LesionSizeError: too large, or it does not fit.
     """
-    wanted = chosen_slices(HealSettings(slices=settings.slices), len(stack), stack.brain)
+    wanted = chosen_slices(settings.slices, len(stack), stack.brain)
     ml, warnings = voxel_ml(scan), []
     p = stack.placement
     within = np.zeros(scan.voxels.shape, bool)

@@ -27,7 +27,6 @@ from braindiffusion.pipeline.scan_cache import Prepared, prepared_for
 from braindiffusion.pipeline.stages import (
     check_modality,
     check_saliency_modality,
-    chosen_slices,
     find_saliency,
     lesion_rule,
     mask_of_saliency,
@@ -36,7 +35,7 @@ from braindiffusion.settings import HealSettings
 from braindiffusion.volume.anomaly import anomaly_map, lesion_map
 from braindiffusion.volume.paste_back import carry_back
 from braindiffusion.volume.scan import Scan
-from braindiffusion.volume.slices import SliceStack, map_to_scan, mask_to_slices
+from braindiffusion.volume.slices import SliceStack, chosen_slices, map_to_scan, mask_to_slices
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -190,7 +189,7 @@ def heal_scan(
     memory = kept.trajectories if prepared or view_slice is not None else None  # else nobody will ask again
     stack, brain_origin = kept.stack_for(model.card, brain, device, tell)
     seen_by_finder = stack if not is_conditioned(model.card) else _finder_stack(kept, brain, device)
-    wanted = chosen_slices(settings, len(stack), stack.brain)
+    wanted = chosen_slices(settings.slices, len(stack), stack.brain)
     viewed = None if view_slice is None else stored_index(view_slice, stack.placement)
     if mask is not None:
         found = drawn(mask, stack, wanted, settings.margin_mm)
@@ -366,7 +365,7 @@ def saliency_scan(
     warnings = [*scan.notes, *check_modality(scan, classifier, settings.force)]
     kept = prepared_for(scan, prepared)
     stack, origin = kept.stack(int(classifier.card["grid"]), brain, device, on_event=on_event)
-    wanted = chosen_slices(settings, len(stack), stack.brain)
+    wanted = chosen_slices(settings.slices, len(stack), stack.brain)
     found = kept.saliency(stack, settings, wanted, device, on_event)
     whole, _ = kept.brain(brain, device)
     seen, unlike = check_distribution(stack, whole, classifier.card, scan.modality, found.probability)

@@ -12,9 +12,9 @@ import torch
 
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.transfer import send
-from braindiffusion.evaluation.metrics.disharmony import ring_contrast
-from braindiffusion.events import Event, OnEvent
+from braindiffusion.events import Event, OnEvent, step_teller
 from braindiffusion.lesions.common import floor_for, generate_mask
+from braindiffusion.lesions.disharmony import ring_contrast
 from braindiffusion.lesions.effects import INSIDE, OUTSIDE, measure, two_colours
 from braindiffusion.lesions.models import Painter, choose_card, painter_for
 from braindiffusion.lesions.placing import make_lesion, place_lesion, voxel_ml
@@ -26,7 +26,6 @@ from braindiffusion.pipeline.out_of_distribution import check_distribution
 from braindiffusion.pipeline.preview import stored_index, with_planes
 from braindiffusion.pipeline.provenance import model_facts, record
 from braindiffusion.pipeline.scan_cache import Prepared, prepared_for
-from braindiffusion.pipeline.stages import step_teller
 from braindiffusion.settings import InduceSettings, ShapeSettings
 from braindiffusion.volume.paste_back import carry_back
 from braindiffusion.volume.scan import Scan

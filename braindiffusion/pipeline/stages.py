@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from braindiffusion.errors import ModalityError, SettingsError, SliceRangeError
-from braindiffusion.events import Event, OnEvent, Step
+from braindiffusion.errors import ModalityError, SettingsError
+from braindiffusion.events import Event, OnEvent
 from braindiffusion.finders.contract import Found
 from braindiffusion.finders.registry import METHODS as FINDERS
 from braindiffusion.healing.registry import operating_point
@@ -23,9 +22,6 @@ from braindiffusion.volume.brain import Origin, check_is_brain, find_brain
 from braindiffusion.volume.masks import KERNEL_SIGMA, dilate, grown_mask, percentile_mask
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import SliceStack, to_slices
-
-PREVIEW_STEPS = 5
-"""Network calls from one preview to the next."""
 
 
 def check_modality(scan: Scan, model: LoadedModel, force: bool) -> list[str]:
@@ -67,24 +63,6 @@ def check_saliency_modality(scan: Scan, classifier: LoadedModel, force: bool) ->
         f"The classifier was trained on {', '.join(known)} only.",
         "Say where it is: draw a mask (--mask) or a box (--box).",
     )
-
-
-def chosen_slices(settings: HealSettings, count: int, brain: np.ndarray) -> np.ndarray:
-    """(S,) bool: slices to work on, those of the range that hold enough brain (``a:b`` counts as stored from below).
-
-    Raises:
-        SliceRangeError: the range selects nothing.
-    """
-    wanted = np.zeros(count, bool)
-    a, b = settings.slices or (None, None)
-    wanted[slice(a, b)] = True
-    if not wanted.any():
-        raise SliceRangeError(
-            f"Slices {a}:{b} select nothing.",
-            f"The scan has {count} slices, 0 to {count - 1}.",
-            "Give --slices a:b inside that range.",
-        )
-    return wanted & (brain.mean((1, 2)) >= 0.01)
 
 
 def brain_of(
@@ -185,35 +163,3 @@ def lesion_rule(settings: HealSettings, card: dict[str, Any]) -> LesionRule:
         settings.threshold if settings.threshold is not None else tuned.get("threshold", 0.1),
         float(tuned.get("least_mm2", 0.0)),
     )
-
-
-def step_teller(
-    stage: str,
-    stack: SliceStack,
-    window: tuple[slice, slice, slice],
-    part: np.ndarray,
-    shown: int,
-    work: tuple[int, int],
-    on_event: OnEvent | None,
-    every: int | None = PREVIEW_STEPS,
-) -> Callable[[Step], None]:
-    """A listener to a sampler's steps that tells them as events, with a preview now and then.
-
-    Args:
-        window: the part of the grid the network works on.
-        part: slices of the batch; ``shown``: which of them is previewed.
-        work: slice calls made before the batch, and in all.
-        every: calls from one preview to the next; ``None`` shows the last one only, after a coarse look.
-    """
-    s, (before, total) = int(part[shown]), work
-
-    def on_step(step: Step) -> None:
-        if on_event is None:
-            return
-        preview = None
-        if (every and step.done % every == 0) or step.done == step.total:
-            preview = stack.images[s].copy()
-            preview[window[1:]] = step.clean[shown, 0].float().cpu().numpy()
-        on_event(Event(stage, before + step.done * len(part), total, s, preview))
-
-    return on_step

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from braindiffusion.errors import StudyError
-from braindiffusion.io.read import orientation_code
+from braindiffusion.io.checks import orientation_code
 from braindiffusion.studies.protocol import Window
 from braindiffusion.volume.scan import Scan
 

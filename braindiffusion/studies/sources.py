@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from braindiffusion.errors import SettingsError, StudyError
+from braindiffusion.io.checks import SCAN_SUFFIXES
 from braindiffusion.io.dicom import is_dicom
 from braindiffusion.io.paths import at_home
-from braindiffusion.io.read import SCAN_SUFFIXES
 from braindiffusion.studies.format import REAL
 
 RESULTS = ("diseased", "counterfactual")

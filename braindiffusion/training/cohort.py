@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from braindiffusion.errors import CohortError, ScanNotFoundError, SettingsError
-from braindiffusion.io.read import SCAN_SUFFIXES
+from braindiffusion.io.checks import SCAN_SUFFIXES
 
 SPLITS = ("train", "val", "test")
 _BIDS_SUFFIX = {"T1": "T1w", "T1GD": "T1w", "T2": "T2w", "DWI": "dwi"}

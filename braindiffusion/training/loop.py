@@ -27,8 +27,9 @@ from braindiffusion.io.write import check_writable, complete
 from braindiffusion.models.device import choose_device
 from braindiffusion.models.export import export_model
 from braindiffusion.networks.build import bf16_supported, build_network
-from braindiffusion.training.datasets import GridData, load_data
+from braindiffusion.training.datasets import load_data
 from braindiffusion.training.figures import loss_curve, task_figure
+from braindiffusion.training.grid_data import GridData
 from braindiffusion.training.tasks import TASKS, Batch, Task
 
 RECIPES = Path(__file__).parent / "recipes"

@@ -17,7 +17,7 @@ import torch
 from scipy import ndimage
 
 from braindiffusion.errors import PackError
-from braindiffusion.training.datasets import GridData
+from braindiffusion.training.grid_data import GridData
 from braindiffusion.volume.brain import find_brain, largest_component
 from braindiffusion.volume.midline import Midline, estimate_midline, mirrored
 from braindiffusion.volume.scan import Scan

@@ -26,12 +26,12 @@ from braindiffusion.healing.run import heal_slices
 from braindiffusion.io.write import OutputFolder, free_space_check
 from braindiffusion.models.device import choose_device
 from braindiffusion.models.registry import LoadedModel, load_model
-from braindiffusion.pipeline.stages import chosen_slices, find_saliency, lesion_rule, mask_of_saliency, prepare
+from braindiffusion.pipeline.stages import find_saliency, lesion_rule, mask_of_saliency, prepare
 from braindiffusion.settings import HealSettings
 from braindiffusion.training.packs import Pack
 from braindiffusion.volume.anomaly import anomaly_map, lesion_map
 from braindiffusion.volume.masks import drop_small, smooth
-from braindiffusion.volume.slices import SliceStack
+from braindiffusion.volume.slices import SliceStack, chosen_slices
 
 STATES = ("healthy", "labelled", "unsure")
 OPEN = (0.25, 0.75)
@@ -206,7 +206,9 @@ def pseudo_labels(pack: Pack, settings: PseudoSettings, on_event: OnEvent | None
         p = stack.placement
         order = p.to_axial(np.broadcast_to(index, scan.voxels.shape))[:, 0, 0]  # of the pack, as the stack has them
         here = sick[order]
-        found = label(stack, here & chosen_slices(settings.heal, len(stack), stack.brain), model, settings, device)
+        found = label(
+            stack, here & chosen_slices(settings.heal.slices, len(stack), stack.brain), model, settings, device
+        )
         masks[order] = p.up(found.mask) > 0.5
         unsure[order] = (p.up(found.unsure | found.mask) > 0.5) & ~masks[order]
         unsure[order[here & ~found.sure]] = True

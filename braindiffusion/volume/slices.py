@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from braindiffusion.errors import NotABrainError, ScanGeometryError
+from braindiffusion.errors import NotABrainError, ScanGeometryError, SliceRangeError
 from braindiffusion.volume.scan import Scan
 
 FIELD_OF_VIEW_MM = 240.0
@@ -313,3 +313,21 @@ def window_of(brain: np.ndarray, crop: list[int] | None) -> tuple[slice, slice, 
         return whole
     window = (slice(None), centred(brain.shape[1], crop[0]), centred(brain.shape[2], crop[1]))
     return window if brain[window].sum() == brain.sum() else whole
+
+
+def chosen_slices(ends: tuple[int | None, int | None] | None, count: int, brain: np.ndarray) -> np.ndarray:
+    """(S,) bool: slices to work on, those of the range that hold enough brain (``a:b`` counts as stored from below).
+
+    Raises:
+        SliceRangeError: the range selects nothing.
+    """
+    wanted = np.zeros(count, bool)
+    a, b = ends or (None, None)
+    wanted[slice(a, b)] = True
+    if not wanted.any():
+        raise SliceRangeError(
+            f"Slices {a}:{b} select nothing.",
+            f"The scan has {count} slices, 0 to {count - 1}.",
+            "Give --slices a:b inside that range.",
+        )
+    return wanted & (brain.mean((1, 2)) >= 0.01)

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 
 from braindiffusion.errors import MaskGeometryError, OutputError, ProtocolError
-from braindiffusion.io.read import MOST_GREY
+from braindiffusion.io.checks import MOST_GREY
 from braindiffusion.volume.scan import Scan
 
 MOST_BYTES_A_LINE = 1 << 20

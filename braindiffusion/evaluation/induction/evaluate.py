@@ -37,7 +37,7 @@ from braindiffusion.models.device import choose_device
 from braindiffusion.models.registry import read_card
 from braindiffusion.pipeline.provenance import plain
 from braindiffusion.settings import Condition
-from braindiffusion.training.datasets import GridData
+from braindiffusion.training.grid_data import GridData
 from braindiffusion.volume.slices import FIELD_OF_VIEW_MM
 
 ABLATIONS: dict[str, tuple[str, tuple[int, ...]]] = {

@@ -16,7 +16,7 @@ from braindiffusion.errors import PackError
 from braindiffusion.evaluation.induction.evaluate import KindResult
 from braindiffusion.evaluation.induction.pairs import lesion_rows
 from braindiffusion.evaluation.induction.scores import overlap
-from braindiffusion.io.read import quiet_sitk
+from braindiffusion.io.checks import quiet_sitk
 from braindiffusion.io.write import OutputFolder
 from braindiffusion.pipeline.provenance import plain
 from braindiffusion.volume.masks import boxes

@@ -11,7 +11,8 @@ import numpy as np
 
 from braindiffusion.errors import PackError, SettingsError
 from braindiffusion.evaluation.models.data import spread
-from braindiffusion.training.datasets import GridData, load_data
+from braindiffusion.training.datasets import load_data
+from braindiffusion.training.grid_data import GridData
 from braindiffusion.volume.masks import boxes
 from braindiffusion.volume.slices import FIELD_OF_VIEW_MM
 

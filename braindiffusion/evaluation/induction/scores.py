@@ -10,11 +10,11 @@ import torch
 
 from braindiffusion.errors import BrainDiffusionError
 from braindiffusion.evaluation.induction.pairs import STRATA, Pairs
-from braindiffusion.evaluation.metrics.disharmony import disharmony, ring_contrast
 from braindiffusion.evaluation.metrics.distribution import distances
 from braindiffusion.evaluation.metrics.features import Features
 from braindiffusion.evaluation.metrics.overlap import count, interval_of, summary
 from braindiffusion.evaluation.models.data import in_parts
+from braindiffusion.lesions.disharmony import disharmony, ring_contrast
 from braindiffusion.lesions.effects import change_by_distance, deep_fluid
 from braindiffusion.models.registry import load_model
 from braindiffusion.volume.masks import boxes

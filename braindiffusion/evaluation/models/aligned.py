@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from braindiffusion.io.read import quiet_sitk
+from braindiffusion.io.checks import quiet_sitk
 from braindiffusion.volume.scan import LPS_TO_RAS, Scan
 
 STARTS_MM = (-15.0, 0.0, 15.0)

@@ -15,7 +15,8 @@ from torch import Tensor
 from braindiffusion.errors import PackError
 from braindiffusion.models.device import precision_for
 from braindiffusion.models.registry import LoadedModel
-from braindiffusion.training.datasets import GridData, load_data
+from braindiffusion.training.datasets import load_data
+from braindiffusion.training.grid_data import GridData
 from braindiffusion.training.packs import load_pack
 
 TASK_SELECT = dict.fromkeys(("denoiser", "autoencoder", "gan", "gan_encoder"), "lesion_free")

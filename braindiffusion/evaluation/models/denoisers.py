@@ -15,14 +15,13 @@ from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.steps import Clip, add_noise, predict_clean
 from braindiffusion.evaluation.metrics.nearest import neighbours
 from braindiffusion.evaluation.models.data import Bench, Finding, cpu_seconds, images_of, masks_of, rounded, spread
-from braindiffusion.evaluation.models.figures import denoiser_figure, lesion_figure
+from braindiffusion.evaluation.models.figures import SHOWN, denoiser_figure, lesion_figure
 from braindiffusion.models.registry import load_model
 from braindiffusion.networks.build import CLASSES, EpsPredictor
-from braindiffusion.training.datasets import GridData
 from braindiffusion.training.figures import sample
+from braindiffusion.training.grid_data import GridData
 
 LEVELS = (10, 50, 100, 150, 200, 300, 400, 500, 600, 750, 900, 999)
-SHOWN = (100, 250, 500, 750)
 SAMPLES, STEPS, SLICES = 64, 40, 64
 DEFINITIONS = {
     "reconstruct_by_t": "slices are noised to level t (one seeded draw each) and the clean image is estimated in one "

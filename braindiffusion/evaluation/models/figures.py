@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from braindiffusion.evaluation.metrics.nearest import Neighbours
     from braindiffusion.evaluation.models.data import Bench
-    from braindiffusion.training.datasets import GridData
+    from braindiffusion.training.grid_data import GridData
+
+SHOWN = (100, 250, 500, 750)
 
 
 def montage(images: np.ndarray, columns: int) -> np.ndarray:
@@ -67,8 +69,6 @@ def denoiser_figure(
     found: Neighbours | None,
 ) -> None:
     """Samples beside real slices, estimates by level, the nearest pairs, and the two curves."""
-    from braindiffusion.evaluation.models.denoisers import SHOWN
-
     figure = new_figure(11, 13 if samples is not None else 7)
     grid = figure.add_gridspec(
         3 if samples is not None else 2, 2, height_ratios=[2, 2, 1.4][-3 if samples is not None else -2 :]

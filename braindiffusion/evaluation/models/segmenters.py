@@ -13,7 +13,7 @@ from braindiffusion.evaluation.models.data import Bench, Finding, cpu_seconds, i
 from braindiffusion.evaluation.models.figures import outlines_figure
 from braindiffusion.finders.segmenter import lesion_probabilities
 from braindiffusion.models.registry import load_model
-from braindiffusion.training.datasets import GridData
+from braindiffusion.training.grid_data import GridData
 from braindiffusion.volume.masks import smooth
 from braindiffusion.volume.slices import FIELD_OF_VIEW_MM
 

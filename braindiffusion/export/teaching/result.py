@@ -13,7 +13,8 @@ from braindiffusion.errors import ScanGeometryError, TeachingFileError
 from braindiffusion.export.deidentify import Clean, clean_scan
 from braindiffusion.export.faces import Face, without_face
 from braindiffusion.export.teaching.case import Pair
-from braindiffusion.io.read import on_grid_of, quiet_sitk, read_mask, read_scan
+from braindiffusion.io.checks import quiet_sitk
+from braindiffusion.io.read import on_grid_of, read_mask, read_scan
 from braindiffusion.volume.scan import Scan
 
 _ENDINGS = (".nii.gz", ".nrrd", "")
