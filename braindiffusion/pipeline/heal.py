@@ -224,7 +224,7 @@ def heal_scan(
     weight = region if ran.score is None else region * ran.score.mean(0)
 
     def anomaly_of(sample: np.ndarray) -> np.ndarray:
-        return anomaly_map(stack.images, sample, rule.variant, reconstruction=reconstruction) * weight
+        return anomaly_map(stack.images, sample, rule.variant, reconstruction=reconstruction, pitch_mm=pitch) * weight
 
     def lesion_of(sample: np.ndarray) -> np.ndarray:
         return lesion_map(anomaly_of(sample), region, rule.threshold, pitch, least_mm2=rule.least_mm2)

@@ -13,6 +13,11 @@ from braindiffusion.errors import SettingsError
 from braindiffusion.volume.masks import drop_small, fill
 
 VARIANTS = ("ours", "bright", "paper", "median", "reference")
+TUNED_MM = 1.875
+"""Pixel of the grid on which kernels and thresholds were tuned. On a finer grid kernels grow accordingly, and the
+signed difference is averaged over such a pixel first, so that grain, which no counterfactual shares, cancels."""
+SMOOTHING_MM = 0.6 * TUNED_MM
+KERNEL_PX = 5
 OTSU = "otsu"
 """In place of a threshold: each slice its own (Otsu 1979). A healthy slice shows a lesion then, too."""
 
@@ -29,7 +34,7 @@ def anomaly_map(
     variant: str = "ours",
     *,
     reconstruction: np.ndarray | None = None,
-    smoothing_px: float = 0.6,
+    pitch_mm: float = TUNED_MM,
 ) -> np.ndarray:
     """(N,H,W) >= 0.
 
@@ -43,25 +48,30 @@ def anomaly_map(
     Args:
         original, healed: (N,H,W) float32.
         reconstruction: (N,H,W) DDIM reconstruction for ``reference``; the original when not given.
+        pitch_mm: spacing of the grid.
 
     Raises:
         SettingsError: unknown variant.
     """
     if variant not in VARIANTS:
         raise SettingsError(f"There is no anomaly map '{variant}'.", f"Known: {', '.join(VARIANTS)}.", "Choose one.")
+    size = max(3, 2 * round(KERNEL_PX * TUNED_MM / pitch_mm / 2 - 0.5) + 1)
     if variant == "reference":
         base = original if reconstruction is None else reconstruction
         d = np.abs(healed.astype(np.float32) - base.astype(np.float32))
         top = d.max(axis=(1, 2), keepdims=True)
         grey = np.floor(np.divide(d, top, out=np.zeros_like(d), where=top > 0) * 255)
-        return grey_open_close(ndimage.grey_erosion(grey, size=(1, 5, 5))) / 255.0
+        return grey_open_close(ndimage.grey_erosion(grey, size=(1, size, size)), size) / 255.0
     d = original.astype(np.float32) - healed.astype(np.float32)
+    if pitch_mm < TUNED_MM:
+        spread = float(np.sqrt((TUNED_MM**2 - pitch_mm**2) / 12.0)) / pitch_mm
+        d = ndimage.gaussian_filter(d, (0, spread, spread))
     d = np.maximum(d, 0.0) if variant == "bright" else np.abs(d)
     if variant == "paper":
-        return grey_open_close(d)
+        return grey_open_close(d, size)
     if variant == "median":
-        return ndimage.median_filter(d, (1, 5, 5))
-    return ndimage.gaussian_filter(d, (0, smoothing_px, smoothing_px))
+        return ndimage.median_filter(d, (1, size, size))
+    return ndimage.gaussian_filter(d, (0, SMOOTHING_MM / pitch_mm, SMOOTHING_MM / pitch_mm))
 
 
 def otsu_levels(anomaly: np.ndarray, mask: np.ndarray) -> np.ndarray:
