@@ -162,3 +162,33 @@ def test_samples_differ_and_the_seed_decides() -> None:
     assert torch.equal(walk(1), walk(1))
     assert not torch.equal(walk(1), walk(2))
     assert not torch.equal(walk(1)[0], walk(1)[1])
+
+
+def test_a_hint_starts_the_inside_and_skull_is_none() -> None:
+    scan, brain = scan_of()
+    stack = whole_slices(scan, brain)
+    hole = np.roll(centred_hole(stack.images.shape), 30, axis=2) & stack.brain  # off the midline
+    seen, window = Surroundings(stack, hole, SPAN), window_around(hole)
+    hint = seen.hint(2, window)
+    assert hint is not None
+    known = torch.from_numpy(seen.valid[(2, *window[1:])] & seen.mirrored_brain[(2, *window[1:])])
+    assert (hint[0, 0][~known] == 0).all()
+    assert (hint[0, 0][known] != 0).float().mean() > 0.9
+    everywhere = stack.brain.copy()  # a hole on both sides: the other hemisphere knows nothing
+    assert Surroundings(stack, everywhere, SPAN).hint(2, window_around(everywhere)) is None
+
+
+def test_a_walk_from_a_hint_stays_near_it_and_a_walk_from_noise_does_not() -> None:
+    mask = torch.ones((1, 1, 8, 8), dtype=torch.bool)
+    hint = torch.full((1, 1, 8, 8), 2.0)
+    options = DifFuseSettings(noise_level=999, steps=8, spacing="karras", inversion="known", clip=SPAN, start_ratio=0.3)
+
+    def keeps(x: torch.Tensor, level: int) -> torch.Tensor:
+        a = Schedule().signal(level)
+        return (x - np.sqrt(a) * x.mean()) / np.sqrt(1 - a)
+
+    x0 = torch.zeros((1, 1, 8, 8))
+    near = dif_fuse(x0, mask, keeps, options, torch.Generator().manual_seed(1), hint=hint).samples
+    far = dif_fuse(x0, mask, keeps, options, torch.Generator().manual_seed(1)).samples
+    assert near.mean() == pytest.approx(2.0, abs=0.4)
+    assert abs(float(far.mean())) < 1.5

@@ -18,6 +18,12 @@ NOISE_RANGE, RHO = (0.02, 12.0), 7.0
 """Of ``karras`` spacing: the noise-to-signal ratios it spans, and its exponent."""
 
 
+def level_of_ratio(ratio: float, schedule: Schedule | None = None) -> int:
+    """The lowest level whose noise-to-signal ratio ``sqrt((1 - abar) / abar)`` is ``ratio`` or more, or the highest."""
+    abar = (schedule or Schedule()).abar
+    return min(int(np.searchsorted(np.sqrt((1.0 - abar) / abar), ratio)), len(abar) - 1)
+
+
 def _by_noise_ratio(noise_level: int, steps: int) -> list[int]:
     """Levels whose noise-to-signal ratios ``sqrt((1 - abar) / abar)`` are spaced as by Karras et al. (2022, eq. 5).
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from braindiffusion.diffusion.inversion import EpsModel, invert
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
-from braindiffusion.diffusion.spacing import Spacing, ascending_levels
+from braindiffusion.diffusion.spacing import Spacing, ascending_levels, level_of_ratio
 from braindiffusion.diffusion.steps import Clip, SharedNoise, above, add_noise, ddim_move, ddpm_move, predict_clean
 from braindiffusion.errors import SettingsError
 from braindiffusion.events import OnStep, Step
@@ -41,6 +41,8 @@ class DifFuseSettings:
         inversion: ``ddim`` (the paper), or ``known`` for a model that is shown the clean surroundings
             (:func:`inpaint`).
         clip: range of the clean estimate.
+        start_ratio: with ``known``, the noise-to-signal ratio from which the inside starts where there is a hint of
+            what belongs there (the mirrored hemisphere), as SDEdit does; ``None`` starts from noise alone.
     """
 
     noise_level: int = 500
@@ -53,6 +55,7 @@ class DifFuseSettings:
     samples: int = 1
     inversion: InversionMode = "ddim"
     clip: Clip = (-1.0, 1.0)
+    start_ratio: float | None = None
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -150,6 +153,7 @@ def dif_fuse(
     *,
     floor: Tensor | None = None,
     memory: BatchMemory | None = None,
+    hint: Tensor | None = None,
 ) -> Healed:
     """Heal a batch of slices inside their masks.
 
@@ -164,13 +168,14 @@ def dif_fuse(
         on_step: called after each network call; raising from it cancels.
         floor: (N,C,H,W) least value of the clean estimate, see :func:`~braindiffusion.diffusion.steps.above`.
         memory: of these slices' inversion, which is used where it is known, and else added.
+        hint: (N,C,H,W) what may belong inside, see :func:`inpaint`.
     """
     schedule = schedule or Schedule()
     n, s = len(x0), settings.samples
     if settings.noise_level == 0:
         return unchanged(x0, s)
     if settings.inversion == "known":
-        return inpaint(x0, mask, model, settings, generator, schedule, on_step)
+        return inpaint(x0, mask, model, settings, generator, schedule, on_step, hint)
     up, down = settings.levels()
     inversion = memory.recall(x0.device) if memory else None
     denoise = _Denoiser(model, schedule, settings, n, settings.calls(inverted=inversion is not None), on_step)
@@ -221,14 +226,18 @@ def inpaint(
     generator: torch.Generator,
     schedule: Schedule,
     on_step: OnStep | None = None,
+    hint: Tensor | None = None,
 ) -> Healed:
     """Dif-fuse with a model that is shown the clean surroundings; arguments as of :func:`dif_fuse`.
 
     Outside the mask the noise is no riddle to such a model: what it predicts is the noise itself, so the path of the
     inversion is ``x_t = sqrt(abar) x0 + sqrt(1 - abar) e`` and costs no call. Inside, x0 is hidden from it, and the
-    walk starts from noise alone: nothing of the lesion leaks. Both are fused at every level, as in Algorithm 1.
+    walk starts from noise alone, or from a noised ``hint`` (N,C,H,W): nothing of the lesion leaks. Both are fused at
+    every level, as in Algorithm 1.
     """
     n, s = len(x0), settings.samples
+    if hint is not None and settings.start_ratio is not None:
+        settings = replace(settings, noise_level=level_of_ratio(settings.start_ratio, schedule))
     _, down = settings.levels()
     denoise = _Denoiser(model, schedule, settings, n, settings.calls(), on_step)
     noise = SharedNoise(generator, tuple(x0.shape[1:]), s)  # type: ignore[arg-type]
@@ -242,7 +251,10 @@ def inpaint(
     def outside(level: int) -> Tensor:
         return clean_x0 if level == CLEAN else add_noise(clean_x0, everywhere, level, schedule)
 
-    x = torch.where(m, drawn(schedule.levels + 1), outside(down[0]))
+    start = drawn(schedule.levels + 1)
+    if hint is not None and settings.start_ratio is not None:
+        start = add_noise(hint.repeat(s, 1, 1, 1), start, down[0], schedule)
+    x = torch.where(m, start, outside(down[0]))
     for level, target in pairwise(down):
         clean, _ = denoise(x, level)
         inside = ddpm_move(x, clean, drawn(level), level, target, schedule, settings.variance)

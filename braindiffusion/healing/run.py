@@ -160,7 +160,10 @@ class _InContext(_Healing):
             on_step(replace(step, clean=torch.where(mask, self.grey(step.clean), self.grey(x0))))
 
         generator = torch.Generator().manual_seed(self.settings.seed)
-        out = self.method.run(x0, mask, model, options, generator, Schedule(), seen)
+        hint = self.surroundings.hint(s, self.window)
+        if hint is not None:
+            hint = send(hint, self.device)
+        out = self.method.run(x0, mask, model, options, generator, Schedule(), seen, hint=hint)
         inside = torch.where(mask[None], self.grey(out.samples), self.grey(x0)[None])[:, :, 0].float().cpu().numpy()
         return out, inside * self.stack.brain[part][self.window]
 

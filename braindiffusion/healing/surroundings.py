@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from braindiffusion.volume.midline import midlines, mirrored
@@ -17,6 +18,8 @@ from braindiffusion.volume.slices import SliceStack
 CHANNELS = ("context", "mask", "mirror", "mirror_valid", "brain", "neighbour")
 MARGIN_PX, MULTIPLE = 28, 8
 MIN_SIDE = 96
+MIN_MIRRORED = 0.75
+"""Share of a hole of which the other hemisphere has to know something, to start from it."""
 
 
 def window_around(mask: np.ndarray) -> tuple[slice, slice, slice]:
@@ -54,16 +57,30 @@ class Surroundings:
         lines = midlines(stack.images, stack.brain, mask)
         rows = np.nonzero(mask.any((1, 2)))[0]
         self.mirror, self.valid = np.zeros_like(self.head), np.zeros(mask.shape, bool)
+        self.mirrored_brain = np.zeros(mask.shape, bool)
         if len(rows):
             chosen = [lines[s] for s in rows]
             self.mirror[rows] = mirrored(self.head[rows], chosen).clip(0, 1)
             there = mirrored(np.ones_like(self.head[rows]), chosen, nearest=True) > 0.5
+            brain = mirrored(ndimage.binary_erosion(stack.brain[rows], np.ones((1, 3, 3))), chosen, nearest=True) > 0.5
+            self.mirrored_brain[rows] = brain
             self.valid[rows] = there & (mirrored(mask[rows], chosen, nearest=True) < 0.5)
 
     def neighbour(self, s: int) -> int | None:
         """A slice beside ``s`` that is whole or healed."""
         beside = [n for n in (s - 1, s + 1) if 0 <= n < len(self.known) and self.known[n] and self.stack.brain[n].any()]
         return beside[0] if beside else None
+
+    def hint(self, s: int, window: tuple[slice, slice, slice]) -> Tensor | None:
+        """(1,1,h,w) model values of the other hemisphere, if it knows most of the hole of slice ``s``; else ``None``.
+
+        What lies outside the mirrored brain is no hint: skull must not be drawn into cortex.
+        """
+        part = (s, *window[1:])
+        hole, valid = self.mask[part], self.valid[part] & self.mirrored_brain[part]
+        if not hole.any() or valid[hole].mean() < MIN_MIRRORED:
+            return None
+        return torch.where(torch.from_numpy(valid), self.scaled(self.mirror[part]), 0.0)[None, None]
 
     def scaled(self, images: np.ndarray) -> Tensor:
         """Grey values in [0,1] -> model values."""
