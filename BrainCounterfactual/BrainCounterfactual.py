@@ -56,6 +56,7 @@ class BrainCounterfactualWidget(PanelWidget):
         PanelWidget.__init__(self, qt, parent)
         self._shownSaliency = None
         self._estimated = None
+        self._wrongContrast = ""
         self.estimates = not slicer.app.testingEnabled()
 
     def makeLogic(self):
@@ -114,6 +115,16 @@ class BrainCounterfactualWidget(PanelWidget):
         empty = self.hasImage and wantsMask and self.logic.maskIsEmpty(volumeNode)
         reason = texts.missing(volumeNode, busy, wantsMask, empty)
         withoutMask = texts.missing(volumeNode, busy, False, False)
+        self._wrongContrast = ""
+        if self.hasImage and not busy:
+            problem = self.logic.modalityProblem(volumeNode, self.settings())
+            self._wrongContrast = str(problem) if problem is not None else ""
+            reason = self._wrongContrast or reason
+            looking = self.logic.saliencyProblem(volumeNode, self.settings())
+            withoutMask = str(looking) if looking is not None else withoutMask
+        if self._wrongContrast:  # said at the button, and no estimate of what cannot be started
+            self.ui.estimateLabel.setText(self._wrongContrast)
+            self._estimated = None
         ui = self.ui
         for button, text, tip, why in (
             (ui.applyButton, _("Heal volume"), _("Heal all slices."), reason),
@@ -140,7 +151,8 @@ class BrainCounterfactualWidget(PanelWidget):
     def _askForEstimate(self):
         """How long it will take and on what, told before it is started."""
         p = self._parameterNode
-        if not (self.estimates and not self.logic.busy and self.hasImage and dependencies.satisfied()):
+        ready = self.hasImage and not self.logic.busy and not self._wrongContrast
+        if not (self.estimates and ready and dependencies.satisfied()):
             return
         wanted = (
             self.volumeNode.GetID(), p.method, p.steps, p.noiseLevel, p.samples, p.device, p.modelName, p.useMask

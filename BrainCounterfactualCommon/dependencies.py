@@ -6,6 +6,8 @@ SimpleITK and vtk are held at their versions whatever is installed.
 """
 
 import importlib.metadata
+import importlib.util
+import json
 import os
 import re
 import shutil
@@ -28,7 +30,76 @@ PACKAGES = (
 HELD = ("numpy", "SimpleITK", "vtk", "scipy", "pydicom")
 """Slicer's own packages: no installation may change their version."""
 BYTES_TORCH, BYTES_OTHERS = 8_000_000_000, 500_000_000
+FOREIGN = "BRAINDIFFUSION_PYTHON"
+"""Environment variable: a Python with the engine's packages, used in place of Slicer's own."""
 _CHECK = "import torch, monai, safetensors, skimage, scipy, einops, braindiffusion.worker; print(torch.__version__)"
+
+
+_QUERY = """
+import importlib.metadata, json, sys
+def version(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+print(json.dumps({name: version(name) for name in sys.argv[1:]}))
+"""
+
+
+# --- which Python ------------------------------------------------------------------------------------------
+
+
+def foreignPython():
+    """The Python that the user names for the engine, or ``None``: then it is Slicer's own."""
+    return os.environ.get(FOREIGN) or None
+
+
+def enginePython():
+    """The Python that runs the worker: the one named, else Slicer's own, else ``None`` (this one)."""
+    return foreignPython() or shutil.which("PythonSlicer")
+
+
+def engineEnvironment():
+    """Environment of the worker: for another Python the user's own, as Slicer's makes every other Python die at start.
+
+    Slicer's launcher sets PYTHONHOME, PYTHONPATH and the library path; a child process would inherit them.
+    """
+    if foreignPython() is None:
+        return dict(os.environ)
+    try:
+        import slicer
+
+        environment = slicer.util.startupEnvironment()
+    except (ImportError, AttributeError):  # not started by Slicer's launcher
+        environment = os.environ
+    return {name: value for name, value in environment.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
+
+
+_foreignVersions = {}
+
+
+def _versionsThere(python):
+    """Package -> version in another Python, asked once; all ``None`` where it does not start."""
+    if python not in _foreignVersions:
+        names = [name for name, _minimum in (TORCH, *PACKAGES)]
+        done = _run([python, "-c", _QUERY, *names], engineEnvironment(), 60)
+        _foreignVersions[python] = json.loads(done.stdout) if done.returncode == 0 else dict.fromkeys(names)
+    return _foreignVersions[python]
+
+
+def _run(command, environment, timeoutSeconds):
+    """Run a process to its end without a window; one that cannot be run has ended with code -1."""
+    hidden = {"creationflags": subprocess.CREATE_NO_WINDOW} if os.name == "nt" else {}
+    text = {"encoding": "utf-8", "errors": "replace"}
+    try:
+        return subprocess.run(
+            command, env=environment, capture_output=True, timeout=timeoutSeconds, check=False, **text, **hidden
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return subprocess.CompletedProcess(command, -1, "", str(error))
+
+
+# --- what is there -----------------------------------------------------------------------------------------
 
 
 def installedVersion(name):
@@ -50,10 +121,10 @@ def atLeast(version, minimum):
 
 
 def status():
-    """One dict per package: ``name, minimum, installed, satisfied``."""
-    rows = []
+    """One dict per package of the engine's Python: ``name, minimum, installed, satisfied``."""
+    rows, python = [], foreignPython()
     for name, minimum in (TORCH, *PACKAGES):
-        installed = installedVersion(name)
+        installed = installedVersion(name) if python is None else _versionsThere(python)[name]
         rows.append(
             {
                 "name": name,
@@ -67,7 +138,7 @@ def status():
 
 def satisfied():
     """Whether everything is there, as far as metadata tells; quick enough to ask before every job."""
-    return bool(os.environ.get("BRAINDIFFUSION_PYTHON")) or all(row["satisfied"] for row in status())
+    return all(row["satisfied"] for row in status())
 
 
 class Plan:
@@ -119,11 +190,40 @@ class Plan:
 
 
 def makePlan(wheelFolder=None, repair=False):
-    """What is missing; with ``repair``, everything but what Slicer brings and a torch that works."""
+    """What is missing; with ``repair``, everything but what Slicer brings and a torch that works.
+
+    Raises:
+        Problem: it cannot be installed from here; said before anybody is asked.
+    """
     rows = status()
+    if foreignPython() is not None:
+        lacking = ["{name}>={minimum}".format(**row) for row in rows if not row["satisfied"]]
+        if not lacking and not repair:
+            return Plan(False, [])
+        raise Problem(
+            "InstallError",
+            _("{python} is not installed into from here.").format(python=foreignPython()),
+            _("It is named by {variable}, and belongs to somebody else. It lacks: {names}.").format(
+                variable=FOREIGN, names=", ".join(lacking) or _("nothing")
+            ),
+            _("Install them there with its own pip, then press Check; or start Slicer without the variable."),
+        )
+    held = [row for row in rows if row["name"] in HELD and row["installed"] and not row["satisfied"]]
+    if held:
+        raise Problem(
+            "InstallError",
+            _("This Slicer is too old for the engine."),
+            _("It brings {name} {installed}, and {minimum} is needed; Slicer's own packages are never changed.").format(
+                **held[0]
+            ),
+            _("Install Slicer 5.10 or newer."),
+        )
     wanted = [row for row in rows if row["name"] != TORCH[0] and (not row["satisfied"] or repair)]
-    packages = ["{name}>={minimum}".format(**row) for row in wanted if not (repair and row["name"] in HELD)]
-    return Plan(not rows[0]["satisfied"], packages, wheelFolder, repair)
+    packages = ["{name}>={minimum}".format(**row) for row in wanted if not (row["name"] in HELD and row["installed"])]
+    plan = Plan(not rows[0]["satisfied"], packages, wheelFolder, repair)
+    if plan.torch and not wheelFolder and not _hasPyTorchUtils():
+        raise _noPyTorchExtension()
+    return plan
 
 
 def checkDisk(plan, folder=None):
@@ -178,16 +278,24 @@ def install(plan):
     importlib.invalidate_caches()
 
 
+def _hasPyTorchUtils():
+    return "PyTorchUtils" in sys.modules or importlib.util.find_spec("PyTorchUtils") is not None
+
+
+def _noPyTorchExtension():
+    return Problem(
+        "InstallError",
+        _("The PyTorch extension is missing."),
+        _("It chooses the PyTorch that fits this computer."),
+        _("Install 'PyTorch' in the Extensions Manager and restart Slicer."),
+    )
+
+
 def _installTorch():
     try:
         import PyTorchUtils
     except ImportError as error:
-        raise Problem(
-            "InstallError",
-            _("The PyTorch extension is missing."),
-            _("It chooses the PyTorch that fits this computer."),
-            _("Install 'PyTorch' in the Extensions Manager and restart Slicer."),
-        ) from error
+        raise _noPyTorchExtension() from error
     requirement = ">=" + TORCH[1]
     if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True, torchVersionRequirement=requirement) is None:
         raise Problem(
@@ -217,27 +325,14 @@ def verify(python=None, timeoutSeconds=180):
     Raises:
         Problem: something cannot be imported.
     """
-    python = python or os.environ.get("BRAINDIFFUSION_PYTHON") or shutil.which("PythonSlicer") or sys.executable
-    environment = dict(os.environ)
+    python = python or enginePython() or sys.executable
+    environment = engineEnvironment()
     paths = [str(packageRoot()), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-    hidden = {"creationflags": subprocess.CREATE_NO_WINDOW} if os.name == "nt" else {}
-    try:
-        done = subprocess.run(
-            [python, "-c", _CHECK],
-            env=environment,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=timeoutSeconds,
-            check=False,
-            **hidden,
-        )
-        lines = done.stderr.strip().splitlines()
-        failed = done.returncode != 0
-    except (OSError, subprocess.TimeoutExpired) as error:
-        failed, lines = True, [str(error)]
-    if failed:
+    _foreignVersions.clear()
+    done = _run([python, "-c", _CHECK], environment, timeoutSeconds)
+    lines = done.stderr.strip().splitlines()
+    if done.returncode != 0:
         raise Problem(
             "InstallError",
             _("The healing engine does not start."),

@@ -26,7 +26,7 @@ class EnginePanel:
         self.update()
 
     def update(self):
-        self._ui.dependenciesLabel.setText(texts.dependencies(dependencies.status()))
+        self._ui.dependenciesLabel.setText(texts.dependencies(dependencies.status(), dependencies.foreignPython()))
         self._ui.installButton.setEnabled(not dependencies.satisfied())
 
     def ensure(self):
@@ -35,9 +35,10 @@ class EnginePanel:
 
     def install(self, repair=False):
         """Ask, install, check; whether it is all there now."""
-        plan = dependencies.makePlan(self._ui.wheelFolderPathLineEdit.currentPath or None, repair)
-        done = plan.isEmpty
+        done = False
         with slicer.util.tryWithErrorDisplay(_("The engine's packages are not installed.")):
+            plan = dependencies.makePlan(self._ui.wheelFolderPathLineEdit.currentPath or None, repair)
+            done = plan.isEmpty
             if not done and slicer.util.confirmOkCancelDisplay(plan.text(), _("Install Python packages?")):
                 with slicer.util.WaitCursor():
                     dependencies.install(plan)

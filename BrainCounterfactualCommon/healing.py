@@ -86,16 +86,27 @@ class Healing:
         self._checkModality(volumeNode, models.mainModel(self.models(), self.methods(), checked), checked["force"])
         return checked
 
+    def modalityProblem(self, volumeNode, settings):
+        """Why the chosen model cannot heal such a contrast, as a Problem; ``None`` where it can."""
+        main = models.mainModel(self.models(), self.methods(), settings)
+        return self._modalityProblem(volumeNode, main, settings["force"])
+
     def _checkModality(self, volumeNode, name, force):
         """Raises Problem where the model never saw such a scan, unless it is forced."""
+        problem = self._modalityProblem(volumeNode, name, force)
+        if problem is not None:
+            raise problem
+
+    def _modalityProblem(self, volumeNode, name, force):
         card = next((card for card in self.models() if card["name"] == name), None)
         modality = self.modality(volumeNode)
-        if card and modality and not models.fits(card, modality) and not force:
-            raise Problem(
-                "ModalityError",
-                _("This is a {modality} scan, and '{model}' was trained on {known}.").format(
-                    modality=modality, model=name, known=", ".join(card["modality"])
-                ),
-                _("A model shown a contrast it never saw paints that contrast away."),
-                _("Choose another scan or model, correct the modality, or allow it under Advanced."),
-            )
+        if not card or not modality or models.fits(card, modality) or force:
+            return None
+        return Problem(
+            "ModalityError",
+            _("This is a {modality} scan, and '{model}' was trained on {known}.").format(
+                modality=modality, model=name, known=", ".join(card["modality"])
+            ),
+            _("A model shown a contrast it never saw paints that contrast away."),
+            _("Choose another scan or model, correct the modality, or allow it under Advanced."),
+        )

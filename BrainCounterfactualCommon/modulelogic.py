@@ -5,22 +5,15 @@ in desktop Slicer and on slicer-core. All methods belong to the main thread; som
 """
 
 import hashlib
-import os
-import shutil
 
 import slicer
 import vtk
 
-from BrainCounterfactualCommon import models, saving, scene
+from BrainCounterfactualCommon import dependencies, models, saving, scene
 from BrainCounterfactualCommon.host import LogicBase, Problem, packageRoot
 from BrainCounterfactualCommon.host import tr as _
 from BrainCounterfactualCommon.jobs import Run
 from BrainCounterfactualCommon.workerclient import WorkerClient
-
-
-def enginePython():
-    """The Python that runs the worker: ``BRAINDIFFUSION_PYTHON``, else Slicer's own, else ``None`` (this one)."""
-    return os.environ.get("BRAINDIFFUSION_PYTHON") or shutil.which("PythonSlicer")
 
 
 class ModuleLogic(LogicBase):
@@ -125,7 +118,11 @@ class ModuleLogic(LogicBase):
     def client(self):
         """The client of the worker; made when first asked for."""
         if self._client is None:
-            self._client = WorkerClient(enginePython(), extraPaths=[str(packageRoot())])
+            self._client = WorkerClient(
+                dependencies.enginePython(),
+                extraPaths=[str(packageRoot())],
+                environment=dependencies.engineEnvironment(),
+            )
         return self._client
 
     @property

@@ -66,6 +66,12 @@ def axialAxis(affine):
     return best[0], bool(affine[2, best[0]] < 0)
 
 
+def planeAxes(volumeNode):
+    """The two axes of a (k,j,i) array that lie in its axial slices."""
+    across = 2 - axialAxis(ijkToRas(volumeNode))[0]
+    return tuple(axis for axis in range(3) if axis != across)
+
+
 def sliceCount(volumeNode):
     """How many axial slices the volume has."""
     return int(volumeNode.GetImageData().GetDimensions()[axialAxis(ijkToRas(volumeNode))[0]])

@@ -62,9 +62,9 @@ def progress(stage, secondsLeft):
     return _("{line}, {n} min left").format(line=line, n=round(secondsLeft / 60))
 
 
-def dependencies(rows):
-    """State of the Python packages, as rich text."""
-    lines = []
+def dependencies(rows, foreign=None):
+    """State of the Python packages, as rich text; ``foreign``: the Python they are in, where it is not Slicer's."""
+    lines = [_("In {python}, not in Slicer:").format(python=escape(foreign))] if foreign else []
     for row in rows:
         state = row["installed"] or _("missing")
         mark = "&#10003;" if row["satisfied"] else "&#10007;"

@@ -160,5 +160,6 @@ class BrainLesionSimWidget(PanelWidget):
     def onMade(self, facts):
         if self._parameterNode is not None:
             self.onParameters()
+            self.results.showDrawn()
         told = ", ".join("{}: {}".format(name, value) for name, value in facts.items() if value is not None)
         slicer.util.showStatusMessage(_("A lesion was made: {facts}").format(facts=told), 5000)

@@ -12,13 +12,14 @@ from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule
 
 from BrainCounterfactualCommon import startup
+from BrainCounterfactualCommon.bars import Bars
 from BrainCounterfactualCommon.host import RESEARCH_USE_ONLY
 from BrainCounterfactualCommon.layouts import LayoutSwitch
 from BrainCounterfactualCommon.modulewidget import ModuleWidget
 
 SOFTWARE = "BrainReaderStudy 0.1.0 on Slicer {}"
-BARS = ("MenuBars", "Toolbars", "StatusBar", "ModuleHelpSection", "DataProbe", "PythonConsole")
-"""What of Slicer is put away while cases are on screen: slicer.util.set...Visible."""
+WRITING = ("Ctrl+Return",)
+"""The shortcuts that work while a text is written: all others are letters and keys of the text."""
 
 
 class BrainReaderStudy(ScriptedLoadableModule):
@@ -47,7 +48,7 @@ class BrainReaderStudyWidget(ModuleWidget):
 
     def __init__(self, parent=None):
         ModuleWidget.__init__(self, qt, parent)
-        self.panel = None
+        self.panel = self._fitted = None
         self._shortcuts = []
 
     # --- setup ---------------------------------------------------------------------------------------------
@@ -56,8 +57,15 @@ class BrainReaderStudyWidget(ModuleWidget):
         uiWidget = self.loadUi()
         self.logic = BrainReaderStudyLogic()
         self._layouts = LayoutSwitch()
+        self._bars = Bars()
+        self.later = startup.laterBy(qt)
         self.panel = ReadingPanel(
-            self.ui, self.logic, self.onShown, self.onHidden, lambda error: slicer.util.errorDisplay(str(error))
+            self.ui,
+            self.logic,
+            self.onShown,
+            self.onHidden,
+            lambda error: slicer.util.errorDisplay(str(error)),
+            self.onWriting,
         )
         self.connectButtons({"openButton": self.onOpen, "startButton": self.onStart, "leaveButton": self.onLeave})
         self._makeShortcuts(uiWidget)
@@ -84,7 +92,7 @@ class BrainReaderStudyWidget(ModuleWidget):
             shortcut.setKey(qt.QKeySequence(key))
             shortcut.setEnabled(False)
             shortcut.connect("activated()", slot)
-            self._shortcuts.append(shortcut)
+            self._shortcuts.append((key, shortcut))
 
     # --- life ----------------------------------------------------------------------------------------------
 
@@ -92,8 +100,7 @@ class BrainReaderStudyWidget(ModuleWidget):
         """The module is reloaded or Slicer ends."""
         self.removeObservers()
         self.onLeave()
-        for shortcut in self._shortcuts:
-            shortcut.setEnabled(False)
+        self._enableKeys(False)
 
     def exit(self):
         """Another module is opened: the time does not count."""
@@ -156,21 +163,25 @@ class BrainReaderStudyWidget(ModuleWidget):
     def onShown(self):
         """Scans are on screen: nothing else is."""
         self.logic.showViews()
-        self._bars(False)
+        self._bars.hide()
+        self.later(self._fit)
 
     def onHidden(self):
         """A break, or no study."""
         if self.logic.session is not None:
             self.logic.hideViews()
-        self._bars(True)
+        self._bars.show()
 
-    def _bars(self, visible):
-        if slicer.util.mainWindow() is None:
-            return
-        for name in BARS:
-            shown = visible and name != "PythonConsole"  # Slicer starts without one
-            getattr(slicer.util, "set{}Visible".format(name))(shown)
+    def _fit(self):
+        """The views have their size now: each new case is shown whole, in its middle."""
+        if self.panel.stage == "case" and self._fitted is not self.logic.sheet:
+            self._fitted = self.logic.sheet
+            self.logic.fit()
+
+    def onWriting(self, writing):
+        self._enableKeys(self.logic.session is not None)
 
     def _enableKeys(self, enabled):
-        for shortcut in self._shortcuts:
-            shortcut.setEnabled(enabled)
+        writing = self.panel is not None and self.panel.writing
+        for key, shortcut in self._shortcuts:
+            shortcut.setEnabled(enabled and (not writing or key in WRITING))

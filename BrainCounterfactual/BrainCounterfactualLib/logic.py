@@ -98,6 +98,10 @@ class BrainCounterfactualLogic(Healing, Exporting, ModuleLogic):
         self._checkModality(volumeNode, CLASSIFIER, checked["force"])
         return self._start("saliency", volumeNode, checked, callbacks, saliency.make)
 
+    def saliencyProblem(self, volumeNode, settings):
+        """Why the classifier cannot look at such a contrast, as a Problem; ``None`` where it can."""
+        return self._modalityProblem(volumeNode, CLASSIFIER, settings["force"])
+
     def saliency(self, volumeNode):
         """The saliency last computed (``saliencyNode``, ``slices``), or ``None``."""
         return saliency.of(volumeNode)

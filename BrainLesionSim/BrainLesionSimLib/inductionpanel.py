@@ -6,11 +6,11 @@ import tempfile
 
 import slicer
 
-from BrainCounterfactualCommon import layouts
+from BrainCounterfactualCommon import layouts, scene
 from BrainCounterfactualCommon.bindings import onClicks
 from BrainCounterfactualCommon.host import tr as _
 from BrainCounterfactualCommon.resultpanel import ResultPanelBase
-from BrainLesionSimLib import texts
+from BrainLesionSimLib import drawing, texts
 from BrainLesionSimLib.comparison import Comparison
 
 
@@ -64,6 +64,16 @@ class InductionPanel(ResultPanelBase):
 
     def _showLayout(self):
         self.layoutSwitch.showLayout(layouts.LESION_LAYOUT)
+
+    def _isEdited(self, row):
+        """A slice that holds only margin shows nothing of the lesion."""
+        return bool(row.get("lesion_mm2"))
+
+    def showDrawn(self):
+        """The slice that holds most of the lesion as drawn comes into view."""
+        areas = drawing.lesionArray(self.volumeNode).sum(scene.planeAxes(self.volumeNode))
+        if areas.any():
+            self._jump(int(areas.argmax()))
 
     def keep(self):
         if self.result is not None:

@@ -42,6 +42,7 @@ class BrainReaderStudyLogic(LogicBase):
         study, session: what is read and by whom; ``None`` before.
         sheet: the answers to the case on screen; nodes: role -> volume; tools: how views were used.
         onMarked: called without arguments when the reader marked or moved a place.
+        onForeign: called without arguments when something else than the case has come into the scene.
 
     Args:
         clock: seconds that only ever grow.
@@ -51,7 +52,8 @@ class BrainReaderStudyLogic(LogicBase):
         LogicBase.__init__(self)
         self._clock = clock
         self.study = self.session = self.sheet = None
-        self.nodes, self.tools, self.onMarked = {}, ToolUse(clock), lambda: None
+        self.nodes, self.tools, self.onMarked, self.onForeign = {}, ToolUse(clock), lambda: None, lambda: None
+        self._watched, self._loading = None, False
         self._observed, self._marks, self._marking = [], None, False
 
     # --- the sitting ---
@@ -70,10 +72,46 @@ class BrainReaderStudyLogic(LogicBase):
         """Begin a sitting at the first case without an answer; nothing is shown yet.
 
         Raises:
-            Problem: see ``Session``.
+            Problem: something else is in the scene; see ``Session``.
         """
         self.end()
+        self.checkAlone()
         self.session = Session(self.study, reader, software, answersFolder, self._clock)
+        self._watch()
+
+    # --- blinding ---
+
+    def foreign(self):
+        """Names of what the scene holds beside the case and would be seen over it: scans, segmentations, marks ..."""
+        own = [*self.nodes.values(), self._marks]
+        found = slicer.util.getNodesByClass("vtkMRMLDisplayableNode")
+        return [n.GetName() for n in found if n not in own and n.GetDisplayNode() and not n.GetHideFromEditors()]
+
+    def checkAlone(self):
+        """Raises Problem where the scene holds anything but the case: it could be seen over it, or tell of it."""
+        names = self.foreign()
+        if names:
+            raise Problem(
+                "SceneNotEmptyError",
+                _("The scene is not empty."),
+                _("{names} would be seen over the cases, or during a pause.").format(names=", ".join(names[:3])),
+                _("Save what is yours, close the scene, and begin again."),
+            )
+
+    def _watch(self):
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def onNodeAdded(_caller, _event, node):
+            displayable = node.IsA("vtkMRMLDisplayableNode") and not node.GetHideFromEditors()
+            if displayable and not self._loading:
+                self.onForeign()
+
+        tag = slicer.mrmlScene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, onNodeAdded)
+        self._watched = (slicer.mrmlScene, tag)
+
+    def _unwatch(self):
+        if self._watched is not None:
+            self._watched[0].RemoveObserver(self._watched[1])
+        self._watched = None
 
     @property
     def tags(self):
@@ -92,6 +130,7 @@ class BrainReaderStudyLogic(LogicBase):
 
     def end(self):
         """End the sitting and empty the views; what was answered is saved already."""
+        self._unwatch()
         self.clear()
         if self.session is not None:
             self.session.close()
@@ -108,16 +147,20 @@ class BrainReaderStudyLogic(LogicBase):
         """Show the case at hand; its clock starts.
 
         Raises:
-            Problem: a scan is missing, changed or cannot be read; nothing is shown then.
+            Problem: a scan is missing, changed or cannot be read, or is not alone; nothing is shown then.
         """
         self.clear()
+        self.checkAlone()
         case = self.session.current
+        self._loading = True
         try:
             for role, image in case.images.items():
                 self.nodes[role] = self._load(role, image)
         except Problem:
             self.clear()
             raise
+        finally:
+            self._loading = False
         self.sheet = AnswerSheet(self.study.questions, case.answers)
         self.showViews()
         for role, node in self.nodes.items():
@@ -193,6 +236,15 @@ class BrainReaderStudyLogic(LogicBase):
         for role, node in self.nodes.items():
             layouts.jumpToSlice(node, scene.sliceCount(node) // 2, (VIEWS[role],))
 
+    def fit(self):
+        """Show the case whole, where the application can; no use of a tool by the reader."""
+
+        def move():
+            layouts.fitToBackground(self.tags)
+            self.toMiddle()
+
+        self.tools.ours(move)
+
     def _countedViews(self):
         """Linked views move together and count once."""
         nodes = [node for node in map(layouts.sliceNode, self.tags) if node is not None]
@@ -240,7 +292,9 @@ class BrainReaderStudyLogic(LogicBase):
     def _makeMarks(self):
         if self.sheet.markQuestion is None:
             return
+        self._loading = True
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", MARKS)
+        self._loading = False
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
         display.SetTextScale(0)

@@ -15,14 +15,17 @@ class ReadingPanel:
         ui: the module's widgets by name; logic: a BrainReaderStudyLogic.
         onShown, onHidden: called when scans come on screen and go.
         tell: shows a Problem.
+        onWriting: ``(whether a text is being written)``: letters are the reader's then, not commands.
     """
 
-    def __init__(self, ui, logic, onShown, onHidden, tell):
+    def __init__(self, ui, logic, onShown, onHidden, tell, onWriting=lambda writing: None):
         self.ui, self.logic = ui, logic
         self._onShown, self._onHidden, self._tell = onShown, onHidden, tell
-        self.stage = "closed"
+        self._onWriting = onWriting
+        self.stage, self.writing = "closed", False
         self._updating = False
         logic.onMarked = self.refresh
+        logic.onForeign = self.onForeign
         ui.choicesList.connect("currentRowChanged(int)", self.onRow)
         ui.answerTextEdit.connect("textChanged()", self.onText)
         onClicks(
@@ -52,6 +55,11 @@ class ReadingPanel:
         if self.stage in ("start", "break", "trouble"):
             self._show()
         elif self.stage == "pause":
+            try:
+                self.logic.checkAlone()
+            except Problem as error:
+                self._tell(error)
+                return
             self.logic.session.goOn()
             self._go("case")
         elif self.stage == "case":
@@ -87,6 +95,10 @@ class ReadingPanel:
         if self.stage == "case":
             self.logic.session.pause()
             self._go("pause")
+
+    def onForeign(self):
+        """Something was loaded over the case: it is covered, and the time does not count."""
+        self.onPause()
 
     def _go(self, stage):
         self.stage = stage
@@ -138,6 +150,9 @@ class ReadingPanel:
             widget.setVisible(self.stage != "closed")
         if self.stage != "closed":
             self._cover()
+        if not reading and self.writing:
+            self.writing = False
+            self._onWriting(False)
         if reading:
             self._updating = True
             try:
@@ -180,7 +195,12 @@ class ReadingPanel:
             ui.choicesList.addItem("{}   {}\n     {}".format(key, label, definition))
         values = [value for _key, value, _label, _definition in choices]
         ui.choicesList.currentRow = values.index(given) if given is not None and given in values else -1
-        ui.answerTextEdit.setVisible(question["type"] == "text")
+        writing = question["type"] == "text"
+        ui.answerTextEdit.setVisible(writing)
+        if writing and not self.writing:
+            ui.answerTextEdit.setFocus()
+        self.writing = writing
+        self._onWriting(writing)
         if question["type"] == "text" and ui.answerTextEdit.plainText != (given or ""):
             ui.answerTextEdit.plainText = given or ""
         ui.markFrame.setVisible(question["type"] == "mark")

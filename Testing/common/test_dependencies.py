@@ -1,15 +1,19 @@
 """What is installed, when and how: without installing anything."""
 
+import importlib.metadata
+import os
 import re
 import shutil
+import subprocess
 import sys
 import types
 from pathlib import Path
 
 import pytest
 
-from BrainCounterfactualCommon import dependencies
+from BrainCounterfactualCommon import dependencies, texts
 from BrainCounterfactualCommon.host import Problem
+from BrainCounterfactualCommon.workerclient import WorkerClient
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,7 +54,7 @@ def test_versions_are_compared_by_number(version, minimum, enough):
     assert dependencies.atLeast(version, minimum) is enough
 
 
-def test_fresh_slicer_needs_torch_and_the_rest(versions):
+def test_fresh_slicer_needs_torch_and_the_rest(versions, pip):
     assert not dependencies.satisfied()
     plan = dependencies.makePlan()
     assert plan.torch
@@ -119,6 +123,69 @@ def test_full_disk_is_seen_before_anything_is_downloaded(versions, pip, monkeypa
     with pytest.raises(Problem, match="not enough room"):
         dependencies.install(dependencies.makePlan())
     assert not pip.torch
+
+
+def test_a_missing_pytorch_extension_is_said_before_anybody_is_asked(versions):
+    with pytest.raises(Problem, match="PyTorch extension is missing") as caught:
+        dependencies.makePlan()
+    assert "Extensions Manager" in caught.value.action
+    assert dependencies.makePlan(wheelFolder="/media/wheels").torch
+
+
+def test_a_slicer_whose_own_packages_are_too_old_is_said(versions, pip):
+    """Asking for a newer scipy while Slicer's is held would have no solution."""
+    versions["scipy"] = "1.10.1"
+    with pytest.raises(Problem, match="too old") as caught:
+        dependencies.makePlan()
+    assert "scipy 1.10.1" in caught.value.cause
+
+
+@pytest.fixture
+def foreign(monkeypatch):
+    """This Python, as one the user names, from inside Slicer: its launcher's variables would let no other start."""
+    monkeypatch.setenv("BRAINDIFFUSION_PYTHON", sys.executable)
+    monkeypatch.setattr(dependencies, "_foreignVersions", {})
+    own = dict(os.environ)
+    slicer = types.ModuleType("slicer")
+    slicer.util = types.SimpleNamespace(startupEnvironment=lambda: {**own, "PYTHONPATH": "/of/the/user"})
+    monkeypatch.setitem(sys.modules, "slicer", slicer)
+    monkeypatch.setenv("PYTHONHOME", "/Slicer/lib/Python")
+    monkeypatch.setenv("PYTHONPATH", "/Slicer/lib/Python/site-packages")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/Slicer/lib")
+    return slicer
+
+
+def test_another_python_starts_without_slicers_variables(foreign):
+    environment = dependencies.engineEnvironment()
+    assert "PYTHONHOME" not in environment
+    assert "PYTHONPATH" not in environment
+    assert environment.get("LD_LIBRARY_PATH") != "/Slicer/lib"
+    client = WorkerClient(dependencies.enginePython(), extraPaths=[str(ROOT)], environment=environment)
+    assert client._environment["PYTHONPATH"] == str(ROOT)  # the engine, and nothing of Slicer
+    started = subprocess.run([sys.executable, "-c", "print(1)"], env=environment, capture_output=True, check=False)
+    assert started.stdout.strip() == b"1"
+    asIs = subprocess.run([sys.executable, "-c", "print(1)"], env=dict(os.environ), capture_output=True, check=False)
+    assert asIs.returncode != 0  # what was passed on before
+
+
+def test_packages_of_another_python_are_shown_and_not_touched(foreign, versions, monkeypatch):
+    """``versions`` is what Slicer has: no torch. That Python has numpy and pytest at least."""
+    monkeypatch.setenv("BRAINDIFFUSION_PYTHON", sys.executable)
+    monkeypatch.setattr(dependencies, "PACKAGES", (("pytest", "1"), ("no-such-package", "1")))
+    monkeypatch.setattr(dependencies, "TORCH", ("numpy", "1"))
+    rows = {row["name"]: row["installed"] for row in dependencies.status()}
+    assert rows["pytest"] == importlib.metadata.version("pytest")
+    assert rows["no-such-package"] is None
+    assert not dependencies.satisfied()
+    with pytest.raises(Problem, match="not installed into from here") as caught:
+        dependencies.makePlan()
+    assert "no-such-package>=1" in caught.value.cause
+    assert sys.executable in texts.dependencies(dependencies.status(), dependencies.foreignPython())
+
+
+def test_another_python_that_does_not_start_has_nothing(foreign, monkeypatch, tmp_path):
+    monkeypatch.setenv("BRAINDIFFUSION_PYTHON", str(tmp_path / "no-python"))
+    assert {row["installed"] for row in dependencies.status()} == {None}
 
 
 def test_check_runs_in_another_process_and_says_what_fails(tmp_path):

@@ -187,6 +187,7 @@ def test_after_a_crash_the_same_case_is_shown(begun, tmp_path):
     logic.show()
     case = logic.session.current.case
     logic.sheet.press("1")  # answered, not saved: the program dies here
+    logic.clear()
     other = BrainReaderStudyLogic()
     other.open(tmp_path / "STUDY")
     other.begin("R1", "test 1")
@@ -195,6 +196,40 @@ def test_after_a_crash_the_same_case_is_shown(begun, tmp_path):
     assert other.sheet.answers == {}
     assert [a["answers"]["realism"] for a in reader_study.answers(tmp_path / "STUDY")] == [3]
     other.close()
+
+
+def test_a_scene_that_is_not_empty_is_refused(views, tmp_path):
+    """Another scan, a segmentation or marks would be seen over the cases, or tell of them."""
+    logic = BrainReaderStudyLogic()
+    logic.open(reader_study.make_study(tmp_path / "STUDY"))
+    seg = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "lesion of the answer key")
+    seg.CreateDefaultDisplayNodes()
+    with pytest.raises(Problem, match="not empty") as caught:
+        logic.begin("R1", "test 1")
+    assert "lesion of the answer key" in caught.value.cause
+    assert logic.session is None
+    slicer.mrmlScene.RemoveNode(seg)
+    logic.begin("R1", "test 1")
+    logic.close()
+
+
+def test_something_loaded_over_a_case_is_told_once_and_the_next_case_waits_for_it(begun):
+    logic = begun(cases=2)
+    told = []
+    logic.onForeign = lambda: told.append(1)
+    model = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", "tumor")
+    model.CreateDefaultDisplayNodes()
+    assert told == [1]
+    with pytest.raises(Problem, match="not empty"):
+        logic.checkAlone()
+    logic.sheet.press("3")
+    logic.save()
+    with pytest.raises(Problem, match="not empty"):
+        logic.show()
+    assert logic.nodes == {}
+    slicer.mrmlScene.RemoveNode(model)
+    logic.show()
+    assert told == [1]  # the case's own scan is not foreign
 
 
 def test_going_back_shows_what_was_said(begun):

@@ -1,6 +1,7 @@
 """BrainReaderStudy's panel on STAND-INS for Qt and Slicer's widgets: names, wiring, state; no real widgets."""
 
 import importlib
+import types
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,9 @@ def test_standin_a_study_is_read_by_keys(begun, standins):
     assert widget.ui.saveButton.enabled
     press("Right")
     widget.ui.answerTextEdit.plainText = "seam"
-    press("Return")
+    press("Return", "P", "3")  # letters of the text, not commands
+    assert not widget.ui.caseFrame.isHidden()
+    press("Ctrl+Return")
     assert given(widget) == [{"realism": 3, "comment": "seam"}]
     assert widget.ui.progressLabel.text == "Case 2 of 3"
     assert widget.ui.choicesList.currentRow == -1
@@ -160,6 +163,71 @@ def test_standin_a_place_is_asked_for(begun):
     assert "on purpose" in widget.ui.markLabel.text
     press("Return")
     assert given(widget) == [{"realism": 3, "place": [[1.0, 2.0, 3.0]]}, {"realism": 2, "place": []}]
+
+
+def test_standin_a_text_question_has_the_focus_when_it_comes(begun, monkeypatch):
+    widget = begun(cases=2, questions=(reader_study.REALISM, reader_study.COMMENT))
+    focused = []
+    monkeypatch.setattr(widget.ui.answerTextEdit, "setFocus", lambda: focused.append(1), raising=False)
+    press("Return", "3", "Right")
+    assert focused == [1]
+    widget.ui.answerTextEdit.plainText = "p"
+    assert focused == [1]  # once: the cursor is not moved while one writes
+    widget.ui.previousButton.click()
+    press("P")  # a command again
+    assert "Paused" in widget.ui.coverLabel.text
+
+
+def test_standin_something_loaded_covers_the_case_until_it_is_gone(begun, standins):
+    from BrainCounterfactualCommon import layouts
+
+    widget = begun(cases=2)
+    press("Return")
+    view = layouts.composite(layouts.CASE)
+    model = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", "tumor")
+    model.CreateDefaultDisplayNodes()
+    assert view.GetBackgroundVolumeID() is None
+    assert "Paused" in widget.ui.coverLabel.text
+    press("Return")
+    assert "tumor" in standins.dialogs.errors[0]
+    assert view.GetBackgroundVolumeID() is None
+    slicer.mrmlScene.RemoveNode(model)
+    press("Return")
+    assert view.GetBackgroundVolumeID()
+
+
+def test_standin_toolbars_come_back_as_they_were(begun, standins, monkeypatch):
+    """A toolbar and the help that the user had hidden stay hidden."""
+    from PySide6 import QtWidgets
+
+    window = QtWidgets.QMainWindow()
+    shown, hidden = QtWidgets.QToolBar("Markups"), QtWidgets.QToolBar("Sequences")
+    console, probe, panel = QtWidgets.QDockWidget(), QtWidgets.QWidget(window), QtWidgets.QWidget()
+    for bar in (shown, hidden):
+        window.addToolBar(bar)
+    for one in (hidden, console):
+        one.hide()
+    panel.helpAndAcknowledgmentVisible = False
+    named = {"QMenuBar": [window.menuBar()], "QToolBar": [shown, hidden]}
+    standin = types.SimpleNamespace(
+        findChildren=named.get,
+        statusBar=window.statusBar,
+        pythonConsole=lambda: types.SimpleNamespace(parent=lambda: console),
+    )
+    children = {"DataProbeCollapsibleWidget": probe, "ModulePanel": panel}
+    widget = begun(cases=2)
+    monkeypatch.setattr(slicer.util, "mainWindow", lambda: standin)
+    monkeypatch.setattr(slicer.util, "findChildren", lambda _window, name: [children[name]], raising=False)
+    bars = (window.menuBar(), shown, hidden, window.statusBar(), probe, console)
+    press("Return")
+    assert all(bar.isHidden() for bar in bars)
+    press("P")
+    assert [bar.isHidden() for bar in bars] == [False, False, True, False, False, True]
+    assert not panel.helpAndAcknowledgmentVisible
+    press("Return", "3", "Return")
+    assert all(bar.isHidden() for bar in bars)
+    widget.onLeave()
+    assert [bar.isHidden() for bar in bars] == [False, False, True, False, False, True]
 
 
 def test_standin_going_back_where_it_is_allowed(begun):
