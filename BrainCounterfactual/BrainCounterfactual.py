@@ -115,7 +115,7 @@ class BrainCounterfactualWidget(PanelWidget):
         empty = self.hasImage and wantsMask and self.logic.maskIsEmpty(volumeNode)
         reason = texts.missing(volumeNode, busy, wantsMask, empty)
         withoutMask = texts.missing(volumeNode, busy, False, False)
-        self._wrongContrast = ""
+        wasWrong, self._wrongContrast = self._wrongContrast, ""
         if self.hasImage and not busy:
             problem = self.logic.modalityProblem(volumeNode, self.settings())
             self._wrongContrast = str(problem) if problem is not None else ""
@@ -125,6 +125,8 @@ class BrainCounterfactualWidget(PanelWidget):
         if self._wrongContrast:  # said at the button, and no estimate of what cannot be started
             self.ui.estimateLabel.setText(self._wrongContrast)
             self._estimated = None
+        elif wasWrong:
+            self.ui.estimateLabel.setText("")
         ui = self.ui
         for button, text, tip, why in (
             (ui.applyButton, _("Heal volume"), _("Heal all slices."), reason),

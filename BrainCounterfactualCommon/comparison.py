@@ -6,12 +6,11 @@ from BrainCounterfactualCommon import layouts
 class ComparisonBase:
     """Fills compare views with a scan and a result.
 
-    In the view ``top`` the scan lies below and the result on top, so that fading is one opacity: 1 shows the result,
-    0 the scan. ``views`` are those of a result in the making.
+    In the views ``tops`` the scan lies below and the result on top, so that fading is one opacity: 1 shows the result,
+    0 the scan.
     """
 
-    views = ()
-    top = ""
+    tops = ()
 
     def __init__(self):
         self.volumeNode = None
@@ -21,18 +20,23 @@ class ComparisonBase:
     @property
     def tags(self):
         """Views in use."""
-        return self.views
+        return layouts.LAYOUTS[self.layoutOf(self.result)]
+
+    def layoutOf(self, result):
+        """Number of the layout that fits a result (``None``: the scan alone) and the window."""
+        raise NotImplementedError
 
     def showPreview(self, volumeNode, previewNode):
         """Show the state of a job under way."""
-        layouts.link(self.views)
-        for tag in self.views:
-            layouts.showInView(tag, volumeNode, previewNode if tag == self.top else None)
+        layouts.link(self.tags)
+        for tag in self.tags:
+            layouts.showInView(tag, volumeNode, previewNode if tag in self.tops else None)
 
     def setFade(self, fade):
         """0 shows the scan, 1 the result."""
         self.fade = min(max(float(fade), 0.0), 1.0)
-        layouts.setOpacity(self.top, self.fade)
+        for tag in self.tops:
+            layouts.setOpacity(tag, self.fade)
 
     def flicker(self):
         """Swap scan and result; whether the result is shown now."""

@@ -40,6 +40,8 @@ class EditorPanel:
             return
         self.widget.setSegmentationNode(segmentationNode)
         if segmentationNode is not None:
+            if segmentationNode.GetDisplayNode() is not None:  # a mask nobody drew may be hidden
+                segmentationNode.GetDisplayNode().SetVisibility(True)
             self.widget.setSourceVolumeNode(volumeNode)
 
     def enter(self):

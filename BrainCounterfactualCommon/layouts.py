@@ -15,17 +15,22 @@ ORIGINAL, COUNTERFACTUAL, DIFFERENCE, UNCERTAINTY = (
     "BrainUncertainty",
 )
 COMPARE_TAGS = (ORIGINAL, COUNTERFACTUAL, DIFFERENCE)
-PRIOR, LESION, DISEASED = "BrainPrior", "BrainLesion", "BrainDiseased"
+CORONAL = "BrainCoronal"
+PRIOR, LESION, DISEASED, HEALED = "BrainPrior", "BrainLesion", "BrainDiseased", "BrainHealed"
 LESION_TAGS = (PRIOR, LESION, DISEASED)
 CASE, CASE_PRIOR, CASE_LEFT, CASE_RIGHT = "StudyCase", "StudyPrior", "StudyLeft", "StudyRight"
 VIEW_GROUP = 741
 """Views of one group that are linked move and zoom together, and leave the others alone."""
 COMPARE_LAYOUT, UNCERTAINTY_LAYOUT, LESION_LAYOUT = 74101, 74102, 74103
 CASE_LAYOUT, CASE_PRIOR_LAYOUT, CASE_PAIR_LAYOUT = 74104, 74105, 74106
+COMPARE_GRID_LAYOUT, LESION_GRID_LAYOUT, ROUND_TRIP_LAYOUT = 74107, 74108, 74109
 LAYOUTS = {
     COMPARE_LAYOUT: COMPARE_TAGS,
     UNCERTAINTY_LAYOUT: (*COMPARE_TAGS, UNCERTAINTY),
+    COMPARE_GRID_LAYOUT: (*COMPARE_TAGS, CORONAL),
     LESION_LAYOUT: LESION_TAGS,
+    LESION_GRID_LAYOUT: (*LESION_TAGS, CORONAL),
+    ROUND_TRIP_LAYOUT: (*LESION_TAGS, HEALED),
     CASE_LAYOUT: (CASE,),
     CASE_PRIOR_LAYOUT: (CASE_PRIOR, CASE),
     CASE_PAIR_LAYOUT: (CASE_LEFT, CASE_RIGHT),
@@ -33,6 +38,9 @@ LAYOUTS = {
 
 USERS_LAYOUT = "BrainCounterfactual.UsersLayout"
 """Attribute of the layout node: what the user had before one of ours was shown."""
+RULER = "BrainCounterfactual.Ruler"
+"""Attribute of a slice node that has had its scale bar."""
+CAPTION = "BrainCounterfactual.Caption"
 OUR_TAGS = frozenset(tag for tags in LAYOUTS.values() for tag in tags)
 
 _COLORS = {
@@ -43,6 +51,7 @@ _COLORS = {
     PRIOR: "#6F8FAF",
     LESION: "#B04A5A",
     DISEASED: "#E0A030",
+    HEALED: "#4A9A8A",
 }
 _GRAY = "#7D8A99"
 
@@ -57,15 +66,17 @@ def viewTitles():
         PRIOR: _("Prior"),
         LESION: _("Lesion"),
         DISEASED: _("Diseased"),
+        HEALED: _("Healed again"),
+        CORONAL: _("From the front"),
         CASE: _("Case"),
         CASE_PRIOR: _("Prior"),
-        CASE_LEFT: _("Left"),
-        CASE_RIGHT: _("Right"),
+        CASE_LEFT: _("Scan 1"),  # never left or right: those are sides of the patient
+        CASE_RIGHT: _("Scan 2"),
     }
 
 
 def compareXml(tags):
-    """Layout description: axial slice views of these tags side by side; four are put two by two."""
+    """Layout description: slice views of these tags side by side; four are put two by two."""
     rows = [tags[:2], tags[2:]] if len(tags) == 4 else [tags]
     parts = []
     for row in rows:
@@ -78,8 +89,8 @@ def compareXml(tags):
 
 def _viewXml(tag):
     properties = {
-        "orientation": "Axial",
-        "viewlabel": viewTitles()[tag][0],
+        "orientation": _orientation(tag),
+        "viewlabel": viewTitles()[tag],
         "viewcolor": _COLORS.get(tag, _GRAY),
         "viewgroup": VIEW_GROUP,
     }
@@ -114,6 +125,17 @@ class KnownLayouts:
         self._tags = []
 
 
+def _orientation(tag):
+    return "Coronal" if tag == CORONAL else "Axial"
+
+
+def viewsAreWide():
+    """Whether three views side by side are larger than two by two in the main window; true where there is none."""
+    manager = slicer.app.layoutManager()
+    area = manager.viewport() if hasattr(manager, "viewport") else None
+    return area is None or area.width > 1.5 * area.height
+
+
 class LayoutSwitch:
     """Shows our layouts and gives the user's own back, which the layout node keeps: it outlives a reload."""
 
@@ -130,10 +152,6 @@ class LayoutSwitch:
         """Whether the layout is one of these."""
         node = self.node()
         return node is not None and node.GetViewArrangement() in numbers
-
-    def show(self, withUncertainty=False):
-        """Go to the compare layout; the user's own is remembered."""
-        self.showLayout(UNCERTAINTY_LAYOUT if withUncertainty else COMPARE_LAYOUT)
 
     def showLayout(self, number):
         """Go to one of our layouts; the user's own is remembered."""
@@ -152,6 +170,34 @@ class LayoutSwitch:
             own = node.GetAttribute(USERS_LAYOUT)
             node.SetViewArrangement(int(own) if own else slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
             node.RemoveAttribute(USERS_LAYOUT)
+
+
+# --- captions and sides ------------------------------------------------------------------------------------
+
+
+def setCaption(tag, words=None):
+    """What is written into the corner of one of our views; its title by default."""
+    node = composite(tag)
+    if node is not None:
+        node.SetAttribute(CAPTION, words or viewTitles()[tag])
+
+
+def captionOf(compositeNode):
+    """The words in the corner of a view; empty for views that are not ours."""
+    tag = compositeNode.GetLayoutName()
+    return compositeNode.GetAttribute(CAPTION) or viewTitles()[tag] if tag in OUR_TAGS else ""
+
+
+def sides(node):
+    """Letters of the patient's sides at the left, right, upper and lower edge of a slice view."""
+    toRas = scene.matrixOf(lambda m: m.DeepCopy(node.GetSliceToRAS()))
+
+    def letter(direction):
+        axis = int(abs(direction).argmax())
+        return "RAS"[axis] if direction[axis] > 0 else "LPI"[axis]
+
+    across, up = toRas[:3, 0], toRas[:3, 1]
+    return letter(-across), letter(across), letter(up), letter(-up)
 
 
 # --- what a view shows -------------------------------------------------------------------------------------
@@ -257,12 +303,15 @@ def hideFromViews(node, tags):
 
 
 def alignWithVolume(tags, volumeNode):
-    """Turn views to the volume's own axial slices."""
+    """Turn views to the volume's own slices, and give them a scale bar the first time."""
     for tag in tags:
         node = sliceNode(tag)
         if node is not None:
-            node.SetOrientation("Axial")
+            node.SetOrientation(_orientation(tag))
             node.RotateToVolumePlane(volumeNode)
+            if node.GetAttribute(RULER) is None:  # the user may take it away again
+                node.SetAttribute(RULER, "1")
+                node.SetRulerType(node.RulerTypeThin)
 
 
 def fitToBackground(tags):

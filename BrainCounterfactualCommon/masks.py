@@ -111,6 +111,13 @@ def drawingOf(volumeNode, reference, name, segment, color, make=True, outlineOnl
     return node
 
 
+def hide(segmentationNode):
+    """Show a segmentation nowhere until somebody shows it."""
+    display = segmentationNode.GetDisplayNode() if segmentationNode is not None else None
+    if display is not None:
+        display.SetVisibility(False)
+
+
 def maskOf(volumeNode, make=True):
     """The mask segmentation of a volume; made when missing (``None`` instead where ``make`` is false)."""
     return drawingOf(volumeNode, MASK_REFERENCE, _("Mask of {name}"), MASK_SEGMENT, MASK_COLOR, make)

@@ -10,8 +10,8 @@ from BrainCounterfactualCommon.host import tr as _
 class ResultPanelBase:
     """Shows the results of a scan.
 
-    A subclass says how they are listed and described (:meth:`_fill`), in which layout they are shown, which layouts are
-    its own (``ownLayouts``), which of its views says what slice is meant (``mainView``), which are kept free of the box
+    A subclass says how they are listed and described (:meth:`_fill`), which layouts are its own (``ownLayouts``), which
+    of its views says what slice is meant (``mainView``), which are kept free of the box
     (``covered``), and which parameter is the opacity of the difference (``opacity``).
 
     Args:
@@ -56,10 +56,6 @@ class ResultPanelBase:
 
     def _fill(self, found, result):
         """List the results ``found``, and describe the one in view (or ``None``)."""
-        raise NotImplementedError
-
-    def _showLayout(self):
-        """Switch to the layout of the compare views."""
         raise NotImplementedError
 
     def _isEdited(self, row):
@@ -147,7 +143,7 @@ class ResultPanelBase:
 
     def _showInViews(self):
         before = self.comparison.tags if self.layoutSwitch.shows(self.ownLayouts) else ()
-        self._showLayout()
+        self.layoutSwitch.showLayout(self.comparison.layoutOf(self.result))
         self.comparison.show(self.volumeNode, self.result)
         if self._parameters is not None:
             layouts.hideFromViews(self._parameters.boxRoi, self.covered)

@@ -7,7 +7,13 @@ see to it. Qt comes from the module's own file.
 import slicer
 
 from BrainCounterfactualCommon import layouts
-from BrainCounterfactualCommon.annotations import SyntheticWarnings, desktopRender, desktopRenderer
+from BrainCounterfactualCommon.annotations import (
+    Captions,
+    PatientSides,
+    SyntheticWarnings,
+    desktopRender,
+    desktopRenderer,
+)
 from BrainCounterfactualCommon.results import SYNTHETIC
 
 _begun = {}
@@ -17,7 +23,10 @@ def begin(qt):
     """Know our layouts, which saved scenes name, and warn in all views that show a synthetic volume; done once."""
     if not _begun:
         _begun["layouts"] = layouts.KnownLayouts()
-        _begun["warnings"] = SyntheticWarnings(SYNTHETIC, desktopRenderer, desktopRender, laterBy(qt))
+        views = (desktopRenderer, desktopRender, laterBy(qt))
+        _begun["warnings"] = SyntheticWarnings(SYNTHETIC, *views)
+        _begun["captions"] = Captions(*views)
+        _begun["sides"] = PatientSides(*views)
         for watcher in _begun.values():
             watcher.start()
 

@@ -4,25 +4,23 @@ from BrainCounterfactualCommon import layouts, masks, overlays
 from BrainCounterfactualCommon.comparison import ComparisonBase
 from BrainCounterfactualCommon.host import tr as _
 
-COVERED = (layouts.COUNTERFACTUAL, layouts.DIFFERENCE, layouts.UNCERTAINTY)
+COVERED = (layouts.COUNTERFACTUAL, layouts.DIFFERENCE, layouts.UNCERTAINTY, layouts.CORONAL)
 """Views that are kept free of the mask being drawn and of the box."""
 
 
 class Comparison(ComparisonBase):
     """Fills the compare views with a scan and a result; the counterfactual lies over the scan."""
 
-    views = layouts.COMPARE_TAGS
-    top = layouts.COUNTERFACTUAL
+    tops = (layouts.COUNTERFACTUAL, layouts.CORONAL)
 
     def __init__(self):
         ComparisonBase.__init__(self)
         self.differenceOpacity = 0.8
 
-    @property
-    def tags(self):
-        """Views in use."""
-        several = self.result is not None and self.result.deviationNode is not None
-        return (*self.views, layouts.UNCERTAINTY) if several else self.views
+    def layoutOf(self, result):
+        if result is not None and result.deviationNode is not None:
+            return layouts.UNCERTAINTY_LAYOUT
+        return layouts.COMPARE_LAYOUT if layouts.viewsAreWide() else layouts.COMPARE_GRID_LAYOUT
 
     def show(self, volumeNode, result):
         """Show a result (``None``: the scan alone, in all views)."""
@@ -36,6 +34,9 @@ class Comparison(ComparisonBase):
         layouts.showInView(layouts.DIFFERENCE, volumeNode, difference, self.differenceOpacity)
         deviation = result.deviationNode if result else None
         layouts.showInView(layouts.UNCERTAINTY, volumeNode, deviation, self.differenceOpacity)
+        layouts.showInView(layouts.CORONAL, volumeNode, on, self.fade)
+        layouts.setCaption(layouts.COUNTERFACTUAL, _("Counterfactual {n}").format(n=result.order) if result else None)
+        layouts.setCaption(layouts.DIFFERENCE, _("Difference {n}").format(n=result.order) if result else None)
         layouts.link(self.tags)
         if volumeNode is not None:  # what is drawn belongs to the scan: it must not cover what is compared
             layouts.hideFromViews(masks.maskOf(volumeNode, make=False), COVERED)

@@ -11,7 +11,7 @@ class ResultPanel(ResultPanelBase):
     """Shows the results of a scan; see the base class for the arguments."""
 
     mainView = layouts.ORIGINAL
-    ownLayouts = (layouts.COMPARE_LAYOUT, layouts.UNCERTAINTY_LAYOUT)
+    ownLayouts = (layouts.COMPARE_LAYOUT, layouts.COMPARE_GRID_LAYOUT, layouts.UNCERTAINTY_LAYOUT)
     covered = COVERED
     opacity = "differenceOpacity"
 
@@ -28,9 +28,6 @@ class ResultPanel(ResultPanelBase):
         rows = result.slices if result else saliency.slices if saliency else []
         self._rows = list(reversed(rows))  # the top of the head first, as one scrolls
         self._fillTable(self.ui.sliceTable, texts.tableColumns(), [texts.tableRow(row) for row in self._rows])
-
-    def _showLayout(self):
-        self.layoutSwitch.show(withUncertainty=bool(self.result and self.result.deviationNode))
 
     def _isEdited(self, row):
         return bool(row.get("mask_mm2"))

@@ -2,8 +2,12 @@
 
 from BrainCounterfactualCommon import layouts
 from BrainCounterfactualCommon.comparison import ComparisonBase
+from BrainCounterfactualCommon.host import tr as _
 from BrainLesionSimLib import drawing
 from BrainLesionSimLib.inductions import LESION, MARGIN
+
+COVERED = (layouts.LESION, layouts.DISEASED, layouts.HEALED, layouts.CORONAL)
+"""Views that are kept free of what is drawn and of the box."""
 
 
 class Comparison(ComparisonBase):
@@ -12,8 +16,12 @@ class Comparison(ComparisonBase):
     The change lies over the lesion's view as a label map.
     """
 
-    views = layouts.LESION_TAGS
-    top = layouts.DISEASED
+    tops = (layouts.DISEASED, layouts.CORONAL)
+
+    def layoutOf(self, induction):
+        if induction is not None and induction.healed is not None:
+            return layouts.ROUND_TRIP_LAYOUT
+        return layouts.LESION_LAYOUT if layouts.viewsAreWide() else layouts.LESION_GRID_LAYOUT
 
     def __init__(self):
         ComparisonBase.__init__(self)
@@ -29,8 +37,12 @@ class Comparison(ComparisonBase):
         layouts.showInView(layouts.PRIOR, volumeNode)
         layouts.showInView(layouts.LESION, volumeNode, label=change, labelOpacity=self.differenceOpacity)
         layouts.showInView(layouts.DISEASED, volumeNode, diseased, self.fade)
+        layouts.showInView(layouts.CORONAL, volumeNode, diseased, self.fade)
+        healed = induction.healed.node if induction is not None and induction.healed is not None else None
+        layouts.showInView(layouts.HEALED, volumeNode, healed)
+        layouts.setCaption(layouts.DISEASED, _("Diseased {n}").format(n=induction.order) if induction else None)
         layouts.link(self.tags)
-        covered = (layouts.LESION, layouts.DISEASED) if induction is not None else (layouts.DISEASED,)
+        covered = COVERED if induction is not None else (layouts.DISEASED,)
         if volumeNode is not None:  # what is drawn must not cover what is compared
             for node in (drawing.lesionOf(volumeNode, make=False), drawing.marginOf(volumeNode, make=False)):
                 layouts.hideFromViews(node, covered)

@@ -11,7 +11,7 @@ from BrainCounterfactualCommon.bindings import onClicks
 from BrainCounterfactualCommon.host import tr as _
 from BrainCounterfactualCommon.resultpanel import ResultPanelBase
 from BrainLesionSimLib import drawing, texts
-from BrainLesionSimLib.comparison import Comparison
+from BrainLesionSimLib.comparison import COVERED, Comparison
 
 
 class InductionPanel(ResultPanelBase):
@@ -22,8 +22,8 @@ class InductionPanel(ResultPanelBase):
     """
 
     mainView = layouts.PRIOR
-    ownLayouts = (layouts.LESION_LAYOUT,)
-    covered = (layouts.LESION, layouts.DISEASED)
+    ownLayouts = (layouts.LESION_LAYOUT, layouts.LESION_GRID_LAYOUT, layouts.ROUND_TRIP_LAYOUT)
+    covered = COVERED
     opacity = "changeOpacity"
 
     def __init__(self, ui, logic, makeIcon, *arguments):
@@ -61,9 +61,6 @@ class InductionPanel(ResultPanelBase):
                 shutil.rmtree(folder, ignore_errors=True)
         strip.setCurrentRow(found.index(induction) if induction is not None else -1)
         strip.blockSignals(wasBlocked)
-
-    def _showLayout(self):
-        self.layoutSwitch.showLayout(layouts.LESION_LAYOUT)
 
     def _isEdited(self, row):
         """A slice that holds only margin shows nothing of the lesion."""

@@ -170,8 +170,11 @@ class BrainLesionSimLogic(Healing, Exporting, ModuleLogic):
         settings = self._healSettings(node, induction.provenance.get("settings", {}), region, healSettings)
         seg = self.maskSegmentation(node)
         self.setMaskArray(induction.marked(roundtrip.REGIONS[region]), seg, node)
+        masks.hide(seg)  # nobody drew it: it must not cover what is compared
 
         def onHealed(healing):
+            masks.hide(healing.maskNode)
+            masks.hide(healing.lesionNode)
             if induction.volumeNode is not None:  # the prior may have been removed meanwhile
                 roundtrip.record(induction, healing, region)
             told.tell("onDone", induction)

@@ -237,12 +237,12 @@ def test_warning_lies_over_every_view_with_something_synthetic(sim, head, views)
     sim.setLesion(block(), head)
     sim.induce(head, {}, {"onPreview": lambda: comparison.showPreview(head, sim.previewNode)})
     sim.client.preview(2, 2, np.zeros((10, 8), np.int16))
-    assert warnings.viewsWithWarning == [layouts.DISEASED]
+    assert warnings.views == [layouts.DISEASED]
     sim.client.finishInduction()
     comparison.show(head, sim.currentResult(head))
-    assert warnings.viewsWithWarning == sorted([layouts.LESION, layouts.DISEASED])  # the change is synthetic too
+    assert warnings.views == sorted([layouts.LESION, layouts.DISEASED])  # the change is synthetic too
     comparison.flicker()
-    assert layouts.DISEASED in warnings.viewsWithWarning
+    assert layouts.DISEASED in warnings.views
     warnings.stop()
 
 

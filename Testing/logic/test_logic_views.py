@@ -1,5 +1,7 @@
 """Layouts, overlays, warnings and comparison on slicer-core's own nodes; views are nodes without windows."""
 
+import types
+
 import numpy as np
 import pytest
 import slicer
@@ -23,9 +25,9 @@ def test_layouts_are_registered_and_the_users_comes_back(core):
     node = slicer.mrmlScene.AddNode(slicer.vtkMRMLLayoutNode())
     node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView)
     switch = layouts.LayoutSwitch()
-    switch.show()
+    switch.showLayout(layouts.COMPARE_LAYOUT)
     assert node.GetViewArrangement() == layouts.COMPARE_LAYOUT > 100
-    switch.show(withUncertainty=True)
+    switch.showLayout(layouts.UNCERTAINTY_LAYOUT)
     description = node.GetLayoutDescription(layouts.UNCERTAINTY_LAYOUT)
     assert all(tag in description for tag in (*layouts.COMPARE_TAGS, layouts.UNCERTAINTY))
     switch.restore()
@@ -103,26 +105,26 @@ def test_warning_follows_the_synthetic_volume(logic, head, views):
     rendered = []
     warnings = annotations.SyntheticWarnings(SYNTHETIC, renderers.get, rendered.append)
     warnings.start()
-    assert warnings.viewsWithWarning == []
+    assert warnings.views == []
     result = healed(logic, head)
     views["Red"].SetBackgroundVolumeID(result.counterfactualNode.GetID())  # the user drags it into a view of his own
-    assert warnings.viewsWithWarning == ["Red"]
+    assert warnings.views == ["Red"]
     assert rendered == ["Red"]
     actor = renderers["Red"].GetViewProps().GetItemAsObject(0)
     assert actor.GetInput() == "SYNTHETIC - NOT FOR DIAGNOSIS"
     comparison = Comparison()
     comparison.show(head, result)
-    assert layouts.COUNTERFACTUAL in warnings.viewsWithWarning
-    assert layouts.ORIGINAL not in warnings.viewsWithWarning
+    assert layouts.COUNTERFACTUAL in warnings.views
+    assert layouts.ORIGINAL not in warnings.views
     comparison.flicker()  # the scan shows through, the warning stays
-    assert layouts.COUNTERFACTUAL in warnings.viewsWithWarning
+    assert layouts.COUNTERFACTUAL in warnings.views
     views["Red"].SetBackgroundVolumeID(head.GetID())
-    assert "Red" not in warnings.viewsWithWarning
+    assert "Red" not in warnings.views
     assert renderers["Red"].GetViewProps().GetNumberOfItems() == 0
     warnings.stop()
-    assert warnings.viewsWithWarning == []
+    assert warnings.views == []
     views["Red"].SetBackgroundVolumeID(result.counterfactualNode.GetID())
-    assert warnings.viewsWithWarning == []
+    assert warnings.views == []
 
 
 def test_preview_carries_the_warning_too(logic, head, views):
@@ -131,7 +133,7 @@ def test_preview_carries_the_warning_too(logic, head, views):
     comparison = Comparison()
     logic.heal(head, {}, {"onPreview": lambda: comparison.showPreview(head, logic.previewNode)})
     logic.client.preview(2, 2, np.zeros((10, 8), np.int16))
-    assert warnings.viewsWithWarning == [layouts.COUNTERFACTUAL]
+    assert warnings.views == [layouts.COUNTERFACTUAL]
     warnings.stop()
 
 
@@ -145,3 +147,69 @@ def test_jump_moves_the_axial_views_only(head, views):
         for tag in layouts.COMPARE_TAGS:
             assert scene.sliceIndexOfView(head, layouts.sliceNode(tag)) == index
     assert red.GetSliceOffset() == before
+
+
+def renderersOf(tags):
+    return {tag: vtk.vtkRenderer() for tag in tags}
+
+
+def words(renderer):
+    props = renderer.GetViewProps()
+    return {props.GetItemAsObject(n).GetInput() for n in range(props.GetNumberOfItems())}
+
+
+def test_our_views_say_in_words_what_they_show(logic, head, views):
+    renderers = renderersOf(views)
+    captions = annotations.Captions(renderers.get)
+    captions.start()
+    assert words(renderers[layouts.ORIGINAL]) == {"Original"}
+    assert words(renderers["Red"]) == set()  # the user's own
+    result = healed(logic, head)
+    comparison = Comparison()
+    comparison.show(head, result)
+    assert words(renderers[layouts.COUNTERFACTUAL]) == {"Counterfactual 1"}
+    assert words(renderers[layouts.DIFFERENCE]) == {"Difference 1"}
+    comparison.show(head, None)
+    assert words(renderers[layouts.COUNTERFACTUAL]) == {"Counterfactual"}
+    captions.stop()
+    assert words(renderers[layouts.ORIGINAL]) == set()
+
+
+def test_no_view_is_named_like_a_side_of_the_patient(core):
+    titles = layouts.viewTitles()
+    assert set(titles) == layouts.OUR_TAGS
+    assert not {"L", "R", "Left", "Right"} & set(titles.values())
+    assert all(len(title) > 3 for title in titles.values())  # words, not letters of which two are the same
+
+
+def test_patient_sides_follow_the_view(head, views):
+    renderers = renderersOf(views)
+    watcher = annotations.PatientSides(renderers.get)
+    watcher.start()
+    node = layouts.sliceNode(layouts.ORIGINAL)
+    layouts.alignWithVolume(layouts.COMPARE_TAGS, head)
+    assert layouts.sides(node) == ("R", "L", "A", "P")  # as radiologists look: the patient's right is on the left
+    assert words(renderers[layouts.ORIGINAL]) == set("RLAP")
+    node.SetOrientation("Coronal")
+    assert layouts.sides(node) == ("R", "L", "S", "I")
+    assert words(renderers[layouts.ORIGINAL]) == set("RLSI")
+    assert words(renderers["Red"]) == set()
+    watcher.stop()
+
+
+def test_scale_bar_comes_once_and_may_be_taken_away(head, views):
+    node = layouts.sliceNode(layouts.ORIGINAL)
+    layouts.alignWithVolume((layouts.ORIGINAL,), head)
+    assert node.GetRulerType() == node.RulerTypeThin
+    node.SetRulerType(node.RulerTypeNone)
+    layouts.alignWithVolume((layouts.ORIGINAL,), head)
+    assert node.GetRulerType() == node.RulerTypeNone
+
+
+@pytest.mark.parametrize(("width", "height", "wide"), [(1600, 900, True), (760, 640, False), (900, 640, False)])
+def test_layout_follows_the_shape_of_the_window(core, monkeypatch, width, height, wide):
+    area = types.SimpleNamespace(width=width, height=height)
+    monkeypatch.setattr(slicer.app, "layoutManager", lambda: types.SimpleNamespace(viewport=lambda: area))
+    comparison = Comparison()
+    assert comparison.layoutOf(None) == (layouts.COMPARE_LAYOUT if wide else layouts.COMPARE_GRID_LAYOUT)
+    assert (layouts.CORONAL in comparison.tags) is not wide

@@ -157,12 +157,20 @@ def test_standin_view_beside_the_scan_is_said(widget, scan, views, standins):
     assert widget.ui.healSliceButton.text == "Heal this slice"
 
 
-def test_standin_refused_settings_are_shown_in_words(widget, scan, standins):
+def test_standin_a_wrong_contrast_is_said_at_the_button(widget, scan, standins):
     draw(widget, scan)
-    widget.logic.setModality(scan, "T1")
-    widget.ui.applyButton.click()
-    assert "This is a T1 scan" in standins.dialogs.errors[0]
-    assert not widget.logic.busy
+    ui = widget.ui
+    assert ui.applyButton.enabled
+    ui.modalityComboBox.setCurrentIndex(ui.modalityComboBox.findText("T1"))
+    ui.modelComboBox.setCurrentIndex(ui.modelComboBox.findText("flair-healthy-128 (not for this modality)"))
+    for button in (ui.applyButton, ui.healSliceButton, ui.saliencyButton):
+        assert not button.enabled
+        assert "This is a T1 scan" in button.toolTip
+    assert "This is a T1 scan" in ui.estimateLabel.text
+    assert standins.dialogs.errors == []
+    ui.modalityComboBox.setCurrentIndex(ui.modalityComboBox.findText("FLAIR"))
+    assert ui.applyButton.enabled
+    assert ui.estimateLabel.text == ""
 
 
 def test_standin_dependencies_are_asked_for_once_and_can_be_declined(module, standins, monkeypatch):
@@ -175,6 +183,7 @@ def test_standin_dependencies_are_asked_for_once_and_can_be_declined(module, sta
     installed = []
     monkeypatch.setattr(dependencies, "install", installed.append)
     monkeypatch.setattr(dependencies, "verify", lambda: "2.8.0")
+    monkeypatch.setattr(dependencies, "_hasPyTorchUtils", lambda: True)
     widget = makeWidget(module)
     widget.setup()
     assert standins.dialogs.questions == []  # not at start-up

@@ -113,6 +113,52 @@ def test_standin_make_a_lesion(widget, scan, standins):
     assert "A lesion was made" in standins.dialogs.status[-1]
 
 
+def test_standin_a_made_lesion_and_an_induced_one_come_into_view(widget, scan, views, standins):
+    """At its largest slice; a slice that holds nothing but margin shows nothing of it."""
+    from BrainCounterfactualCommon import scene
+
+    mask = np.zeros((6, 8, 10), bool)
+    mask[4, 2:6, 3:7] = mask[3, 3, 3] = True
+    red = views.sliceNode("Red")
+    red.RotateToVolumePlane(scan)
+    red.JumpSliceByOffsetting(*scene.sliceCenter(scan, 1))
+    widget.ui.makeLesionButton.click()
+    widget.logic.client.finishShape(mask)
+    assert scene.sliceIndexOfView(scan, red) == 4
+    red.JumpSliceByOffsetting(*scene.sliceCenter(scan, 2))
+    widget.ui.applyButton.click()
+    client = widget.logic.client
+    finishInduction = client.finishInduction
+    tell = client.last.tell
+
+    def tellWithMarginBelow(name, *arguments):
+        if name == "onResult":
+            arguments[0].data["slices"].append({"slice": 2, "lesion_mm2": 0.0, "generate_mm2": 9.0})
+        tell(name, *arguments)
+
+    client.last.tell = tellWithMarginBelow
+    finishInduction()
+    standins.eventLoop()
+    assert widget.results.sliceInView() == 4
+
+
+def test_standin_a_round_trip_shows_the_healed_scan_and_hides_what_nobody_drew(widget, scan, views):
+    from logic_helpers import makeViews
+
+    makeViews(views.HEALED)
+    draw(widget, scan)
+    widget.ui.roundTripButton.click()
+    client = widget.logic.client
+    client.finishInduction()
+    client.finishHealing()
+    induction = widget.results.result
+    assert views.LayoutSwitch.node().GetViewArrangement() == views.ROUND_TRIP_LAYOUT
+    assert views.composite(views.HEALED).GetForegroundVolumeID() == induction.healed.node.GetID()
+    assert views.composite(views.DISEASED).GetForegroundVolumeID() == induction.node.GetID()
+    covering = (widget.logic.maskSegmentation(induction.node), induction.healed.maskNode, induction.healed.lesionNode)
+    assert [node.GetDisplayNode().GetVisibility() for node in covering] == [0, 0, 0]
+
+
 def test_standin_preview_and_result_in_three_views(widget, scan, views):
     draw(widget, scan)
     ui = widget.ui

@@ -68,7 +68,7 @@ def test_standin_save_writes_files_that_say_synthetic(widget, scan, standins, tm
 
 def test_standin_flicker_and_fade(widget, scan, views):
     work(widget, scan)
-    ui, top = widget.ui, views.composite(widget.results.comparison.top)
+    ui, top = widget.ui, views.composite(widget.results.comparison.tops[0])
     assert top.GetForegroundVolumeID() == widget.results.result.node.GetID()
     ui.flickerButton.click()
     timer = widget.results._timer
