@@ -20,6 +20,7 @@ from BrainViewerLib.jobs import DEFAULTS, Jobs
 from BrainViewerLib.keeping import Keeping
 from BrainViewerLib.maskdesk import MaskDesk
 from BrainViewerLib.page import LocalPage
+from BrainViewerLib.pointer import Pointer
 from BrainViewerLib.resultdesk import ResultDesk
 from BrainViewerLib.saving import Saving
 from BrainViewerLib.scans import Scans
@@ -51,6 +52,7 @@ class BrainViewer(LocalPage):
         self.simulator = BrainLesionSimLogic(self.logic.client)  # one worker for both tabs
         self.scans = Scans(self)
         self.display = Display(self)
+        self.pointer = Pointer(self)
         self._make_views()
         self.jobs, self.inducing = Jobs(self), Inducing(self)
         self.results, self.inductions = ResultDesk(self), InductionDesk(self)
@@ -165,6 +167,8 @@ class BrainViewer(LocalPage):
             if action is not None:
                 with self.told():
                     action()
+
+        self.server.trigger("viewer_maximise")(self.display.maximise)
 
         @self.server.trigger("upload_failed")
         def failed(text: str) -> None:

@@ -12,19 +12,26 @@ if TYPE_CHECKING:
     from BrainViewerLib.app import BrainViewer
 
 KEYS = (
-    ("↑ ↓  or  W S", "slice up, down (view under the pointer)"),
+    ("↑ ↓", "slice up, down (view under the pointer)"),
     ("Page ↑ ↓", "five slices"),
-    ("1  2  3", "edit, compare, fade and flicker"),
+    ("Home  End", "first, last slice"),
+    ("C", "cine"),
+    ("W  N", "left button: window and level"),
+    ("1 - 5", "window presets of the contrast"),
+    ("Q  A", "measure a distance; mean in an ellipse"),
+    ("J", "linked crosshair"),
+    ("Enter", "one view large, and back"),
+    ("F2  F3  F4", "edit, compare, fade and flicker"),
     ("T", "the other tab: heal, induce"),
     ("V", "show saliency"),
     ("H  I", "heal the volume, this slice"),
-    ("G  X  K", "induce; re-roll; keep"),
+    ("G  X  K", "induce; a new variant; keep"),
     ("Esc", "cancel; close a card; put the tool down"),
     ("F", "flicker scan and result"),
     (",  .", "fade to the scan, to the result"),
     ("L  M", "outline of the lesion; of the edited region, of the margin"),
     ("O", "overlay on and off"),
-    ("P  E  D  N", "paint, erase, draw, look"),
+    ("P  E  D", "paint, erase, draw"),
     ("[  ]", "smaller, larger brush"),
     ("B", "place a box"),
     ("Z  Y", "undo, redo"),
@@ -32,9 +39,11 @@ KEYS = (
     ("?", "this card"),
 )
 MOUSE = (
-    ("wheel", "slice"),
+    ("left drag", "window and level, or the tool"),
     ("right drag, Ctrl wheel", "zoom"),
     ("middle drag, Shift drag", "move"),
+    ("wheel", "slice"),
+    ("double click", "one view large, and back"),
     ("Shift and move", "the other views follow the pointer"),
 )
 
@@ -49,7 +58,13 @@ def help_card() -> None:
     """All keys."""
     with (
         html.Div(classes="bv-cover", v_if="dialog === 'help'", click="dialog = ''"),
-        html.Div(classes="bv-dialog id-help", click="$event.stopPropagation()"),
+        html.Div(
+            classes="bv-dialog id-help",
+            role="dialog",
+            aria_modal="true",
+            aria_label="Keys and mouse",
+            click="$event.stopPropagation()",
+        ),
     ):
         _head("Keys and mouse")
         with html.Div(classes="bv-keys"):
@@ -64,7 +79,14 @@ def models_card() -> None:
     """Licences, training data, limits: from the model cards."""
     with (
         html.Div(classes="bv-cover", v_if="dialog === 'models'", click="dialog = ''"),
-        html.Div(classes="bv-dialog id-models", click="$event.stopPropagation()"),
+        html.Div(
+            classes="bv-dialog id-models",
+            role="dialog",
+            aria_modal="true",
+            aria_label="Models",
+            tabindex=0,
+            click="$event.stopPropagation()",
+        ),
     ):
         _head("Models, licences, limits")
         html.Div(

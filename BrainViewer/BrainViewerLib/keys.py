@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from BrainViewerLib.start import CHANGE_OPACITY
@@ -79,6 +80,8 @@ def bindings(viewer: BrainViewer) -> dict[str, Callable[[], Any]]:
             viewer.cancel()
         elif state.tool != "none":
             state.tool = "none"
+        elif state.cine or state.maximised:
+            state.cine, state.maximised = False, ""
         else:
             viewer.masks.stop_placing()
             viewer.dismiss()
@@ -88,6 +91,15 @@ def bindings(viewer: BrainViewer) -> dict[str, Callable[[], Any]]:
         "down": lambda: viewer.display.step(-1),
         "up5": lambda: viewer.display.step(5),
         "down5": lambda: viewer.display.step(-5),
+        "first": lambda: viewer.display.step_to_end(False),
+        "last": lambda: viewer.display.step_to_end(True),
+        "cine": lambda: viewer.scans.volume is not None and toggle("cine")(),
+        "window-level": tool("none"),
+        "distance": tool("distance"),
+        "roi": tool("roi"),
+        "crosshair": toggle("crosshair"),
+        "maximise": lambda: viewer.display.maximise(state.active_view),
+        **{f"preset{n}": partial(viewer.display.levels.choose, n) for n in range(1, 6)},
         "layout1": layout("edit"),
         "layout2": layout("compare"),
         "layout3": layout("blend"),

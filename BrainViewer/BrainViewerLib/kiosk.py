@@ -69,7 +69,7 @@ class Kiosk(LocalPage):
             }
         )
         self.display = KioskViews(self)
-        self.draw_views(lambda tag: view_ui.overlay(self, tag))
+        self.draw_views(lambda tag: view_ui.overlay(self, tag, levels=False))
         self.display.make()
         self.tune_views()
         self._bind_keys()

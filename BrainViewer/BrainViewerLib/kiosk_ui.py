@@ -135,7 +135,7 @@ def build(kiosk: Kiosk) -> None:
             with html.Div(classes="bk-body"):
                 with html.Div(classes="bk-views"):
                     for tag in kiosk.logic.tags:
-                        view(tag)
+                        view(tag, maximised=False)
                 panel(kiosk)
             covers(kiosk)
             notice(kiosk)

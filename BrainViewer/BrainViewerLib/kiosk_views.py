@@ -17,7 +17,7 @@ GRAY = "#7d8a99"
 ROLES = {tag: role for role, tag in VIEWS.items()}
 EMPTY: dict[str, Any] = {
     "color": GRAY, "under": "", "at": "", "index": 0, "count": 0, "synthetic": False, "live": False,
-    "left": "R", "right": "L",
+    "left": "R", "right": "L", "top": "A", "bottom": "P", "marks": "", "scale_mm": 0, "scale": 0,
 }  # fmt: skip
 """A view's label; ``synthetic`` is never said of a single scan: that would answer the question."""
 

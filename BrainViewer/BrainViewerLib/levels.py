@@ -14,11 +14,25 @@ PRESETS = {  # black and white as multiples of the tissue's grey; None: of the s
     "standard": ("Standard", 0.0, 1.9),
     "contrast": ("High contrast", 0.5, 1.4),
     "bright": ("Bright lesions", 0.8, 2.2),
+    "dark": ("Dark lesions, fluid", 0.0, 1.1),
     "full": ("Full range", None, None),
 }
-PRESET_CHOICES = [{"value": name, "title": row[0]} for name, row in PRESETS.items()] + [
-    {"value": "manual", "title": "Manual"}
-]
+CT_PRESETS = {  # window and level in Hounsfield units
+    "standard": ("Brain", 80.0, 40.0),
+    "stroke": ("Stroke", 40.0, 40.0),
+    "blood": ("Blood", 200.0, 80.0),
+    "bone": ("Bone", 2800.0, 600.0),
+    "full": ("Full range", None, None),
+}
+
+
+def choices(presets: dict[str, tuple[Any, ...]]) -> list[dict[str, str]]:
+    """Presets for the page, in the order of their keys."""
+    found = [{"value": name, "title": f"{n}  {row[0]}"} for n, (name, row) in enumerate(presets.items(), 1)]
+    return [*found, {"value": "manual", "title": "Manual"}]
+
+
+PRESET_CHOICES = choices(PRESETS)
 
 
 def tissue_gray(sample: np.ndarray) -> float:
@@ -43,16 +57,16 @@ class Levels:
         self.viewer = viewer
         self.volume: Any = None
         self._levels: dict[str, tuple[float, float]] = {}
+        self._followed: dict[str, tuple[Any, int]] = {}
         self._syncing = False
-        self._observed: list[tuple[Any, int]] = []
         viewer.state.change("preset")(lambda **_: self._on_preset())
         viewer.state.change("level_low", "level_high")(lambda **_: self._on_typed())
 
     def set_scan(self, volume: Any) -> None:
         """Begin with the standard levels of a scan; ``None``: there is none."""
-        for node, tag in self._observed:
-            node.RemoveObserver(tag)
-        self._observed = []
+        for display, tag in self._followed.values():
+            display.RemoveObserver(tag)
+        self._followed = {}
         self.volume = volume
         if volume is None:
             return
@@ -60,8 +74,32 @@ class Levels:
         display = volume.GetDisplayNode()
         display.AutoWindowLevelOff()
         self._apply(*self._levels["standard"])
-        self._observed.append((display, display.AddObserver("ModifiedEvent", self._on_display_modified)))
+        self.follow()
         self.viewer.state.preset = "standard"
+
+    def follow(self) -> None:
+        """Notice when the levels are dragged in any view, whichever of the volumes it shows."""
+        if self.volume is None:
+            return
+        for node in self._nodes():
+            display = node.GetDisplayNode()
+            if display.GetID() not in self._followed:
+                tag = display.AddObserver("ModifiedEvent", self._on_display_modified)
+                self._followed[display.GetID()] = (display, tag)
+
+    def choose(self, number: int) -> None:
+        """A preset by its number, counted from 1."""
+        names = list(self._levels)
+        if self.volume is not None and 1 <= number <= len(names):
+            self.viewer.state.preset = names[number - 1]
+            self._on_preset()
+
+    def modality_changed(self) -> None:
+        """Other contrasts have other presets."""
+        if self.volume is not None:
+            self._measure(self.volume)
+            self.viewer.state.preset = "standard"
+            self._on_preset()
 
     def take(self, told: dict[str, Any]) -> None:
         """Levels that were kept: a preset, or the two numbers."""
@@ -78,13 +116,17 @@ class Levels:
         low, high = float(values.min()), float(values.max())
         tissue = tissue_gray(sample)
         top = low + 1.05 * (float(np.percentile(sample[sample > low], 99.8)) - low) if high > low else high
+        presets = CT_PRESETS if self.viewer.logic.modality(volume) == "CT" else PRESETS
         self._levels = {}
-        for name, (_title, black, white) in PRESETS.items():
-            if black is None or white is None:
+        for name, (_title, first, second) in presets.items():
+            if first is None or second is None:
                 self._levels[name] = (low, high)
+            elif presets is CT_PRESETS:
+                self._levels[name] = (second - first / 2, second + first / 2)
             else:
                 span = tissue - low
-                self._levels[name] = (low + black * span, min(low + white * span, top if name == "standard" else high))
+                self._levels[name] = (low + first * span, min(low + second * span, top if name == "standard" else high))
+        self.viewer.state.presets = choices(presets)
         state = self.viewer.state
         state.gray_low, state.gray_high = low, high
         state.gray_step = 1 if high - low > 100 else (high - low) / 200

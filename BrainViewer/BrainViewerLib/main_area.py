@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def main_area(viewer: BrainViewer) -> None:
     """Edit, compare (of either tab), fade; and the welcome over them."""
     with html.Div(style="position: relative; min-width: 0; min-height: 0; display: grid"):
-        with html.Div(classes="bv-main edit id-layout-edit-area", v_if="layout === 'edit'"):
+        with html.Div(
+            classes=("'bv-main edit id-layout-edit-area' + (large_axial ? ' large' : '')",), v_if="layout === 'edit'"
+        ):
             view("Axial")
             view("Coronal")
             view("Sagittal")

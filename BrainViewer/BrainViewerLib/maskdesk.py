@@ -145,11 +145,17 @@ class MaskDesk:
             return
         self.editor.set_active_effect_type(EFFECTS.get(tool, SegmentationEffectNoTool))
         self._on_brush()
-        if tool == "level":
-            node = self.markups.interaction_node
-            node.SetCurrentInteractionMode(slicer.vtkMRMLInteractionNode.AdjustWindowLevel)
+        self._take_left_button()
         if tool in EFFECTS and self.viewer.state.layout != "edit":
             self.viewer.state.layout = "edit"
+
+    def _take_left_button(self) -> None:
+        """A drag with the left button changes window and level, unless a tool is held or a box lies there."""
+        modes = slicer.vtkMRMLInteractionNode
+        free = self.viewer.state.tool == "none" and self.roi is None
+        self.markups.interaction_node.SetCurrentInteractionMode(
+            modes.AdjustWindowLevel if free else modes.ViewTransform
+        )
 
     def _on_brush(self) -> None:
         effect = self.editor.active_effect
@@ -228,6 +234,7 @@ class MaskDesk:
             if node is not None and slicer.mrmlScene.IsNodePresent(node):
                 slicer.mrmlScene.RemoveNode(node)
         self.viewer.state.box_placed = False
+        self._take_left_button()
 
     # -- all at once
 

@@ -14,12 +14,11 @@ if TYPE_CHECKING:
     from BrainViewerLib.app import BrainViewer
 
 TOOLS = (
-    ("none", "cursor-default-outline", "Look (N): scroll, zoom, move"),
+    ("none", "contrast-box", "Look (N): left drag changes window and level"),
     ("paint", "brush", "Paint (P)"),
     ("erase", "eraser", "Erase (E)"),
     ("draw", "draw", "Draw an outline (D)"),
     ("scissors", "content-cut", "Scissors: cut away what lies inside an outline"),
-    ("level", "contrast-box", "Drag to change window and level"),
 )
 
 
@@ -30,6 +29,7 @@ def scan_step(viewer: BrainViewer, model: str) -> None:
             html.Input(
                 classes="bv-field grow id-path",
                 placeholder="Path of a scan, DICOM folder or .mrb",
+                aria_label="Path of a scan, DICOM folder or .mrb",
                 value=("path",),
                 input="path = $event.target.value",
             )
@@ -143,6 +143,7 @@ def fade_row(viewer: BrainViewer, title: str) -> None:
         html.Input(
             type="range", classes="bv-range grow id-blend", min=0, max=1, step=0.05, value=("blend",),
             input="blend = Number($event.target.value); layout = 'blend'", title=title,
+            aria_label="Fade between scan and result",
         )  # fmt: skip
         icon_button("swap-horizontal", viewer.display.flicker, "flicker", "Flicker once (F)")
         icon_button(
@@ -160,7 +161,7 @@ def status(viewer: BrainViewer) -> None:
         with html.Div(classes="bv-status-line"):
             with html.Span(v_if="worker_state === 'down'", style="color: var(--amber)", title="The worker has stopped"):
                 icon("alert", 14)
-            html.Span("{{ busy ? busy_text : message }}", classes="id-message")
+            html.Span("{{ busy ? busy_text : message }}", classes="id-message", role="status", aria_live="polite")
             html.Span("{{ running ? time_left : '' }}", classes="right id-time-left")
         with html.Div(
             v_if="running || busy",

@@ -104,7 +104,7 @@ def induced_step(viewer: BrainViewer) -> None:
         with html.Div(v_if="induction_id", classes="bv-column"):
             with html.Div(classes="bv-row", v_if="!running"):
                 button(
-                    "Re-roll",
+                    "New variant",
                     sending(viewer.state, viewer.inducing.reroll, SENT),
                     "reroll",
                     mdi="dice-multiple-outline",

@@ -32,6 +32,7 @@ def save_rows(viewer: BrainViewer, remove: Any) -> None:
         html.Input(
             classes="bv-field grow id-folder", placeholder="Folder", value=("save_folder",),
             input="save_folder = $event.target.value", title="The folder on this computer that gets the files",
+            aria_label="Folder that gets the files",
         )  # fmt: skip
         with html.Div(style="width: 92px"):
             select("save_format", "formats", "save-format")

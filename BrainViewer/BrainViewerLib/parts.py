@@ -8,6 +8,16 @@ from typing import Any
 
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
+from trame_client.widgets import vue
+
+ATTRIBUTES = (
+    "role", "for", ("aria_label", "aria-label"), ("aria_live", "aria-live"), ("aria_selected", "aria-selected"),
+    ("aria_pressed", "aria-pressed"), ("aria_expanded", "aria-expanded"), ("aria_hidden", "aria-hidden"),
+    ("aria_modal", "aria-modal"), ("aria_valuenow", "aria-valuenow"), ("aria_valuetext", "aria-valuetext"),
+    ("aria_labelledby", "aria-labelledby"), ("data_tag", "data-tag"), ("data_kind", "data-kind"),
+)  # fmt: skip
+"""What trame would leave out of the page without a word: it writes attributes that it knows."""
+vue.SHARED_ATTRIBUTES.extend(name for name in ATTRIBUTES if name not in vue.SHARED_ATTRIBUTES)
 
 
 def icon(name: str, size: int = 17) -> None:
@@ -26,7 +36,13 @@ def button(label: str, click: Any, hook: str, *, mdi: str = "", kind: str = "", 
 def icon_button(mdi: str, click: Any, hook: str, title: str, on: str = "false", **attributes: Any) -> None:
     """A square button with an icon only; ``on`` is the expression that lights it."""
     with html.Button(
-        classes=(f"'bv-icon id-{hook}' + ({on} ? ' on' : '')",), type="button", click=click, title=title, **attributes
+        classes=(f"'bv-icon id-{hook}' + ({on} ? ' on' : '')",),
+        type="button",
+        click=click,
+        title=title,
+        aria_label=title,
+        aria_pressed=(f"!!({on})",),
+        **attributes,
     ):
         icon(mdi, 18)
 
@@ -42,7 +58,11 @@ def row(label: str, width: int = 50, **attributes: Any) -> Iterator[None]:
 def fold(label: str, model: str, hook: str) -> None:
     """A line that folds out and away what is shown while ``model`` is true."""
     with html.Button(
-        type="button", classes=f"bv-link bv-note id-{hook}", style="text-align: left", click=f"{model} = !{model}"
+        type="button",
+        classes=f"bv-link bv-note id-{hook}",
+        style="text-align: left",
+        click=f"{model} = !{model}",
+        aria_expanded=(f"!!{model}",),
     ):
         html.Span(f"{{{{ {model} ? '▾' : '▸' }}}} {label}")
 
@@ -60,6 +80,7 @@ def slider(
             step=(str(step),),
             value=(model,),
             input=f"{model} = Number($event.target.value)",
+            aria_label=label,
             **attributes,
         )
         html.Span("{{ " + (shown or model) + " }}", classes="bv-value")
@@ -69,6 +90,7 @@ def menu(value: str, options: str, change: Any, hook: str, **attributes: Any) ->
     """A drop-down that shows the expression ``value``; ``options``: an expression of ``{value, title}`` objects, which
     may say with ``barred`` that they cannot be chosen, and why with ``tip``."""
     classes = f"bv-field id-{hook} {attributes.pop('classes', '')}".strip()
+    attributes.setdefault("aria_label", hook.replace("-", " ").capitalize())
     with html.Select(classes=classes, value=(value,), change=change, __properties=["value"], **attributes):
         html.Option(
             "{{ o.title }}",
@@ -122,6 +144,7 @@ def segments(
                 title=title,
                 classes=(f"'id-{hook}-{value}' + ({model} === '{value}' ? ' on' : '')",),
                 click=f"{model} = '{value}'",
+                aria_pressed=(f"{model} === '{value}'",),
                 disabled=((disabled or {}).get(value, "false"),),
             )
 
@@ -149,7 +172,10 @@ class Step:
         )
         self.box.__enter__()
         with html.Button(
-            classes=f"bv-step-head id-open-{n}", type="button", click=f"{model} = {model} === {n} ? 0 : {n}"
+            classes=f"bv-step-head id-open-{n}",
+            type="button",
+            click=f"{model} = {model} === {n} ? 0 : {n}",
+            aria_expanded=(f"{model} === {n}",),
         ):
             html.Span(f"{{{{ {self.done} && {model} !== {n} ? '✓' : '{n}' }}}}", classes="bv-num")
             html.Span(self.title, classes="bv-step-title")

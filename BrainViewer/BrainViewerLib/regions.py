@@ -58,6 +58,7 @@ class Regions:
                     "id": number,
                     "ml": round(ml, 2),
                     "kept": number not in dropped,
+                    "point": [round(float(value), 2) for value in place],
                     "slices": f"slice {ends[0]}" if ends[0] == ends[1] else f"slices {ends[0]}-{ends[1]}",
                     "side": side_of(place[0] - middle),
                     "slice": int(box[axis].start + int(np.argmax(planes))),

@@ -144,6 +144,8 @@ class Scans:
         state.previewing = viewer.work.preview is not None
         if not state.save_folder:
             state.save_folder = default_folder(node)
+        viewer.pointer.measures.clear()
+        state.measured, state.cine, state.maximised = 0, False, ""
         viewer.display.set_scan(node)
         viewer.masks.set_scan(node)
         viewer.refresh_results()
@@ -163,6 +165,7 @@ class Scans:
         """Say what the scan is."""
         if self.volume is not None:
             self.viewer.logic.setModality(self.volume, name or None)
+            self.viewer.display.levels.modality_changed()
             self.refresh(choose=True)
 
     def close_scan(self) -> None:

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from BrainViewerLib.app import BrainViewer
 
 LAYOUT_CHOICES = (
-    ("edit", "Edit", "Four tiles: axial, coronal, sagittal, facts (1)"),
-    ("compare", "Compare", "Scan and result side by side (2)"),
-    ("blend", "Fade", "Scan and result in one place (3)"),
+    ("edit", "Edit", "Four tiles: axial, coronal, sagittal, facts (F2)"),
+    ("compare", "Compare", "Scan and result side by side (F3)"),
+    ("blend", "Fade", "Scan and result in one place (F4)"),
+)
+LOOK_TOOLS = (
+    ("distance", "ruler", "Measure a distance (Q): drag"),
+    ("roi", "ellipse-outline", "Mean and deviation in an ellipse (A): drag"),
 )
 TABS = (
     ("heal", "Heal", "bandage", "Take a lesion out of the scan (T)", heal_tab),
@@ -57,6 +61,7 @@ def top_bar(viewer: BrainViewer) -> None:
                     title=title,
                     classes=(f"'id-layout-{name}' + (layout === '{name}' ? ' on' : '')",),
                     click=f"layout = '{name}'",
+                    aria_pressed=(f"layout === '{name}'",),
                     disabled=(f"!({ready})",),
                 )
         html.Div(classes="bv-spacer")
@@ -66,12 +71,25 @@ def top_bar(viewer: BrainViewer) -> None:
             for model, label in (("level_low", "black"), ("level_high", "white")):
                 html.Input(
                     classes=f"bv-field id-{model.replace('_', '-')}",
-                    style="width: 62px; text-align: right",
+                    style="width: 54px; text-align: right",
                     title=f"Grey value shown {label}",
+                    aria_label=f"Grey value shown {label}",
                     inputmode="decimal",
                     value=(model,),
                     change=f"{model} = Number($event.target.value); preset = 'manual'",
                 )
+        with html.Div(classes="bv-row bv-look"):
+            with html.Div(style="width: 92px", v_if="layout !== 'edit'", title="Plane of the comparison"):
+                select("plane", "planes", "plane")
+            icon_button("view-quilt-outline", "large_axial = !large_axial", "large-axial", "Large axial view",
+                        "large_axial", v_if="layout === 'edit'", disabled=("!scan_loaded",))  # fmt: skip
+            for value, mdi, title in LOOK_TOOLS:
+                icon_button(mdi, f"tool = tool === '{value}' ? 'none' : '{value}'", f"look-{value}", title,
+                            f"tool === '{value}'", disabled=("!scan_loaded",))  # fmt: skip
+            icon_button("ruler-square-compass", viewer.pointer.clear, "measures-clear", "Remove all measurements",
+                        v_if="measured > 0")  # fmt: skip
+            icon_button("crosshairs", "crosshair = !crosshair", "crosshair", "Linked crosshair (J)", "crosshair")
+            icon_button("play-circle-outline", "cine = !cine", "cine", "Cine (C)", "cine", disabled=("!scan_loaded",))
         icon_button("undo", viewer.history.undo, "undo", "Undo (Z)", disabled=("!can_undo",))
         icon_button("redo", viewer.history.redo, "redo", "Redo (Y)", disabled=("!can_redo",))
         icon_button("fit-to-screen-outline", viewer.display.fit, "fit", "Fit the views (R)", disabled=("!scan_loaded",))
@@ -88,6 +106,7 @@ def tabs() -> None:
                 title=title,
                 classes=(f"'id-mode-{mode}' + (mode === '{mode}' ? ' on' : '')",),
                 click=f"mode = '{mode}'",
+                aria_selected=(f"mode === '{mode}'",),
             ):
                 icon(mdi, 17)
                 html.Span(label)

@@ -15,22 +15,44 @@ NOT_FOR_DIAGNOSIS = "SYNTHETIC - NOT FOR DIAGNOSIS"
 TWO_COLOURS = (("inside", "inside the lesion"), ("outside", "outside it"))
 
 
-def overlay(viewer: BrainViewer, tag: str) -> None:
-    """Labels over one view, and its slice slider."""
+def _live_figures(tag: str) -> None:
+    """Window and level, crosshair, and the value under it."""
+    html.Div("W {{ Math.round(level_high - level_low) }}  L {{ Math.round((level_high + level_low) / 2) }}",
+             classes=f"bv-level id-level-{tag}", v_show="scan_loaded")  # fmt: skip
+    html.Div(v_html=f"probe.lines.{tag}", classes=f"bv-over id-cross-{tag}", v_if=f"probe.lines.{tag}")
+    with html.Div(classes=f"bv-probe id-probe-{tag}", v_if=f"probe.values.{tag}"):
+        html.B(f"{{{{ probe.values.{tag} }}}}")
+        html.Span("{{ probe.where }}", v_if=f"active_view === '{tag}'")
+    html.Div(classes=f"bv-measure id-measure-{tag}", v_if="tool === 'distance' || tool === 'roi'",
+             data_tag=tag, data_kind=("tool",))  # fmt: skip
+
+
+def overlay(viewer: BrainViewer, tag: str, levels: bool = True) -> None:
+    """Labels over one view, and its slice slider.
+
+    Args:
+        levels: with window and level, crosshair and measures.
+    """
     info = f"view_{tag}"
     with html.Div(classes=f"bv-tag id-tag-{tag}"):
         html.I(style=(f"{{background: {info}.color}}",))
         html.Span(f"{{{{ {info}.title }}}}")
     html.Div(f"{{{{ {info}.under }}}}", classes="bv-under")
     html.Div(f"{{{{ {info}.at }}}}", classes=f"bv-at id-at-{tag}")
-    html.Div(f"{{{{ {info}.left }}}}", classes="bv-side l")
-    html.Div(f"{{{{ {info}.right }}}}", classes="bv-side r")
+    for side in ("left", "right", "top", "bottom"):
+        html.Div(f"{{{{ {info}.{side} }}}}", classes=f"bv-side {side} id-{side}-{tag}")
+    html.Div(v_html=f"{info}.marks", classes=f"bv-over id-marks-{tag}", v_show=f"{info}.marks")
+    with html.Div(classes="bv-scale", style=(f"{{width: {info}.scale + '%'}}",), v_show=f"{info}.scale > 0"):
+        html.Span(f"{{{{ {info}.scale_mm }}}} mm", classes=f"id-scale-{tag}")
+    if levels:
+        _live_figures(tag)
     html.Div(NOT_FOR_DIAGNOSIS, classes=f"bv-synthetic id-synthetic-{tag}", v_if=f"{info}.synthetic")
     html.Div("live preview", classes=f"bv-preview id-preview-{tag}", v_if=f"{info}.live")
     html.Input(
         type="range",
         classes=f"bv-range bv-slice id-slice-{tag}",
         title="Slice",
+        aria_label=f"Slice of the view {tag}",
         min=0,
         max=(f"{info}.count - 1",),
         value=(f"{info}.index",),
@@ -58,10 +80,14 @@ def two_colours() -> None:
                 html.Span(text)
 
 
-def view(tag: str, **attributes: Any) -> None:
-    """The frame of one view."""
+def view(tag: str, maximised: bool = True, **attributes: Any) -> None:
+    """The frame of one view; ``maximised``: it can cover the others."""
     with html.Div(
-        classes=(f"'bv-view id-view-{tag}' + (active_view === '{tag}' ? ' active' : '')",),
+        classes=(
+            f"'bv-view id-view-{tag}' + (active_view === '{tag}' ? ' active' : '')"
+            + (f" + (maximised === '{tag}' ? ' max' : '')" if maximised else ""),
+        ),
+        data_tag=tag,
         mouseenter=f"active_view = '{tag}'",
         **attributes,
     ):
@@ -77,7 +103,7 @@ def view(tag: str, **attributes: Any) -> None:
 def chart(field: str, top: str, hit: str, kind: str, viewer: BrainViewer) -> None:
     """Columns over the slices; a click goes there."""
     with (
-        html.Div(classes=f"bv-chart id-chart-{kind}"),
+        html.Div(classes=f"bv-chart id-chart-{kind}", role="img", aria_label="Chart over the slices; see the table"),
         html.Div(
             v_for="r in rows",
             key=("r.slice",),
@@ -102,6 +128,7 @@ def slice_table(viewer: BrainViewer) -> None:
                 v_for="r in rows",
                 key=("r.slice",),
                 classes=("'id-row-' + r.slice + (r.slice === slice_now ? ' now' : '')",),
+                tabindex=0,
                 click=(viewer.display.go_to_slice, "[r.slice]"),
             ),
         ):
@@ -194,7 +221,7 @@ def dock(viewer: BrainViewer) -> None:
                 html.Span("1", title="the lowest slice")
                 html.Span("highest {{ area_top_text }} mm²")
                 html.Span("{{ rows.length }}")
-        with html.Div():
+        with html.Div(tabindex=0, role="region", aria_label="Slices of the result"):
             slice_table(viewer)
         with html.Div(style="border-right: 0"):
             with html.H3():

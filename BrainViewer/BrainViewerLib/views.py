@@ -55,11 +55,11 @@ class Place:
     millimetres: float
 
 
-def definition(tag: str) -> ViewLayoutDefinition:
-    """What trame-slicer needs to make a view."""
+def definition(tag: str, plane: str = "Axial") -> ViewLayoutDefinition:
+    """What trame-slicer needs to make a view; ``plane``: of those that are not on the editing desk."""
     properties = ViewProps(
         label=tag,
-        orientation=ORIENTATION.get(tag, "Axial"),
+        orientation=ORIENTATION.get(tag, "Axial" if tag in LAYOUTS["edit"] else plane),
         color=COLORS.get(tag, "#7d8a99"),
         group=GROUPS[tag],
         background_color="#000000",
@@ -81,6 +81,7 @@ class Board:
         self.layout = "edit"
         self.volume: Any = None
         self._with_healed = False
+        self.plane = "Axial"
         self._views: dict[str, SliceView] = {}
         self._sizes: dict[str, tuple[int, int]] = {}
         for name in LAYOUTS:
@@ -92,7 +93,7 @@ class Board:
         """Make the views of a layout that are not there yet."""
         fresh = [tag for tag in LAYOUTS[name] if tag not in self._views]
         for tag in fresh:
-            view = self._manager.create_view(definition(tag))
+            view = self._manager.create_view(definition(tag, self.plane))
             view.render_window().SetMultiSamples(0)  # pictures need no smoothed edges, software rendering is slow
             self._views[tag] = view
             view.modified.connect(self._moved)
@@ -116,9 +117,30 @@ class Board:
         return list(slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"))
 
     def _link(self) -> None:
+        """Views that stand side by side scroll, zoom and move together; those of the editing desk do not."""
+        linked = {tag for name in LINKED for tag in LAYOUTS[name]}
         for node in self.composites():
-            node.SetLinkedControl(1)
-            node.SetHotLinkedControl(1)
+            together = int(node.GetLayoutName() in linked)
+            node.SetLinkedControl(together)
+            node.SetHotLinkedControl(together)
+
+    def show_plane(self, plane: str) -> None:
+        """Compare and fade in another plane: Axial, Coronal, Sagittal."""
+        self.plane = plane
+        for tag, view in self._views.items():
+            if tag not in LAYOUTS["edit"]:
+                self._turn(tag, view)
+
+    def _turn(self, tag: str, view: SliceView) -> None:
+        view.set_view_properties(definition(tag, self.plane).properties)
+        if self.volume is not None:
+            view.reset_view()
+            self._to_middle(tag)
+
+    def plane_of(self, tag: str) -> tuple[np.ndarray, float]:
+        """The (4,4) slice-to-world matrix of a view, and how many mm it shows across."""
+        node = self._views[tag].get_view_node()
+        return matrixOf(lambda matrix: matrix.DeepCopy(node.GetSliceToRAS())), float(node.GetFieldOfView()[0])
 
     # -- layouts
 
@@ -138,7 +160,7 @@ class Board:
         before = self.layout
         self.layout = name
         self._manager.set_current_view_ids(list(self.tags))
-        if self.volume is not None and before != name:
+        if self.volume is not None and before != name and (self.plane == "Axial" or "edit" not in (before, name)):
             offset = self._views[MAIN[before]].get_slice_value()
             for tag in LAYOUTS[name] if name != "edit" else ("Axial",):
                 self._views[tag].set_slice_value(offset)

@@ -95,7 +95,7 @@ def induction_and_check(desk: Desk, folder: Path) -> None:
     """The other tab saves in the same way."""
     desk.tab("induce")
     desk.step(2)
-    desk.page.keyboard.press("1")
+    desk.page.keyboard.press("F2")
     desk.until(lambda: desk.has("layout-edit-area"))
     desk.place_box("Axial", (0.58, 0.55), (0.66, 0.7), "lesion")
     desk.click("box-to-lesion")

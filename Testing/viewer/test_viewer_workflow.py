@@ -110,9 +110,9 @@ def compare_and_check(desk: Desk) -> None:
     desk.until(lambda: desk.text("tag-Blend").endswith("Original"))
     desk.settle()
     assert desk.pixels("Blend") != healed
-    desk.page.keyboard.press("1")
+    desk.page.keyboard.press("F2")
     desk.until(lambda: desk.has("layout-edit-area"))
-    desk.page.keyboard.press("2")
+    desk.page.keyboard.press("F3")
     desk.until(lambda: desk.has("layout-compare-area"))
 
 

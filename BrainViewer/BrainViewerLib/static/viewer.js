@@ -3,11 +3,17 @@
   const trigger = (name, ...args) => window.trame && window.trame.trigger(name, args);
 
   const KEYS = {
-    ArrowUp: "up", ArrowDown: "down", PageUp: "up5", PageDown: "down5", w: "up", s: "down",
-    1: "layout1", 2: "layout2", 3: "layout3", f: "flicker", z: "undo", y: "redo", h: "heal", i: "heal-slice", v: "saliency",
+    ArrowUp: "up", ArrowDown: "down", PageUp: "up5", PageDown: "down5", Home: "first", End: "last", c: "cine", w: "window-level",
+    q: "distance", a: "roi", j: "crosshair", Enter: "maximise", F2: "layout1", F3: "layout2", F4: "layout3",
+    1: "preset1", 2: "preset2", 3: "preset3", 4: "preset4", 5: "preset5",
+    f: "flicker", z: "undo", y: "redo", h: "heal", i: "heal-slice", v: "saliency",
     Escape: "escape", m: "mask", l: "lesion", o: "overlay", p: "paint", e: "erase", d: "draw", n: "no-tool", b: "box",
     t: "tab", g: "induce", x: "reroll", k: "keep", r: "fit", "?": "help", "[": "brush-", "]": "brush+", ",": "blend-", ".": "blend+",
   };
+  // keys that a focused control needs for itself
+  const own = (element, key) => element && (
+    (key === "Enter" && ["BUTTON", "A", "SUMMARY", "INPUT", "TR"].includes(element.tagName)) ||
+    (element.tagName === "INPUT" && element.type === "range" && /^(Arrow|Page|Home|End)/.test(key)));
   const typing = (element) =>
     element && (element.tagName === "TEXTAREA" || element.tagName === "SELECT" || element.isContentEditable ||
       (element.tagName === "INPUT" && !["range", "checkbox", "radio", "button"].includes(element.type)));
@@ -18,6 +24,7 @@
       if (event.key === "Escape") event.target.blur();
       return;
     }
+    if (own(event.target, event.key)) return;
     let name = KEYS[event.key] || KEYS[event.key.toLowerCase()];
     if (event.key === "Z" && event.shiftKey) name = "redo";
     if (!name) return;
@@ -25,6 +32,84 @@
     event.stopPropagation();
     trigger("viewer_key", name);
   }, true);
+
+  // the pointer over the views: what is there, a view made large, measures
+  const viewAt = (event) => event.target instanceof Element && event.target.closest(".bv-view[data-tag]");
+  const share = (view, event) => {
+    const box = view.getBoundingClientRect();
+    return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+  };
+  let asking = false, next = null, last = "";
+  const probe = async (...place) => {
+    next = place;
+    if (asking || !window.trame) return;
+    asking = true;
+    while (next) {
+      const now = next;
+      next = null;
+      try {
+        await trigger("viewer_probe", ...now);
+      } catch (problem) { // noted in the server's log; the next move asks again
+        next = null;
+      }
+      await new Promise((done) => window.setTimeout(done, 40));
+    }
+    asking = false;
+  };
+  window.addEventListener("pointermove", (event) => {
+    const view = viewAt(event);
+    if (view && !event.buttons) probe(view.dataset.tag, ...share(view, event));
+    else if (last && !view) probe("", 0, 0);
+    last = view ? view.dataset.tag : "";
+  }, { passive: true });
+  window.addEventListener("dblclick", (event) => {
+    const view = viewAt(event);
+    if (view && !event.target.closest("input, button")) trigger("viewer_maximise", view.dataset.tag);
+  }, true);
+
+  const SVG = "http://www.w3.org/2000/svg";
+  window.addEventListener("pointerdown", (event) => {
+    const area = event.target instanceof Element && event.target.closest(".bv-measure");
+    if (!area || event.button !== 0) return;
+    event.preventDefault();
+    area.setPointerCapture(event.pointerId);
+    const begin = share(area, event);
+    const kind = area.dataset.kind;
+    const drawing = document.createElementNS(SVG, "svg");
+    drawing.setAttribute("class", "bv-svg");
+    const shape = document.createElementNS(SVG, kind === "roi" ? "ellipse" : "line");
+    shape.setAttribute("class", "bv-drawing");
+    drawing.append(shape);
+    area.append(drawing);
+    const draw = (to) => {
+      const percent = (value) => `${100 * value}%`;
+      const values = kind === "roi"
+        ? { cx: (begin[0] + to[0]) / 2, cy: (begin[1] + to[1]) / 2, rx: Math.abs(to[0] - begin[0]) / 2, ry: Math.abs(to[1] - begin[1]) / 2 }
+        : { x1: begin[0], y1: begin[1], x2: to[0], y2: to[1] };
+      for (const [name, value] of Object.entries(values)) shape.setAttribute(name, percent(value));
+    };
+    const move = (moved) => draw(share(area, moved));
+    const end = (ended) => {
+      area.removeEventListener("pointermove", move);
+      drawing.remove();
+      if (ended.type === "pointerup") trigger("viewer_measure", kind, area.dataset.tag, ...begin, ...share(area, ended));
+    };
+    area.addEventListener("pointermove", move);
+    area.addEventListener("pointerup", end, { once: true });
+    area.addEventListener("pointercancel", end, { once: true });
+  }, true);
+  window.addEventListener("wheel", (event) => {
+    if (event.target instanceof Element && event.target.closest(".bv-measure")) trigger("viewer_key", event.deltaY > 0 ? "down" : "up");
+  }, { passive: true });
+
+  // pictures have a name for those who do not see them; a row of a table is pressed like a button
+  new MutationObserver(() => {
+    for (const picture of document.querySelectorAll(".bv-view[data-tag] img:not([alt])"))
+      picture.alt = `The view ${picture.closest(".bv-view").dataset.tag}`;
+  }).observe(document.body, { childList: true, subtree: true });
+  window.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.target.tagName === "TR") event.target.click();
+  });
 
   const upload = async (files, kind) => {
     files = Array.from(files || []);
