@@ -59,6 +59,14 @@ def save_rows(viewer: BrainViewer, remove: Any) -> None:
         )
         html.Div(classes="bv-spacer")
         icon_button("trash-can-outline", remove, "remove-result", "Remove this result", disabled=("!!running",))
+    with html.Div(classes="bv-row"):
+        for label, act, hook, mdi, ready in (
+            ("Key image, report", viewer.saving.save_report, "save-report", "file-chart-outline", "save_folder"),
+            ("Download", viewer.saving.download_report, "download-report", "download-outline", "true"),
+        ):
+            button(label, sending(viewer.state, act, SENT), hook, mdi=mdi,
+                   disabled=(f"!{ready} || busy || !!running",),
+                   title="The slice in view as a picture, and one page for a talk or a file")  # fmt: skip
     _teaching_file(viewer)
     html.Div("{{ saved_text }}", classes="bv-note id-saved", v_if="saved_text")
 

@@ -18,7 +18,7 @@ from BrainCounterfactualCommon.saving import freshFolder
 from braindiffusion.errors import OutputError
 from braindiffusion.io.paths import at_home
 from braindiffusion.io.write import OutputFolder
-from BrainViewerLib import loading
+from BrainViewerLib import loading, report
 
 if TYPE_CHECKING:
     from BrainViewerLib.app import BrainViewer
@@ -30,6 +30,7 @@ FORMATS = [
     {"value": "mrb", "title": ".mrb scene"},
 ]
 
+REPORT_FOLDER, KEY_IMAGE, REPORT = "SYNTHETIC_report", "SYNTHETIC_key_image.png", "SYNTHETIC_report.html"
 SENT = ("save_folder", "save_format", "burn_in")
 """What a click on Save takes along."""
 TEXTS = ("title", "history", "findings", "diagnosis", "discussion", "question", "choices")
@@ -108,6 +109,40 @@ class Saving:
     def download_case(self) -> None:
         """The same as a .zip."""
         self._export("Making the teaching file", self._case, None, CASE_FOLDER)
+
+    async def save_report(self) -> None:
+        """Key image and report of the slice in view, in a new folder."""
+        folder = Path(freshFolder(at_home(str(self.viewer.state.save_folder)), REPORT_FOLDER))
+        if self._write_report(folder):
+            with self.viewer.state as state:
+                state.saved, state.saved_text = True, f"Saved in {folder}: {KEY_IMAGE}, {REPORT}"
+                self.viewer.say("Saved the key image and the report.")
+
+    async def download_report(self) -> None:
+        """The same as a .zip."""
+        folder = self._workspace() / REPORT_FOLDER
+        if self._write_report(folder):
+            await self._offer(folder)
+
+    def _write_report(self, folder: Path) -> bool:
+        viewer, state = self.viewer, self.viewer.state
+        volume = viewer.scans.volume
+        result = viewer.work.logic.currentResult(volume) if volume is not None else None
+        if result is None or viewer.busy:
+            return False
+        induced = result.task == "induce"
+        figures = state.induction if induced else state.result
+        with viewer.told():
+            picture = report.key_image(
+                result, viewer.display.slice_index(), float(state.level_low), float(state.level_high)
+            )
+            rows = report.rows_of(result, figures, [] if induced else list(state.regions))
+            title = "A lesion induced into a scan" if induced else "A healthy counterfactual of a scan"
+            with OutputFolder(folder) as out:
+                out.file(KEY_IMAGE).write_bytes(picture)
+                out.file(REPORT).write_text(report.page(picture, rows, title), encoding="utf-8")
+            return True
+        return False
 
     # -- through the worker
 

@@ -8,7 +8,10 @@ INSIDE = """
 import asyncio, sys
 asyncio.set_event_loop(asyncio.new_event_loop())
 from pathlib import Path
+import tempfile
 import numpy as np, slicer
+from PIL import Image
+from BrainViewerLib import report
 from BrainCounterfactualCommon import counterfactuals, masks, scene
 from BrainViewerLib.app import BrainViewer
 
@@ -26,7 +29,7 @@ async def main():
             for s in range(original.shape[0])]
     arrays = {"counterfactual": healed, "anomaly": mask.astype("f4"), "lesion": lesion, "mask": mask}
     counterfactuals.make(scan, {k: a.transpose() for k, a in arrays.items()},
-                         {"slices": rows, "lesion_ml": 1.0, "provenance": {"seed": 3}})
+                         {"slices": rows, "lesion_ml": 1.0, "provenance": {"seed": 3, "settings": {"seed": 3}}})
     viewer.results.refresh()
     voxel = scene.voxelVolumeMl(scan)
     big, small = state.regions
@@ -48,6 +51,21 @@ async def main():
     low = [row for row in result.slices if row["index"] < 2]
     assert [row["lesion_mm2"] for row in low] == [None, None] and [row["mask_mm2"] for row in low] == [0.0, 0.0]
     assert [region["kept"] for region in state.regions] == [True, False]
+
+    folder = Path(tempfile.mkdtemp())
+    state.save_folder = str(folder)
+    await viewer.saving.save_report()
+    made = folder / "SYNTHETIC_report_1"
+    picture = Image.open(made / "SYNTHETIC_key_image.png")
+    assert picture.info["Description"] == "SYNTHETIC - NOT FOR DIAGNOSIS" and picture.height > 500
+    page = (made / "SYNTHETIC_report.html").read_text()
+    assert "NOT FOR DIAGNOSIS" in page and "Dropped by the reader" in page and "seed 3" in page
+    assert scan.GetName() not in page and "http" not in page
+    plane = report.Plane(scan, 7)
+    kji = np.indices(original.shape)
+    world = scene.ijkToRas(scan)[:3, :3] @ kji[::-1].reshape(3, -1)
+    x, y = (plane.of(world[n].reshape(original.shape)) for n in (0, 1))
+    assert (np.diff(x, axis=1) < 0).all() and (np.diff(y, axis=0) < 0).all()  # right on the left, front above
 
     viewer.results.turn_region(small["id"])  # and back
     assert (scene.voxels(result.node) == healed).all()

@@ -43,6 +43,7 @@ from braindiffusion.cli.options import (
 from braindiffusion.cli.prepare import prepare, pseudo_label
 from braindiffusion.cli.read import read
 from braindiffusion.cli.settings import made, settings_options
+from braindiffusion.cli.shortcut import install_shortcut
 from braindiffusion.cli.study import study_app
 from braindiffusion.cli.tools import evaluate_app, models_app, train
 from braindiffusion.cli.view import view
@@ -81,6 +82,7 @@ evaluate_app.command("tissue")(evaluate_tissue)
 evaluate_app.command("latent-level")(evaluate_latent_level)
 app.command()(deidentify)
 app.command()(view)
+app.command("install-shortcut")(install_shortcut)
 app.command()(read)
 app.command()(bench)
 
