@@ -129,9 +129,8 @@ class Jobs(Work):
         top = max(result.slices, key=lambda row: row.get("lesion_probability") or 0, default=None)
         if flagged and top:
             self.viewer.display.go_to_slice(top["index"])
-        self.viewer.state.step = 4 if flagged and not self.viewer.state.mask_ml else self.viewer.state.step
         self.viewer.say(
-            f"{flagged} of {len(result.slices)} slices judged to show a lesion."
+            f"{flagged} of {len(result.slices)} slices judged to show a lesion. Step 4 heals there."
             if flagged
             else "No slice was judged to show a lesion. Draw a mask to heal there."
         )

@@ -33,6 +33,8 @@ def find_step(viewer: BrainViewer) -> None:
                 kind="primary",
                 disabled=("!can_find || running || busy",),
             )
+        with html.Div(v_if="running === 'saliency'"):
+            cancel_button(viewer)
         html.Div(
             "No classifier is installed for {{ modality }} scans. Draw a mask in step 3.",
             classes="bv-note id-no-finder", v_if="scan_loaded && !can_find",
