@@ -19,6 +19,7 @@ Fusion = Literal["joint", "independent", "cached"]
 IndexMode = Literal["ours", "reference"]
 Variance = Literal["small", "large"]
 MaskRule = Literal["percentile", "grown"]
+Seam = Literal["inside", "outside"]
 Order = Literal["paper", "reference"]
 Over = Literal["brain", "field_of_view"]
 AnomalyVariant = Literal["ours", "bright", "paper", "median", "reference"]
@@ -228,6 +229,10 @@ class HealSettings:
     margin_mm: float | None = setting(
         None, "Widen the mask.", least=-20, most=50, none="2 for drawn masks and boxes, else the card's"
     )
+    seam: str | None = setting(
+        None, "Where the edit fades out: inside the mask (nothing else changes), or outside (all of it is healed).",
+        choices=get_args(Seam), none="inside for drawn masks and boxes, else outside",
+    )  # fmt: skip
     gate: float | None = setting(
         None, "Heal slices with at least this lesion probability.", least=0, most=1, none="the card's"
     )

@@ -129,3 +129,28 @@ def test_damaged_dicom(tmp_path: Path, keep: float) -> None:
 def test_modality_from_dicom(tmp_path: Path, tags: dict[str, Any], modality: str | None) -> None:
     tags = {"SeriesDescription": ""} | tags
     assert read_scan(dicom(tmp_path / "one", ramp((5, 6)), **tags)).modality == modality
+
+
+TIRM = {"ScanningSequence": ["SE", "IR"], "RepetitionTime": 9000, "EchoTime": 94, "InversionTime": 2500}
+T1_FLAIR = {"ScanningSequence": ["SE", "IR"], "RepetitionTime": 2000, "EchoTime": 12, "InversionTime": 800}
+
+
+@pytest.mark.parametrize(
+    ("tags", "modality"),
+    [
+        ({"SeriesDescription": "FDG brain", "Modality": "PT"}, "PET"),
+        ({"SeriesDescription": "SWI_Images"}, "SWI"),
+        ({"SeriesDescription": "TOF_3D_multi-slab"}, "TOF"),
+        ({"SeriesDescription": "t2_tirm_tra", **TIRM}, "FLAIR"),
+        ({"SeriesDescription": "t2_tra", **TIRM}, "FLAIR"),
+        ({"SeriesDescription": "AX T1 SE FLAIR", **T1_FLAIR}, "T1"),
+        ({"SeriesDescription": "AX FLAIR", **T1_FLAIR, "ContrastBolusAgent": "Gadovist"}, "T1GD"),
+        ({"SeriesDescription": "AX FLAIR", **TIRM}, "FLAIR"),
+        ({"SeriesDescription": "", "ScanningSequence": "SE", "RepetitionTime": 500, "EchoTime": 15}, "T1"),
+        ({"SeriesDescription": "serie 3", "SequenceName": "*swi3d1r"}, "SWI"),
+        ({"SeriesDescription": "serie 4", "SequenceName": "*tfl3d1_16ns"}, "T1"),
+        ({"SeriesDescription": "ep2d", "ImageType": ["DERIVED", "PRIMARY", "DIFFUSION", "ADC"]}, "ADC"),
+    ],
+)  # fmt: skip
+def test_tags_and_descriptions_together(tmp_path: Path, tags: dict[str, Any], modality: str | None) -> None:
+    assert read_scan(dicom(tmp_path / "one", ramp((5, 6)), **tags)).modality == modality

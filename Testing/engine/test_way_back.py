@@ -226,3 +226,27 @@ def test_voxels_beyond_the_field_of_view_stay() -> None:
     back = carry_back(scan, stack, healed_where(stack, stack.brain, 0.3), stack.brain)
     beyond = np.abs(grid.upright(np.argwhere(back.edited))[:, :2]).max()
     assert beyond <= 120.0
+
+
+@pytest.mark.parametrize("step", [0.3, -0.2])
+def test_a_seam_inside_leaves_every_voxel_outside_the_mask(step: float) -> None:
+    scan, brain = brain_scan(UPRIGHT)
+    stack = to_slices(scan, brain)
+    mask = central_mask(stack, 6)
+    within = stack.placement.up(mask.astype(np.float32)) > 0.5
+    within[:, : within.shape[1] // 2] = False  # what was drawn is half of what the model changed
+    back = carry_back(scan, stack, healed_where(stack, mask, step), mask, within=within)
+    drawn = stack.placement.from_axial(within)
+    assert back.changed > 0
+    assert not (back.edited & ~drawn).any()
+    assert not ((back.voxels != scan.voxels) & ~drawn).any()
+
+
+def test_a_seam_inside_still_heals_the_middle_of_a_thin_mask() -> None:
+    scan, brain = brain_scan(UPRIGHT)
+    stack = to_slices(scan, brain)
+    mask = central_mask(stack, 1)
+    within = stack.placement.up(mask.astype(np.float32)) > 0.5
+    back = carry_back(scan, stack, healed_where(stack, mask, 0.3), mask, within=within)
+    gain = 0.45 / np.median(scan.voxels[scan.voxels > 0])
+    assert np.abs(back.voxels.astype(float) - scan.voxels).max() > 0.15 / gain

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from braindiffusion.cli.app import app
 
 MARK = "SYNTHETIC - NOT FOR DIAGNOSIS"
-MAPS = {"counterfactual", "anomaly", "lesion", "mask", "saliency"}
+MAPS = {"counterfactual", "anomaly", "lesion", "mask", "edited", "saliency"}
 QUICK = ("--steps", 3, "--progress", "none")
 _TYPES = {2: "u1", 4: "<i2", 8: "<i4", 16: "<f4", 64: "<f8", 256: "i1", 512: "<u2", 768: "<u4"}
 

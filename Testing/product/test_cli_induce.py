@@ -30,7 +30,7 @@ from product_run import (
 
 from braindiffusion.models.registry import release
 
-MAPS = {"diseased", "lesion", "generate_mask", "difference"}
+MAPS = {"diseased", "lesion", "generate_mask", "edited", "difference"}
 FILES = {f"{m}.nii.gz" for m in MAPS} | {"effects.json", "overview.png", "provenance.json"}
 QUICK = ("--method", "mededit", "--kind", "stroke", "--steps", 3, "--resamples", 2, "--progress", "none")
 

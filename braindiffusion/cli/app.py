@@ -9,6 +9,7 @@ import typer
 
 from braindiffusion import RESEARCH_USE_ONLY, __version__
 from braindiffusion.cli.bench import bench
+from braindiffusion.cli.check import check, series_command
 from braindiffusion.cli.cohort import cohort_app
 from braindiffusion.cli.evaluate import (
     evaluate_healing,
@@ -34,6 +35,7 @@ from braindiffusion.cli.options import (
     ResampleMask,
     ResultFormat,
     ScanPath,
+    SeriesChoice,
     check_format,
     keep_inputs,
     parse_labels,
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
     from braindiffusion.settings import HealSettings
     from braindiffusion.volume.scan import Scan
 
-RESULTS = {"counterfactual", "anomaly", "lesion", "mask", "saliency", "deviation", "agreement"}
+RESULTS = {"counterfactual", "anomaly", "lesion", "mask", "edited", "saliency", "deviation", "agreement"}
 
 app = Commands(
     help=f"Ask a brain scan 'what if?': remove the lesion and see what changed. {RESEARCH_USE_ONLY}",
@@ -81,6 +83,8 @@ evaluate_app.command("nnunet")(evaluate_nnunet)
 evaluate_app.command("tissue")(evaluate_tissue)
 evaluate_app.command("latent-level")(evaluate_latent_level)
 app.command()(deidentify)
+app.command()(check)
+app.command("series")(series_command)
 app.command()(view)
 app.command("install-shortcut")(install_shortcut)
 app.command()(read)
@@ -97,7 +101,7 @@ def heal_and_write(
     from braindiffusion.pipeline.progress import reporter
 
     check_writable(out)
-    free_space_check(out, 6 * scan.voxels.nbytes + (4 << 20))
+    free_space_check(out, 7 * scan.voxels.nbytes + (4 << 20))
     with reporter(progress.value) as tell:
         result = heal_scan(scan, settings, mask=mask, brain=brain, on_event=tell)
     facts = result.provenance
@@ -138,6 +142,7 @@ def heal(
     box: Annotated[
         str | None, typer.Option(help="Heal inside i0,j0,k0,i1,j1,k1 (voxels as stored, ends included).")
     ] = None,
+    series: SeriesChoice = None,
     mask_label: MaskLabel = None,
     resample_mask: ResampleMask = False,
     brain: BrainFile = None,
@@ -163,7 +168,7 @@ def heal(
 
         main_card(settings)
         labels = parse_labels(mask_label)
-        volume, drawn, own_brain = read_drawn(read_scan(scan), mask, box, labels, resample_mask, brain)
+        volume, drawn, own_brain = read_drawn(read_scan(scan, series=series), mask, box, labels, resample_mask, brain)
         keep_inputs(out, RESULTS, scan, mask, brain)
         heal_and_write(volume, settings, drawn, own_brain, out, file_format, progress, burn_in)
 
@@ -176,6 +181,7 @@ def heal(
 def saliency_command(
     scan: ScanPath,
     out: Out,
+    series: SeriesChoice = None,
     brain: BrainFile = None,
     file_format: Annotated[FileFormat, typer.Option("--format")] = FileFormat.nifti,
     progress: Progress = ProgressKind.bar,
@@ -187,7 +193,7 @@ def saliency_command(
         from braindiffusion.io.read import read_scan
         from braindiffusion.io.write import check_writable
 
-        volume, _, own_brain = read_drawn(read_scan(scan), None, None, None, False, brain)
+        volume, _, own_brain = read_drawn(read_scan(scan, series=series), None, None, None, False, brain)
         check_writable(out)
         from braindiffusion.pipeline.heal import saliency_scan
         from braindiffusion.pipeline.progress import reporter

@@ -19,6 +19,7 @@ from braindiffusion.cli.options import (
     ResampleMask,
     ResultFormat,
     ScanPath,
+    SeriesChoice,
     check_format,
     keep_inputs,
     parse_labels,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 SHAPE = ("ml", "side", "lobe", "territory")
 """Options of a random lesion."""
-RESULTS = {"diseased", "lesion", "generate_mask", "difference", "deviation"}
+RESULTS = {"diseased", "lesion", "generate_mask", "edited", "difference", "deviation"}
 
 
 def induce_and_write(
@@ -50,7 +51,7 @@ def induce_and_write(
     from braindiffusion.pipeline.progress import reporter
 
     check_writable(out)
-    free_space_check(out, 5 * scan.voxels.nbytes + (4 << 20))
+    free_space_check(out, 6 * scan.voxels.nbytes + (4 << 20))
     with reporter(progress.value) as tell:
         result = induce_scan(scan, lesion, settings, brain=brain, on_event=tell)
     facts, effects = result.provenance, result.effects
@@ -86,6 +87,7 @@ def induce(
     box: Annotated[
         str | None, typer.Option(help="A lesion somewhere in i0,j0,k0,i1,j1,k1 (voxels as stored, ends included).")
     ] = None,
+    series: SeriesChoice = None,
     mask_label: MaskLabel = None,
     resample_mask: ResampleMask = False,
     brain: BrainFile = None,
@@ -117,7 +119,7 @@ def induce(
         from braindiffusion.io.read import read_scan
 
         labels = parse_labels(mask_label)
-        volume, drawn, own_brain = read_drawn(read_scan(scan), lesion, box, labels, resample_mask, brain)
+        volume, drawn, own_brain = read_drawn(read_scan(scan, series=series), lesion, box, labels, resample_mask, brain)
         keep_inputs(out, RESULTS, scan, lesion, brain)
         what = shape if shape is not None else drawn
         assert what is not None

@@ -43,6 +43,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:n.")]
 Progress = Annotated[ProgressKind, typer.Option(help="How progress is told (on stderr).")]
 Format = Annotated[ResultFormat, typer.Option("--format", help="dicom: a study of its own; see docs/dicom.md.")]
 BurnIn = Annotated[bool, typer.Option("--burn-in", help="DICOM: draw the synthetic mark into every image's corner.")]
+SeriesChoice = Annotated[
+    str | None, typer.Option("--series", help="Of several DICOM series: its number, UID or description.")
+]
 MaskLabel = Annotated[str | None, typer.Option(help="Labels of the mask that count, such as 1,2,4.  [default: all]")]
 ResampleMask = Annotated[bool, typer.Option("--resample-mask", help="Bring a mask on another grid to the scan's.")]
 BrainFile = Annotated[Path | None, typer.Option("--brain", help="Your own brain mask, on the scan's grid.")]

@@ -21,7 +21,8 @@ IMAGES = {"counterfactual": "healed counterfactual", "diseased": "induced lesion
 MAPS = {"anomaly": "anomaly map", "saliency": "saliency map", "deviation": "uncertainty", "agreement": "agreement"}
 MASKS = {
     "lesion": ("lesion", True, (230, 50, 60)),
-    "mask": ("edited region", False, (0, 200, 220)),
+    "mask": ("healed region", False, (0, 200, 220)),
+    "edited": ("edited region", False, (240, 200, 0)),
     "generate_mask": ("region free to change", False, (0, 200, 220)),
 }
 CHANGES = {1: ("change inside the lesion", (255, 90, 25)), 2: ("change around the lesion", (25, 190, 255))}

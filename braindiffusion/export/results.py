@@ -64,6 +64,7 @@ def write_result(
         "anomaly": result.anomaly.astype(np.float32),
         "lesion": result.lesion.astype(np.uint8),
         "mask": result.mask.astype(np.uint8),
+        "edited": result.edited.astype(np.uint8),
         "saliency": result.saliency.astype(np.float32),
         "deviation": result.deviation,
         "agreement": result.agreement,
@@ -84,6 +85,7 @@ def write_induction(
         "diseased": result.diseased,
         "lesion": result.lesion.astype(np.uint8),
         "generate_mask": result.generate_mask.astype(np.uint8),
+        "edited": result.edited.astype(np.uint8),
         "difference": result.difference,
         "deviation": result.deviation,
     }

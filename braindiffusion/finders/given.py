@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from braindiffusion.errors import EmptyMaskError
 from braindiffusion.finders.contract import Found
@@ -11,13 +12,11 @@ from braindiffusion.finders.gate import CLASSIFIER, judge_slices
 from braindiffusion.models.registry import load_model
 from braindiffusion.settings import HealSettings
 from braindiffusion.volume.masks import dilate
-from braindiffusion.volume.slices import SliceStack, mask_to_slices
+from braindiffusion.volume.slices import Placement, SliceStack, mask_to_slices
 
 DRAWN_MARGIN_MM = 2.0
 """A drawn mask is grown by this much: the rim of a lesion blurs into its surroundings."""
 MOST_OF_BRAIN = 0.5
-DRAWN_MARGIN_MM = 2.0
-"""A drawn mask is grown by this much: the rim of a lesion blurs into its surroundings."""
 
 
 def drawn(mask: np.ndarray, stack: SliceStack, wanted: np.ndarray, margin_mm: float | None) -> Found:
@@ -37,6 +36,19 @@ def drawn(mask: np.ndarray, stack: SliceStack, wanted: np.ndarray, margin_mm: fl
     region = dilate(on_grid, margin, stack.placement.model_pitch) & stack.brain
     nothing = np.zeros_like(stack.images)
     return Found(nothing, np.full(len(stack), np.nan), wanted, region=region, origin="drawn")
+
+
+def within_drawn(mask: np.ndarray, placement: Placement, margin_mm: float | None) -> np.ndarray:
+    """(S,rows,cols) bool: a drawn mask (I,J,K) with its margin, on the scan's grid."""
+    margin = DRAWN_MARGIN_MM if margin_mm is None else margin_mm
+    axial = placement.to_axial(mask)
+    out = axial.copy()
+    for s in np.nonzero(axial.any((1, 2)))[0]:
+        if margin > 0:
+            out[s] = ndimage.distance_transform_edt(~axial[s], sampling=placement.pitch) <= margin
+        elif margin < 0:
+            out[s] = ndimage.distance_transform_edt(axial[s], sampling=placement.pitch) > -margin
+    return out
 
 
 def mostly_brain(mask: np.ndarray, brain: np.ndarray) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -41,19 +42,51 @@ _HINTS = (
 )
 
 
+KINDS = {"CT": "CT", "PT": "PET"}
+_IMAGE_TYPES = {
+    "ADC": "ADC", "SWI": "SWI", "TOF": "TOF", "DIFFUSION": "DWI", "PERFUSION": "PERFUSION", "FLAIR": "FLAIR",
+}  # fmt: skip
+_SEQUENCES = (("SWI", "swi"), ("DWI", "ep_b"), ("T1", "tfl3d"), ("FLAIR", "spcir"))
+LATE_MS, LONG_TI_MS = 40.0, (1500.0, 3500.0)
+"""A T2-weighted echo comes no earlier; the inversion times that null fluid."""
+
+
 def modality_of_dicom(header: Dataset, name: str) -> str | None:
-    """From the descriptions and the contrast agent; where nothing is described, from the name or the times."""
+    """The contrast: by what kind of image it is, its descriptions and the agent given, and by its times.
+
+    Descriptions are short for more than one thing: an early echo makes a "FLAIR" T1-weighted, a fluid-nulling inversion
+    makes a "T2" (tirm, dark fluid) FLAIR. Where nothing else tells, the times do, and the name of the file.
+    """
     if (kind := header.get("Modality") or "MR") != "MR":
-        return {"CT": "CT", "PT": "PET"}.get(kind)
+        return KINDS.get(kind)
+    types = [str(t).upper() for t in header.get("ImageType") or []]
+    if (by_type := next((kind for word, kind in _IMAGE_TYPES.items() if word in types), None)) is not None:
+        return by_type  # the first of the table: an ADC map is a diffusion image, too
     text = f"{header.get('SeriesDescription') or ''} {header.get('ProtocolName') or ''}".strip()
-    if text:
-        agent = str(header.get("ContrastBolusAgent") or "no").lower() not in ("no", "none")
-        return modality_of(text + " contrast" * agent)
+    agent = str(header.get("ContrastBolusAgent") or "no").lower() not in ("no", "none")
+    by_text = modality_of(text + " contrast" * agent) if text else modality_of(name)
+    by_times = _by_times(header)
+    if by_text == "FLAIR" and by_times == "T1":
+        return "T1GD" if agent else "T1"
+    if by_text == "T2" and by_times == "FLAIR":
+        return "FLAIR"
+    if by_text is not None or re.search(r"\b(loc|localizer|localiser|scout|survey|map)", text.lower()):
+        return by_text
+    sequence = str(header.get("SequenceName") or "").lower()
+    return next((contrast for contrast, part in _SEQUENCES if part in sequence), by_times)
+
+
+def _by_times(header: Dataset) -> str | None:
+    """What echo, repetition and inversion time of a spin echo say, where they are clear."""
     sequence = {str(s) for s in np.atleast_1d(header.get("ScanningSequence") or [])}
     tr, te, ti = (_number(header, k) for k in ("RepetitionTime", "EchoTime", "InversionTime"))
-    if modality_of(name) or "SE" not in sequence or "EP" in sequence or te < 75:
-        return modality_of(name)
-    return "FLAIR" if tr > 5000 and 1600 < ti < 3000 else "T2" if tr > 2000 and not ti else None
+    if "SE" not in sequence or "EP" in sequence or not te:
+        return None
+    if LONG_TI_MS[0] < ti < LONG_TI_MS[1] and te > 75 and tr > 4000:
+        return "FLAIR"
+    if te < LATE_MS and ((ti and ti < LONG_TI_MS[0]) or (not ti and 0 < tr < 1000)):
+        return "T1"
+    return "T2" if te >= 75 and tr > 2000 and not ti else None
 
 
 def is_dicom(file: Path) -> bool:

@@ -35,6 +35,7 @@ from braindiffusion.io.checks import (
     to_ras,
 )
 from braindiffusion.modality import modality_of
+from braindiffusion.volume.lattice import on_lattice, resampled
 from braindiffusion.volume.scan import Scan
 
 
@@ -128,13 +129,17 @@ def read_mask(
     from braindiffusion.io.mask_values import selected
 
     note = on_note or (lambda text: None)
+    from braindiffusion.io.dicom_seg import is_seg, read_seg
+
+    if is_seg(Path(path)):
+        return selected(read_seg(Path(path), scan, note), path, labels, note)
     loaded = _load(path, layers=True)
     for text in loaded.notes:
         note(text)
     mask = selected(loaded.voxels, path, labels, note)
     placed = _placed(mask, loaded.affine, scan, note)
     if placed is None and resample:
-        placed = _resampled(mask, loaded.affine, scan)
+        placed = resampled(mask, loaded.affine, scan)
         note("The mask was resampled to the scan's grid (nearest neighbour).")
     if placed is None:
         raise errors.MaskGeometryError(
@@ -151,47 +156,15 @@ def read_mask(
 
 def _placed(mask: np.ndarray, affine: np.ndarray, scan: Scan, note: Callable[[str], None]) -> np.ndarray | None:
     """A mask on the scan's lattice, of any extent, on the scan's grid; ``None`` on another lattice, or far away."""
-    found = _on_lattice(mask, affine, scan.voxels.shape, scan.affine)
+    found = on_lattice(mask, affine, scan.voxels.shape, scan.affine)
     forms = scan.forms
     if found is None and forms is not None and forms.qform_code and forms.qform is not None:
-        found = _on_lattice(mask, affine, scan.voxels.shape, forms.qform)
+        found = on_lattice(mask, affine, scan.voxels.shape, forms.qform)
         if found is not None:
             note("The mask lies on the scan's qform, not on its sform; it is taken voxel by voxel.")
     if found is not None and found.sum() < mask.sum():
         note(f"{int(mask.sum() - found.sum())} voxels of the mask lie outside the scan and are left out.")
     return found
-
-
-def _on_lattice(
-    mask: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], grid: np.ndarray, tolerance: float = 0.01
-) -> np.ndarray | None:
-    turn = np.linalg.inv(grid) @ affine  # mask indices -> scan indices
-    signs = np.rint(turn[:3, :3])
-    if sorted(np.abs(signs).argmax(1)) != [0, 1, 2] or np.abs(signs).sum() != 3:
-        return None
-    exact = np.eye(4)
-    exact[:3, :3], exact[:3, 3] = signs, np.rint(turn[:3, 3])
-    ends = np.array([(*c, 1) for c in product(*((0, n - 1) for n in mask.shape))], dtype=float).T
-    if float(np.abs((turn - exact) @ ends).max()) > tolerance:
-        return None
-    order, flip = np.abs(signs).argmax(1), signs.sum(1) < 0
-    turned = mask.transpose(order)[tuple(slice(None, None, -1 if f else 1) for f in flip)]
-    first = (exact @ ends)[:3].min(1).astype(int)
-    out = np.zeros(shape, bool)
-    here = tuple(slice(max(a, 0), max(a + n, 0)) for a, n in zip(first, turned.shape, strict=True))
-    there = tuple(slice(max(-a, 0), max(m - a, 0)) for a, m in zip(first, shape, strict=True))
-    if not out[here].size:
-        return None
-    out[here] = turned[there]
-    return out
-
-
-def _resampled(mask: np.ndarray, affine: np.ndarray, scan: Scan) -> np.ndarray:
-    from scipy import ndimage
-
-    turn = np.linalg.inv(affine) @ scan.affine
-    values = mask.astype(np.uint8)
-    return ndimage.affine_transform(values, turn[:3, :3], turn[:3, 3], scan.voxels.shape, order=0, cval=0) > 0
 
 
 def on_grid_of(scan: Scan, voxels: np.ndarray, affine: np.ndarray) -> np.ndarray | None:

@@ -13,7 +13,7 @@ import torch
 from braindiffusion.events import Event, OnEvent
 from braindiffusion.finders.contract import Found
 from braindiffusion.finders.gate import CLASSIFIER
-from braindiffusion.finders.given import drawn, mostly_brain, whole_brain
+from braindiffusion.finders.given import drawn, mostly_brain, whole_brain, within_drawn
 from braindiffusion.healing.models import is_conditioned, main_model
 from braindiffusion.healing.registry import method_named
 from braindiffusion.healing.run import heal_slices
@@ -50,7 +50,7 @@ class HealResult:
     Attributes:
         counterfactual: the scan's dtype; bit-identical to the scan outside ``edited``.
         anomaly: float32, model units (0.45 is the median brain).
-        lesion, mask, edited: bool.
+        lesion, mask, edited: bool; ``mask`` is what was to be healed, ``edited`` holds all that may have changed.
         saliency: float32 in [0,1]; all zero when the mask was given.
         deviation: float32, standard deviation over samples, or ``None`` for one sample.
         agreement: float32 in [0,1], share of samples that call the voxel lesion, or ``None``.
@@ -219,7 +219,12 @@ def heal_scan(
     seen, unlike = check_distribution(stack, whole, model.card, scan.modality, found.probability)
     warnings += unlike
     placement, pitch = stack.placement, stack.placement.model_pitch
-    shown = with_planes(scan, stack, region, tell)
+    within = None
+    if mask is not None and method.masked and settings.seam != "outside":
+        within = within_drawn(mask, placement, settings.margin_mm)
+    elif settings.seam == "inside":
+        within = np.ones((len(stack), *placement.shape[1:]), bool)
+    shown = with_planes(scan, stack, region, tell, within)
     healed, reconstruction, ran = heal_slices(stack, region, model, settings, device, shown, viewed, memory)
     weight = region if ran.score is None else region * ran.score.mean(0)
 
@@ -237,6 +242,7 @@ def heal_scan(
         healed[0],
         region,
         settings.seed,
+        within=within,
         on_slice=lambda done, _: tell(Event("back", done, slices_back + 1)),
     )
 
@@ -244,6 +250,10 @@ def heal_scan(
         tell(Event("back", slices_back, slices_back + 1))
         return map_to_scan(values.astype(np.float32), placement) * back.edited
 
+    native_mask = native(region) > 0.5
+    if within is not None:
+        native_mask &= placement.from_axial(within)
+    changed = back.voxels != scan.voxels
     anomaly, lesion = anomaly_of(healed.mean(0)), lesion_of(healed.mean(0))
     tell(Event("back", slices_back, slices_back + 1))
     several = settings.samples > 1
@@ -266,7 +276,13 @@ def heal_scan(
             "per_slice": ran.slice_calls,
             "slices_healed": slices_back,
         },
-        check={"outside_identical": True, "edited_voxels": int(back.edited.sum()), "changed_voxels": back.changed},
+        check={
+            "outside_identical": True,
+            "edited_voxels": int(back.edited.sum()),
+            "changed_voxels": back.changed,
+            "changed_outside_mask": int((changed & ~native_mask).sum()),
+            "changed_outside_drawn": None if mask is None else int((changed & ~mask).sum()),
+        },
         anomaly={"variant": rule.variant, "threshold": rule.threshold},
         lesion_ml=round(float(lesion.sum() * pixel_ml), 3),
         seconds=round(time.perf_counter() - started, 2),
@@ -281,7 +297,7 @@ def heal_scan(
         counterfactual=back.voxels,
         anomaly=native(anomaly),
         lesion=native(lesion) > 0.5,
-        mask=native(region) > 0.5,
+        mask=native_mask,
         edited=back.edited,
         saliency=saliency_map,
         deviation=native(healed.std(0)) if several else None,

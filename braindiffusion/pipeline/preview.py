@@ -18,7 +18,9 @@ def stored_index(s: int, placement: Placement) -> int:
     return placement.shape[0] - 1 - s if placement.flip[0] else s
 
 
-def native_plane(scan: Scan, stack: SliceStack, s: int, estimate: np.ndarray, mask: np.ndarray) -> Plane:
+def native_plane(
+    scan: Scan, stack: SliceStack, s: int, estimate: np.ndarray, mask: np.ndarray, within: np.ndarray | None = None
+) -> Plane:
     """The stored plane of slice ``s`` with ``estimate`` inside ``mask``, and all else as it was.
 
     Its grain is not restored: a preview shows what the model thinks, and has to be quick.
@@ -27,26 +29,31 @@ def native_plane(scan: Scan, stack: SliceStack, s: int, estimate: np.ndarray, ma
         s: slice of the stack.
         estimate: (H,W), current clean estimate on the model grid.
         mask: (H,W) bool.
+        within: (rows,cols) bool, as for :func:`~braindiffusion.volume.paste_back.edit_slice`.
     """
     p = stack.placement
     source = p.to_axial(scan.voxels)[s]
     healed = np.where(mask, np.clip(estimate, 0.0, 1.0), stack.images[s])
-    new = edit_slice(source, stack, s, healed, mask)
+    new = edit_slice(source, stack, s, healed, mask, within=within)
     plane = p.from_axial((source if new is None else new[0])[None])
     return Plane(p.order[0], stored_index(s, p), np.ascontiguousarray(plane.take(0, p.order[0])))
 
 
-def with_planes(scan: Scan, stack: SliceStack, region: np.ndarray, tell: OnEvent) -> OnEvent:
+def with_planes(
+    scan: Scan, stack: SliceStack, region: np.ndarray, tell: OnEvent, within: np.ndarray | None = None
+) -> OnEvent:
     """A listener that can show previews as planes of the scan.
 
     Args:
         region: (S,H,W) bool, what the run may change.
+        within: (S,rows,cols) bool, the same on the scan's grid, where it is known there.
     """
 
     def listen(event: Event) -> None:
         if event.preview is not None and event.slice_index is not None:
             s = event.slice_index
-            event = replace(event, plane=partial(native_plane, scan, stack, s, event.preview, region[s]))
+            limit = None if within is None else within[s]
+            event = replace(event, plane=partial(native_plane, scan, stack, s, event.preview, region[s], limit))
         tell(event)
 
     return listen

@@ -16,7 +16,7 @@ from braindiffusion.events import Event, OnEvent
 from braindiffusion.finders.contract import Found
 from braindiffusion.finders.registry import METHODS as FINDERS
 from braindiffusion.healing.registry import operating_point
-from braindiffusion.models.registry import LoadedModel
+from braindiffusion.models.registry import LoadedModel, installed, read_card
 from braindiffusion.settings import HealSettings
 from braindiffusion.volume.brain import Origin, check_is_brain, find_brain
 from braindiffusion.volume.masks import KERNEL_SIGMA, dilate, grown_mask, percentile_mask
@@ -42,11 +42,26 @@ def check_modality(scan: Scan, model: LoadedModel, force: bool) -> list[str]:
         raise ModalityError(
             f"This is a {scan.modality} scan, and '{model.name}' was trained on {', '.join(known)}.",
             "A model shown a contrast it never saw paints that contrast away.",
-            "Choose a scan or model of the same modality, or add --force to see what happens.",
+            f"{_fitting(scan.modality, model)} Or add --force to see what happens.",
         )
     return [
         f"This {scan.modality} scan was forced through a model trained on {', '.join(known)}: do not trust the result."
     ]
+
+
+def _fitting(modality: str, model: LoadedModel) -> str:
+    """What to do about a contrast that a model does not know: the installed ones of its purpose that do, by name."""
+    cards = [read_card(name) for name in installed()]
+    fits = [
+        str(card["name"])
+        for card in cards
+        if card.get("task") == model.card.get("task")
+        and all(card.get(k) == model.card.get(k) for k in ("kinds", "noise", "prediction"))
+        and {modality, "ANY"} & set(card.get("modality", []))
+    ]
+    if fits:
+        return f"Use --model {fits[0]}, which was trained on {modality}."
+    return f"No model for {modality} is installed: choose a scan of {' or '.join(model.modality)}."
 
 
 def check_saliency_modality(scan: Scan, classifier: LoadedModel, force: bool) -> None:

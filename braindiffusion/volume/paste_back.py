@@ -55,6 +55,7 @@ def edit_slice(
     mask: np.ndarray,
     rng: np.random.Generator | None = None,
     seam_mm: float = 2.0,
+    within: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Slice ``s`` as stored, edited, and its edited region (rows,cols) bool; ``None`` where nothing is edited.
 
@@ -62,14 +63,22 @@ def edit_slice(
         source: (rows,cols), in the scan's dtype.
         healed, mask: (H,W), as in :func:`carry_back`.
         rng: for the grain; without it the native detail stays (good enough for a preview).
+        within: (rows,cols) bool, where the slice may change: the seam then lies inside it, and inside the mask.
+            Without it the seam lies outside the mask, so that the whole of the mask is healed.
     """
     p = stack.placement
     native_mm = float(np.mean(p.pitch))
     core = p.up(mask[None])[0]
-    inside = core > 0.5
-    # the seam lies outside the mask, so that the whole of the mask is healed
-    distance = ndimage.distance_transform_edt(~inside, sampling=p.pitch) if inside.any() else np.full(core.shape, 1e9)
-    weight = np.clip(1.0 - np.maximum(distance - 0.5 * native_mm, 0.0) / seam_mm, 0.0, 1.0)
+    inside = core > 0.5 if within is None else (core > 0.5) & within
+    if not inside.any():
+        weight = np.zeros(core.shape)
+    elif within is None:
+        distance = ndimage.distance_transform_edt(~inside, sampling=p.pitch)
+        weight = np.clip(1.0 - np.maximum(distance - 0.5 * native_mm, 0.0) / seam_mm, 0.0, 1.0)
+    else:
+        depth = np.maximum(ndimage.distance_transform_edt(inside, sampling=p.pitch) - 0.5 * native_mm, 0.0)
+        depth[inside] = np.maximum(depth[inside], 1e-3)  # voxels longer than wide
+        weight = np.clip(depth / min(seam_mm, 0.5 * float(depth.max())), 0.0, 1.0)  # the middle of a thin mask, too
     weight = weight * weight * (3.0 - 2.0 * weight)
     cover = p.up(stack.coverage[s : s + 1])[0]
     region = (weight > 0.0) & (cover > 0.5)
@@ -109,18 +118,20 @@ def carry_back(
     mask: np.ndarray,
     seed: int = 0,
     seam_mm: float = 2.0,
+    within: np.ndarray | None = None,
     on_slice: Callable[[int, int], None] | None = None,
 ) -> WayBack:
     """Carry the edit of the model grid back to the scan.
 
     ``v' = v + w [ U(d) / gain + c (g - r) ]`` with ``d`` the model's difference, ``U`` interpolation to the native
     grid, ``r`` the native detail above the model grid, ``g`` grain like the surroundings', ``c`` in [0,1] rising with
-    ``|U(d)|`` and ``w`` the soft seam: 1 inside the mask, falling to 0 over ``seam_mm``.
+    ``|U(d)|`` and ``w`` the soft seam of ``seam_mm``: from 1 to 0 outside the mask, or inside it.
 
     Args:
         healed: (S,H,W) float32, the counterfactual on the model grid.
         mask: (S,H,W) bool, the region the model was asked to change.
         seed: for the grain.
+        within: (S,rows,cols) bool, axial, or ``None``: see :func:`edit_slice`.
         on_slice: called before each slice with (done, total); may raise to cancel.
 
     Raises:
@@ -134,7 +145,8 @@ def carry_back(
         if on_slice:
             on_slice(done, len(rows))
         rng = np.random.default_rng([seed, int(s)])
-        if (new := edit_slice(source[s], stack, int(s), healed[s], mask[s], rng, seam_mm)) is not None:
+        limit = None if within is None else within[s]
+        if (new := edit_slice(source[s], stack, int(s), healed[s], mask[s], rng, seam_mm, limit)) is not None:
             out[s], edited[s] = new
     voxels, edited_ijk = np.ascontiguousarray(p.from_axial(out)), np.ascontiguousarray(p.from_axial(edited))
     same = voxels == scan.voxels
