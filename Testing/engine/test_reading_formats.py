@@ -95,3 +95,78 @@ def test_bits_that_contradict_the_type(tmp_path: Path) -> None:
     raw[72:74] = np.array([4], "<i2").tobytes()
     (tmp_path / "a.nii").write_bytes(raw[: 352 + np.prod(SHAPE) // 2])
     refused(errors.ScanUnreadableError, tmp_path / "a.nii", "4 bits a voxel")
+
+
+def nrrd(path: Path, encoding: str, data: bytes, more: str = "") -> Path:
+    head = f"NRRD0004\ntype: short\ndimension: 3\nsizes: 7 6 5\nendian: little\nencoding: {encoding}\n"
+    head += "space: left-posterior-superior\nspace directions: (2,0,0) (0,1.5,0) (0,0,5)\nspace origin: (-90,70,-40)\n"
+    path.write_bytes((head + more).encode() + b"\n" * ("LIST" not in more) + data)
+    return path
+
+
+def parts(folder: Path) -> bytes:
+    """A file for each slice; all of the voxels."""
+    for k in range(5):
+        (folder / f"s{k:02d}.raw").write_bytes(ramp()[:, :, k].astype("<i2").tobytes(order="F"))
+    return ramp().astype("<i2").tobytes(order="F")
+
+
+def test_nrrd_in_all_its_ways(tmp_path: Path) -> None:
+    import bz2
+
+    raw = parts(tmp_path)
+    names = "".join(f"s{k:02d}.raw\n" for k in range(5))
+    (tmp_path / "all.bz2").write_bytes(bz2.compress(raw))
+    files = [
+        nrrd(tmp_path / "bz2.nrrd", "bzip2", bz2.compress(raw)),
+        nrrd(tmp_path / "ascii.nrrd", "ascii", " ".join(map(str, ramp().ravel(order="F"))).encode()),
+        nrrd(tmp_path / "list.nhdr", "raw", b"", f"data file: LIST\n{names}"),
+        nrrd(tmp_path / "pattern.nhdr", "raw", b"", "data file: s%02d.raw 0 4 1\n"),
+        nrrd(tmp_path / "bz2.nhdr", "bz2", b"", "data file: all.bz2\n"),
+    ]
+    for file in files:
+        scan = read_scan(file)
+        assert np.array_equal(scan.voxels, ramp()), file.name
+        np.testing.assert_allclose(scan.affine[:3, :3], np.diag([-2, -1.5, 5]), atol=1e-6)
+        assert scan.source["path"] == str(file)
+    whole = bz2.compress(np.random.default_rng(0).integers(0, 999, 210).astype("<i2").tobytes())
+    refused(errors.ScanUnreadableError, nrrd(tmp_path / "cut.nrrd", "bzip2", whole[:-40]))
+    refused(errors.ScanUnreadableError, nrrd(tmp_path / "few.nhdr", "raw", b"", "data file: s%02d.raw 0 3 1\n"))
+
+
+def meta(path: Path, end: str, before: str = "") -> Path:
+    head = "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nOffset = 0 0 0\n"
+    head += f"ElementSpacing = 1 1 1\nDimSize = 7 6 5\nElementType = MET_SHORT\n{before}{end}\n"
+    path.write_text(head)
+    return path
+
+
+def test_metaimage_lists(tmp_path: Path) -> None:
+    parts(tmp_path)
+    file = meta(tmp_path / "a.mhd", "ElementDataFile = LIST\n" + "\n".join(f"s{k:02d}.raw" for k in range(5)))
+    assert np.array_equal(read_scan(file).voxels, ramp())
+
+
+def test_headers_name_no_other_file_of_the_disk(tmp_path: Path) -> None:
+    secret = tmp_path / "elsewhere" / "secret.raw"
+    secret.parent.mkdir()
+    secret.write_bytes(parts(tmp_path))
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "link.raw").symlink_to(secret)
+    for end in (
+        "ElementDataFile = LIST\n" + f"{secret}\n" * 5,
+        f"ElementDataFile = {secret}",
+        "ElementDataFile = link.raw",
+    ):
+        refused(errors.ScanUnreadableError, meta(folder / "a.mhd", end))
+    colon = meta(folder / "a.mha", "ElementDataFile = LOCAL", f"ElementDataFile : {secret}\n")
+    colon.write_bytes(colon.read_bytes() + secret.read_bytes())
+    refused(errors.ScanUnreadableError, colon)
+    for given in (secret, "link.raw", f"LIST\n{secret}", "../elsewhere/secret.raw"):
+        refused(errors.ScanUnreadableError, nrrd(folder / "a.nhdr", "raw", b"", f"data file: {given}\n"))
+
+
+def test_a_header_of_very_many_lines_is_refused_at_once(tmp_path: Path) -> None:
+    more = "".join(f"key{k}:=x\n" for k in range(30_000))
+    refused(errors.ScanUnreadableError, nrrd(tmp_path / "a.nrrd", "raw", parts(tmp_path), more), "lines")

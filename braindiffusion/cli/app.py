@@ -194,6 +194,7 @@ def saliency_command(
         from braindiffusion.io.write import check_writable
 
         volume, _, own_brain = read_drawn(read_scan(scan, series=series), None, None, None, False, brain)
+        keep_inputs(out, {"saliency", "overview", "provenance"}, scan, brain)
         check_writable(out)
         from braindiffusion.pipeline.heal import saliency_scan
         from braindiffusion.pipeline.progress import reporter

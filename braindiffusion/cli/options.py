@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from braindiffusion.errors import BrainDiffusionError, Cancelled, SettingsError
+from braindiffusion.io.guard import inputs_kept
 from braindiffusion.io.paths import at_home
 
 if TYPE_CHECKING:
@@ -61,7 +62,11 @@ class Commands(typer.Typer):
         def decorate(function: Any) -> Any:
             @functools.wraps(function)
             def run(**given: Any) -> Any:
-                return function(**{name: _expanded(value) for name, value in given.items()})
+                values = {name: _expanded(value) for name, value in given.items()}
+                inputs = [v for name, v in values.items() if name != "out"]
+                paths = [p for v in inputs for p in (v if isinstance(v, list | tuple) else [v])]
+                with inputs_kept(p for p in paths if isinstance(p, Path)):
+                    return function(**values)
 
             register(run)
             return function

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from braindiffusion import RESEARCH_USE_ONLY
-from braindiffusion.errors import InputError, QuarantineError, ScanNotFoundError, SettingsError
+from braindiffusion.errors import InputError, OutputError, QuarantineError, ScanNotFoundError, SettingsError
 from braindiffusion.export.deidentify import Clean, clean_scan, copy_label, sidecar_of, write_dicom_copy
 from braindiffusion.export.dicom_source import acquisition_of
 from braindiffusion.export.faces import Face
@@ -24,6 +25,7 @@ from braindiffusion.io.dicom import is_dicom
 from braindiffusion.io.write import OutputFolder, check_writable
 
 QUARANTINE = "quarantine.csv"
+CASE_NAME = re.compile(r"case-\d{3,}(\.|$)")
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,12 @@ def deidentify(
 
     Raises:
         ScanNotFoundError, OutputError.
+        OutputError: ``out`` holds copies of an earlier run, or ``key`` is there already.
         SettingsError: ``out`` or ``key`` lies where it must not.
     """
     path, out = path.absolute(), out.absolute()
     _check_places(path, out, key)
+    _check_fresh(out, key)
     cases, others = find_cases(path)
     check_writable(out)
     if order is not None:
@@ -140,6 +144,34 @@ def _check_places(path: Path, out: Path, key: Path | None) -> None:
         raise SettingsError("OUT lies inside the folder that is copied.", "It would copy itself.", "Choose another.")
     if key is not None and out in [*key.absolute().parents]:
         raise SettingsError("The key lies inside OUT.", "It tells who is who.", "Keep it elsewhere.")
+
+
+def _check_fresh(out: Path, key: Path | None) -> None:
+    """Refuse to mix the copies of two runs: the numbers would name other patients, and the key the wrong ones.
+
+    Raises:
+        OutputError: OUT holds copies already, or something lies where the key is to go.
+    """
+    there = next((p for p in sorted(out.glob("case-*")) if CASE_NAME.match(p.name)), None) if out.is_dir() else None
+    if there is not None or (out / QUARANTINE).exists():
+        raise OutputError(
+            f"{out} holds copies of an earlier run.",
+            f"{there.name if there else QUARANTINE} is there: a second run would count from the beginning again.",
+            "Choose a new folder.",
+        )
+    if key is not None and os.path.lexists(key):
+        raise OutputError(
+            f"The key cannot be written to {key}.",
+            "Something is there already, and a key is never replaced.",
+            "Choose a new name.",
+        )
+    if key is not None:
+        try:
+            str(key).encode("utf-8")
+        except UnicodeEncodeError as error:
+            what = f"The key cannot be written to {str(key)!a}."
+            raise OutputError(what, "The name is not Unicode.", "Choose another name.") from error
+        check_writable(key.absolute().parent)
 
 
 def _copy(case: Case, code: str, out: Path, face: Face, brain: np.ndarray | None, device: str) -> str | None:

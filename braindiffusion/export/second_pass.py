@@ -110,8 +110,17 @@ def _check_dicom(path: Path, identifiers: Identifiers, known: list[str]) -> None
             raise _left("a date of the DICOM header")
         if element.VR == "UI" and not all(v.startswith(MADE_UIDS) and v not in identifiers.uids for v in values):
             raise _left("a UID of the DICOM header")
+        if element.VR in ("DS", "IS") and element.keyword != "InstanceNumber" and _is_number_of(values, identifiers):
+            raise _left("a number of the DICOM header")
         if element.VR not in ("OW", "OB", "UN", "DS", "IS", "US", "FD", "FL", "UL", "SS", "SL"):
             check_text(" ".join(values), "the DICOM header", identifiers, known)
+
+
+def _is_number_of(values: list[str], identifiers: Identifiers) -> bool:
+    """Whether a number is one of the numbers that identify, in any way of writing it."""
+    plain = {v.strip().split(".")[0].lstrip("+-0") if re.fullmatch(r"\s*[+-]?\d+(\.0*)?\s*", v) else "" for v in values}
+    known = {name.lstrip("0") for name in identifiers.names if name.isdigit()}
+    return bool((plain - {""}) & known)
 
 
 def _elements(ds: Dataset) -> Iterator[tuple[Dataset, Any]]:

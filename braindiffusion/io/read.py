@@ -246,12 +246,21 @@ def _load(given: str | Path, files: list[Path] | None = None, layers: bool = Fal
 
 
 def _load_image(path: Path, form: str, layers: bool = False) -> Scan:
-    from braindiffusion.io.text_headers import check_meta, check_nrrd
+    from braindiffusion.io.text_headers import check_meta, check_nrrd, for_nrrd_reader
 
+    if form == "MetaImage":
+        check_meta(path)
+        return _itk_scan(path, path, form, layers)
+    check_nrrd(path)
+    with for_nrrd_reader(path) as file:
+        return _itk_scan(file, path, form, layers)
+
+
+def _itk_scan(file: Path, path: Path, form: str, layers: bool) -> Scan:
+    """What ITK reads from ``file``; errors and names are those of ``path``."""
     sitk = quiet_sitk()
-    (check_nrrd if form == "NRRD" else check_meta)(path)
     reader = sitk.ImageFileReader()
-    reader.SetFileName(for_itk(path))
+    reader.SetFileName(for_itk(file))
     try:
         reader.ReadImageInformation()
         kind, size = sitk.GetPixelIDValueAsString(reader.GetPixelID()), reader.GetSize()

@@ -25,6 +25,7 @@ import numpy as np
 from braindiffusion import NOT_FOR_DIAGNOSIS
 from braindiffusion.errors import OutputError, ScanGeometryError, ScanUnreadableError
 from braindiffusion.io.checks import quiet_sitk
+from braindiffusion.io.guard import check_kept
 from braindiffusion.io.nifti import load_nifti
 from braindiffusion.io.staging import NEW, PREFIX, Staging, move_in
 from braindiffusion.volume.scan import LPS_TO_RAS, NiftiForms, Scan
@@ -120,7 +121,9 @@ def complete(path: Path) -> Iterator[Path]:
 
     Raises:
         OutputError: no permission, disk full, read-only ...
+        SettingsError: an input of the command lies there.
     """
+    check_kept(path)
     partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial
@@ -247,6 +250,9 @@ class OutputFolder:
     def _commit(self) -> None:
         """Move every staged file into place, or put everything back."""
         assert self._staging is not None
+        new = self._staging.folder / NEW
+        for source in new.rglob("*"):
+            check_kept(self.path / source.relative_to(new))
         move_in(self._staging.folder, self.path, self._keep)
 
     def _discard(self) -> None:

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from braindiffusion.errors import ScanGeometryError, TeachingFileError
+from braindiffusion.errors import EmptyMaskError, ScanGeometryError, TeachingFileError
 from braindiffusion.export.deidentify import Clean, clean_scan
 from braindiffusion.export.faces import Face, without_face
 from braindiffusion.export.teaching.case import Pair
-from braindiffusion.io.checks import quiet_sitk
 from braindiffusion.io.read import on_grid_of, read_mask, read_scan
 from braindiffusion.volume.scan import Scan
 
@@ -50,7 +49,7 @@ def pair_of(
     clean = clean_scan(scan_path, face=face, brain=brain, device=device)
     clean.identifiers.add_path(folder.absolute())
     mask = _file(folder, "lesion")
-    lesion = read_mask(mask, scan) if mask is not None and mask.is_file() and _is_set(mask) else None
+    lesion = _lesion_of(mask, scan) if mask is not None and mask.is_file() else None
     return make_pair(clean, scan, voxels, _TASKS[name], lesion, provenance, face)
 
 
@@ -69,9 +68,12 @@ def _file(folder: Path, name: str) -> Path | None:
     return next((path for ending in _ENDINGS if (path := folder / (name + ending)).exists()), None)
 
 
-def _is_set(mask: Path) -> bool:
-    sitk = quiet_sitk()
-    return bool(sitk.GetArrayViewFromImage(sitk.ReadImage(str(mask))).any())
+def _lesion_of(mask: Path, scan: Scan) -> np.ndarray | None:
+    """The lesion map on the scan's grid; ``None`` where nothing was called lesion."""
+    try:
+        return read_mask(mask, scan)
+    except EmptyMaskError:
+        return None
 
 
 def _provenance(folder: Path) -> dict[str, Any]:
