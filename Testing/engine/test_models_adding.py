@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_files import CARD, edit, make, weights_of
+from model_files import CARD, edit, make, weights_of, with_its_checksum
 from safetensors import safe_open
 
 from braindiffusion.errors import BrainDiffusionError, ModelCorruptError, ModelFormatError, ModelNotFoundError
@@ -142,3 +142,37 @@ def test_adding_a_model_does_not_spoil_another(tmp_path: Path) -> None:
         add(edit(card, weights="model.safetensors"))
     assert verify("second")["name"] == "second"
     assert verify("first")["name"] == "first"
+
+
+@pytest.mark.parametrize("spoil", ["nan", "inf", "int8", "bool", "complex"])
+def test_weights_that_are_not_finite_numbers_are_refused(offered: Path, no_user_models: Path, spoil: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = weights_of(offered)
+    state = load_file(str(path))
+    name = next(k for k, v in state.items() if v.is_floating_point() and v.numel() > 4)
+    values = state[name].clone()
+    if spoil in ("nan", "inf"):
+        values.view(-1)[3] = float(spoil)
+    else:
+        values = values.to({"int8": torch.int8, "bool": torch.bool, "complex": torch.complex64}[spoil])
+    save_file({**state, name: values}, str(path))
+    with pytest.raises(ModelCorruptError, match="do not fit their card"):
+        add(with_its_checksum(offered))
+    assert not list(no_user_models.glob("*"))
+
+
+@pytest.mark.parametrize(
+    "facts",
+    ['"gate": {"high": NaN, "low": 0.5}', '"gate": {"high": 1e999, "low": 0.5}', '"data": "BraTS"', '"data": [7]',
+     '"licence": 7', '"bytes": "many"', '"evaluation": []', '"known_failures": "none"'],
+)  # fmt: skip
+def test_a_card_is_checked_when_added_and_when_read(offered: Path, no_user_models: Path, facts: str) -> None:
+    whole = offered.read_text().rstrip().removesuffix("}").rstrip()
+    offered.write_text(f"{whole}, {facts}}}")
+    with pytest.raises(ModelFormatError):
+        add(offered)
+    no_user_models.mkdir(parents=True, exist_ok=True)
+    (no_user_models / "tiny.json").write_text(offered.read_text())
+    with pytest.raises(ModelFormatError):
+        load_model("tiny")

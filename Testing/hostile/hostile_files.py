@@ -153,7 +153,7 @@ def cases() -> list[Case]:
         ("a program", _bytes(b"\x7fELF" + bytes(900), "a.nii"), unreadable, None),
         ("a zip", _bytes(b"PK\3\4" + bytes(900), "a.nii.gz"), unreadable, None),
         ("a pickle", _bytes(b"\x80\4cos\nsystem\n.", "a.nii"), unreadable, None),
-        ("a header and an image", _pair, unreadable, None),
+        ("a header and an image", _pair, (), right),
     ]  # fmt: skip
     if os.name == "posix":
         listed += [

@@ -103,11 +103,16 @@ def models_list() -> None:
         from rich.console import Console
         from rich.table import Table
 
+        from braindiffusion.errors import ModelFormatError
         from braindiffusion.models.registry import installed, read_card
 
         table = Table("name", "for", "modality", "licence", "size")
         for name in installed():
-            card = read_card(name)
+            try:
+                card = read_card(name)
+            except ModelFormatError as error:  # the others are of use all the same
+                table.add_row(name, error.why, "", "", "cannot be read")
+                continue
             table.add_row(
                 name, str(card.get("purpose", card.get("task", ""))), ", ".join(card.get("modality", [])),
                 str(card.get("licence", "?")), f"{card.get('bytes', 0) / 1e6:.1f} MB",

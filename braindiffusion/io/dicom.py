@@ -319,7 +319,7 @@ def stack_of(headers: dict[Path, Dataset], path: Path) -> Stack:
 def load_stack(stack: Stack, headers: dict[Path, Dataset], path: Path, notes: tuple[str, ...] = ()) -> Scan:
     """Its voxels, in real-world values."""
     first = headers[stack.frames[0].file]
-    planes: list[np.ndarray] = [np.empty(0)] * len(stack.frames)
+    planes: np.ndarray | None = None  # (slices, rows, columns), of the widest type so far
     wanted: dict[Path, list[tuple[int, Frame]]] = {}
     for k, frame in enumerate(stack.frames):
         wanted.setdefault(frame.file, []).append((k, frame))
@@ -327,8 +327,14 @@ def load_stack(stack: Stack, headers: dict[Path, Dataset], path: Path, notes: tu
         pixels, scaled = _pixels(file, headers[file])
         pixels = pixels.reshape(-1, stack.size[1], stack.size[0])
         for k, frame in members:
-            planes[k] = pixels[frame.index] if scaled else _rescaled(pixels[frame.index], frame.rescale)
-    voxels = np.stack(planes).transpose(2, 1, 0)
+            plane = pixels[frame.index] if scaled else _rescaled(pixels[frame.index], frame.rescale)
+            if planes is None:
+                planes = np.empty((len(stack.frames), *plane.shape), plane.dtype)
+            elif plane.dtype != planes.dtype:
+                planes = planes.astype(np.result_type(planes, plane), copy=False)
+            planes[k] = plane
+    assert planes is not None
+    voxels = planes.transpose(2, 1, 0)
     hints = {k: _plain(first.get(k)) for k in _HINTS if first.get(k) not in (None, "")}
     facts = {"path": str(path), "format": "DICOM", "files": len(wanted), "hints": hints}
     modality = modality_of_dicom(first, path.name)

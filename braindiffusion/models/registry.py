@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Callable
@@ -86,7 +87,7 @@ def parse_card(path: Path) -> dict[str, Any]:
             content = handle.read(MAX_CARD_BYTES + 1)
         if len(content) > MAX_CARD_BYTES:
             raise ValueError(f"It is larger than {MAX_CARD_BYTES} bytes.")
-        card = json.loads(content.decode("utf-8"))
+        card = json.loads(content.decode("utf-8"), parse_constant=_no_number, parse_float=_finite)
         missing = {"name", "network", "sha256", "weights"} - set(card)
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ModelFormatError(
@@ -102,6 +103,16 @@ def parse_card(path: Path) -> dict[str, Any]:
             f"The model card {path.name} is malformed.", f"Its '{wrong[0]}' cannot be.", "Install the model again."
         )
     return card
+
+
+def _no_number(constant: str) -> Any:
+    raise ValueError(f"{constant} is not a number.")
+
+
+def _finite(text: str) -> float:
+    """A number of a card; 1e999 is none."""
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text)
 
 
 def _network(value: Any) -> bool:
@@ -123,7 +134,39 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "modality": lambda v: isinstance(v, list) and all(isinstance(m, str) for m in v),
     "grid": _whole,
     "crop": lambda v: v is None or (isinstance(v, list) and len(v) == 2 and all(_whole(n) for n in v)),
-    **{name: lambda v: isinstance(v, dict) for name in ("operating_point", "operating_points")},
+    **{
+        name: lambda v: isinstance(v, dict)
+        for name in (
+            "operating_point",
+            "operating_points",
+            "evaluation",
+            "training",
+            "validation",
+            "test",
+            "contrast",
+            "kind_modality",
+        )
+    },
+    **{
+        name: lambda v: isinstance(v, str)
+        for name in (
+            "licence",
+            "purpose",
+            "intended_use",
+            "task",
+            "prediction",
+            "scaling",
+            "noise",
+            "autoencoder",
+            "condition",
+        )
+    },
+    **{
+        name: lambda v: isinstance(v, list) and all(isinstance(each, str) for each in v)
+        for name in ("kinds", "classes", "outputs", "known_failures")
+    },
+    "data": lambda v: isinstance(v, list) and all(isinstance(d, dict) and isinstance(d.get("name"), str) for d in v),
+    **{name: lambda v: type(v) is int and v >= 0 for name in ("bytes", "parameters")},
     "gate": lambda v: isinstance(v, dict) and all(isinstance(v.get(k), int | float) for k in ("high", "low")),
 }
 """What the program goes by, and whether a value fits."""
@@ -239,6 +282,9 @@ def build_from_card(card: dict[str, Any], weights: Path) -> Any:
         odd |= {k for k, v in state.items() if v.shape != due[k].shape}
         if odd:
             raise ValueError(f"{min(odd)} is missing, unknown or of another shape.")
+        spoilt = next((k for k, v in state.items() if not _sound(v, due[k].dtype)), None)
+        if spoilt:
+            raise ValueError(f"{spoilt} holds what is not a finite number, or numbers of another kind.")
         # copies: the file's own tensors lie in it, and change with it
         network.load_state_dict({k: v.to(due[k].dtype, copy=True) for k, v in state.items()}, assign=True)
     except (
@@ -250,6 +296,15 @@ def build_from_card(card: dict[str, Any], weights: Path) -> Any:
             "Install the model again.",
         ) from error
     return network.eval().requires_grad_(False)
+
+
+def _sound(values: Any, due: Any) -> bool:
+    """Whether stored weights are numbers of the kind that is due, and all finite."""
+    import torch
+
+    if due.is_floating_point:
+        return bool(values.is_floating_point() and torch.isfinite(values).all())
+    return bool(values.dtype == due)
 
 
 @lru_cache(maxsize=16)

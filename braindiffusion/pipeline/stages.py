@@ -15,8 +15,9 @@ from braindiffusion.errors import ModalityError, SettingsError
 from braindiffusion.events import Event, OnEvent
 from braindiffusion.finders.contract import Found
 from braindiffusion.finders.registry import METHODS as FINDERS
+from braindiffusion.healing.models import readable_cards
 from braindiffusion.healing.registry import operating_point
-from braindiffusion.models.registry import LoadedModel, installed, read_card
+from braindiffusion.models.registry import LoadedModel
 from braindiffusion.settings import HealSettings
 from braindiffusion.volume.brain import Origin, check_is_brain, find_brain
 from braindiffusion.volume.masks import KERNEL_SIGMA, dilate, grown_mask, percentile_mask
@@ -51,7 +52,7 @@ def check_modality(scan: Scan, model: LoadedModel, force: bool) -> list[str]:
 
 def _fitting(modality: str, model: LoadedModel) -> str:
     """What to do about a contrast that a model does not know: the installed ones of its purpose that do, by name."""
-    cards = [read_card(name) for name in installed()]
+    cards = readable_cards()
     fits = [
         str(card["name"])
         for card in cards
