@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from braindiffusion.healing.registry import HEALTHY, METHODS, TISSUE
+from braindiffusion.healing.registry import HEALTHY, METHODS, TISSUE, Need
 from braindiffusion.models.export import export_model
 from braindiffusion.networks.build import build_network
 from braindiffusion.training.loop import load_recipe
@@ -26,10 +26,15 @@ SMALL: dict[str, dict[str, Any]] = {
 TOLD = ("prediction", "condition", "noise", "autoencoder")
 
 
+def recipe_of(need: Need) -> str:
+    """The recipe of the model that meets a need here: on the model grid, where two models serve."""
+    return HEALTHY.recipe if need is TISSUE else need.recipe
+
+
 def recipes_needed() -> list[str]:
-    """Recipes that train what the registered methods work with; on the model grid, where two models serve."""
+    """Recipes that train what the registered methods work with."""
     needs = [need for method in METHODS.values() for need in (method.model, *method.aids.values())]
-    return sorted({HEALTHY.recipe if need is TISSUE else need.recipe for need in needs})
+    return sorted({recipe_of(need) for need in needs})
 
 
 def add_model(folder: Path, name: str, grid: int = 64, **changes: Any) -> Path:

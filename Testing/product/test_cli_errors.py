@@ -352,7 +352,7 @@ def test_no_memory_for_one_slice_is_4(head: Head, tmp_path: Path, monkeypatch: p
     [
         ("volume.brain.network_brain", no_array),
         ("networks.build.Classifier.forward", exhausted),
-        ("pipeline.heal.carry_back", no_array),
+        ("pipeline.carry.carry_back", no_array),
     ],
 )
 def test_no_memory_elsewhere_is_4(
@@ -406,7 +406,7 @@ def test_ctrl_c_between_two_steps(head: Head, tmp_path: Path, monkeypatch: pytes
     "where",
     [
         "braindiffusion.io.read.read_scan", "braindiffusion.networks.build.Classifier.forward",
-        "braindiffusion.pipeline.heal.carry_back", "matplotlib.figure.Figure.savefig",
+        "braindiffusion.pipeline.carry.carry_back", "matplotlib.figure.Figure.savefig",
         "braindiffusion.io.write.os.replace",
     ],
 )  # fmt: skip

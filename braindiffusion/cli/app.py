@@ -133,6 +133,7 @@ def demo(
         heal_and_write(scan, HealSettings(device=device), None, None, out, ResultFormat.nifti, progress)
 
 
+# long: each option is a parameter
 @app.command()
 @settings_options(HealSettings, defaults={"saliency": None})
 def heal(

@@ -10,6 +10,7 @@ import typer
 from braindiffusion.cli.options import Device, Out, Progress, ProgressKind, told
 
 
+# long: each option is a parameter
 def bench(
     out: Out,
     data: Annotated[

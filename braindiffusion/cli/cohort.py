@@ -24,6 +24,7 @@ from braindiffusion.settings import HealSettings
 cohort_app = Commands(help="Many scans at once, over processes or machines.", no_args_is_help=True)
 
 
+# long: each option is a parameter
 @cohort_app.command("heal")
 @settings_options(
     HealSettings,

@@ -26,6 +26,7 @@ class HeldOut(str, Enum):
     val, test = "val", "test"
 
 
+# long: each option is a parameter
 @settings_options(
     HealSettings,
     only=("model", "steps", "fusion", "percentile", "mask_rule", "saliency", "seed", "batch", "device"),
@@ -158,6 +159,7 @@ class InductionCondition(str, Enum):
     mask, box = "mask", "box"
 
 
+# long: each option is a parameter
 def evaluate_induction(
     data: Annotated[str, typer.Option(help="Folder of the packs, or PACK.npz (several: comma-separated).")],
     out: Out,
@@ -225,6 +227,7 @@ def evaluate_induction(
         typer.echo(text)
 
 
+# long: each option is a parameter
 def evaluate_tissue(
     data: Annotated[Path, typer.Option(help="PACK.npz with drawn lesions; the format is in docs/packs.md.")],
     out: Out,

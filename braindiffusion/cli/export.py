@@ -72,6 +72,7 @@ teach_app = Commands(
 )
 
 
+# long: each option is a parameter
 @teach_app.command("case")
 def teach_case(
     result: Annotated[Path, typer.Argument(metavar="RESULT_DIR", help="What heal or induce wrote.")],

@@ -78,6 +78,7 @@ def _one_source(lesion: Path | None, box: str | None, random: str | None) -> Non
         )
 
 
+# long: each option is a parameter
 @settings_options(InduceSettings, required=("kind",), defaults={"condition": None})
 @settings_options(ShapeSettings, rename={"kind": "random"}, defaults={"kind": None})
 def induce(

@@ -31,6 +31,7 @@ def parse_split(text: str) -> tuple[float, float, float]:
     return train, val, test
 
 
+# long: each option is a parameter
 def prepare(
     folder: Annotated[Path, typer.Argument(help="Your scans (NIfTI, NRRD, MetaImage), or a BIDS folder.")],
     out: Annotated[Path, typer.Option("--out", help="The pack to write, PACK.npz.")],

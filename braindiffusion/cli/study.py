@@ -26,6 +26,7 @@ def parse_readers(text: str) -> tuple[str, ...]:
     return tuple(code.strip() for code in text.split(","))
 
 
+# long: each option is a parameter
 @study_app.command("create")
 def create(
     synthetic: Annotated[

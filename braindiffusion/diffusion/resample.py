@@ -70,6 +70,7 @@ def renoise(x: Tensor, noise: Tensor, level: int, target: int, schedule: Schedul
     return math.sqrt(alpha) * x + math.sqrt(1.0 - alpha) * noise
 
 
+# long: what RePaint, naive RePaint and MedEdit differ in, each a parameter
 def resample(
     state: Tensor,
     x0: Tensor,

@@ -14,12 +14,13 @@ from braindiffusion.events import Event, OnEvent
 from braindiffusion.finders.contract import Found
 from braindiffusion.finders.gate import CLASSIFIER
 from braindiffusion.finders.given import drawn, mostly_brain, whole_brain, within_drawn
-from braindiffusion.healing.models import is_conditioned, main_model
-from braindiffusion.healing.registry import method_named
+from braindiffusion.healing.models import Ran, is_conditioned, main_model
+from braindiffusion.healing.registry import Method, method_named
 from braindiffusion.healing.run import heal_slices
 from braindiffusion.healing.trajectories import Trajectories
 from braindiffusion.models.device import choose_device
 from braindiffusion.models.registry import LoadedModel, load_model
+from braindiffusion.pipeline.carry import Carried
 from braindiffusion.pipeline.out_of_distribution import check_distribution
 from braindiffusion.pipeline.preview import stored_index, with_planes
 from braindiffusion.pipeline.provenance import model_facts, record
@@ -33,7 +34,6 @@ from braindiffusion.pipeline.stages import (
 )
 from braindiffusion.settings import HealSettings
 from braindiffusion.volume.anomaly import anomaly_map, lesion_map
-from braindiffusion.volume.paste_back import carry_back
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import SliceStack, chosen_slices, map_to_scan, mask_to_slices
 
@@ -124,31 +124,119 @@ def _onto(region: np.ndarray, source: SliceStack, target: SliceStack) -> np.ndar
     return mask_to_slices(native, target.placement, 0.5) & target.brain
 
 
-def _glimpse(
-    scan: Scan,
-    stack: SliceStack,
-    seen_by_finder: SliceStack,
-    wanted: np.ndarray,
-    viewed: int,
-    model: LoadedModel,
-    settings: HealSettings,
-    device: torch.device,
-    tell: OnEvent,
-    memory: Trajectories | None,
-) -> None:
-    """Heal the slice in view for its previews alone, before the saliency of all the others, which takes a while.
+@dataclass(frozen=True)
+class _Road:
+    """What a healing works with once its scan is in slices.
 
-    Its mask comes from the plain gradient, which costs a fortieth of ACAT: what is shown is a first guess.
+    Attributes:
+        stack: the slices that are healed; ``finder_stack``: those that the finder's classifier works on.
+        wanted: (S,) bool, the chosen slices; ``viewed``: the one in view.
+        memory: of inversions, where somebody will ask again.
     """
 
-    def aside(event: Event) -> None:
-        tell(replace(event, stage="saliency", done=0, total=1))
+    scan: Scan
+    settings: HealSettings
+    device: torch.device
+    model: LoadedModel
+    method: Method
+    kept: Prepared
+    stack: SliceStack
+    finder_stack: SliceStack
+    wanted: np.ndarray
+    viewed: int | None
+    memory: Trajectories | None
+    tell: OnEvent
 
-    quick = replace(settings, saliency="gradient")
-    guess = find_saliency(seen_by_finder, quick, wanted, device, aside, viewed)
-    region = _onto(mask_of_saliency(guess, seen_by_finder, settings, model.card), seen_by_finder, stack)
-    shown = with_planes(scan, stack, region, aside)
-    heal_slices(stack, region, model, replace(settings, samples=1), device, shown, memory=memory)
+    def saliency(self) -> Found:
+        """The finder's answer, its region on the grid of ``stack``; the slice in view is shown healed before it."""
+        finder, settings, wanted = self.finder_stack, self.settings, self.wanted
+        if self.viewed is not None and not self.kept.has_saliency(finder, settings, wanted, self.device):
+            self.preview_first(self.viewed)
+        found = self.kept.saliency(finder, settings, wanted, self.device, self.tell)
+        return replace(found, region=self._region(found))
+
+    def _region(self, found: Found) -> np.ndarray:
+        marked = mask_of_saliency(found, self.finder_stack, self.settings, self.model.card)
+        return _onto(marked, self.finder_stack, self.stack)
+
+    def preview_first(self, viewed: int) -> None:
+        """Heal the slice in view for its previews alone, before the saliency of all the others, which takes a while.
+
+        Its mask comes from the plain gradient, which costs a fortieth of ACAT: what is shown is a first guess.
+        """
+
+        def aside(event: Event) -> None:
+            self.tell(replace(event, stage="saliency", done=0, total=1))
+
+        quick = replace(self.settings, saliency="gradient")
+        region = self._region(find_saliency(self.finder_stack, quick, self.wanted, self.device, aside, viewed))
+        shown = with_planes(self.scan, self.stack, region, aside)
+        one = replace(self.settings, samples=1)
+        heal_slices(self.stack, region, self.model, one, self.device, shown, memory=self.memory)
+
+    def find(self, mask: np.ndarray | None, whole: np.ndarray) -> tuple[Found, np.ndarray, list[str]]:
+        """Where the lesion is, (S,H,W) bool what is healed, and sentences for the user.
+
+        Args:
+            mask: (I,J,K) bool, the user's; ``whole``: (I,J,K) bool, the brain.
+        """
+        if mask is not None:
+            found = drawn(mask, self.stack, self.wanted, self.settings.margin_mm)
+            warnings = mostly_brain(mask, whole)
+        elif self.method.masked:
+            found = self.saliency()
+            warnings = list(found.warnings)
+        else:
+            found, warnings = whole_brain(self.stack, self.wanted, self.settings, self.device), []
+        assert found.region is not None
+        region = found.region & self.wanted[:, None, None]
+        if not self.method.masked:
+            region = self.stack.brain & region.any((1, 2))[:, None, None]
+            warnings.append(f"{self.method.label} uses no mask: it may change the whole brain of each chosen slice.")
+        if not self.wanted.any():
+            warnings.append("None of the chosen slices holds enough brain, so nothing was changed.")
+        elif not region.any():
+            warnings.append(
+                "Every slice was judged healthy, so nothing was changed. "
+                "Draw a mask (--mask, --box), or lower the gate (--gate 0.1), to heal anyway."
+            )
+        return found, region, warnings
+
+    def within(self, mask: np.ndarray | None) -> np.ndarray | None:
+        """(S,rows,cols) bool on the scan's grid, what may change there; ``None`` lets the seam decide."""
+        placement = self.stack.placement
+        if mask is not None and self.method.masked and self.settings.seam != "outside":
+            return within_drawn(mask, placement, self.settings.margin_mm)
+        if self.settings.seam == "inside":
+            return np.ones((len(self.stack), *placement.shape[1:]), bool)
+        return None
+
+
+@dataclass(frozen=True)
+class _Maps:
+    """What healing changed, on the model grid: (S,H,W) anomaly and lesion of the mean, agreement of the samples."""
+
+    anomaly: np.ndarray
+    lesion: np.ndarray
+    agreement: np.ndarray
+
+
+def _maps(road: _Road, region: np.ndarray, healed: np.ndarray, reconstruction: np.ndarray, ran: Ran) -> _Maps:
+    """A mean of samples is smoother than any of them: what is shown is the first draw; the mean serves the maps."""
+    rule, pitch = lesion_rule(road.settings, road.model.card), road.stack.placement.model_pitch
+    weight = region if ran.score is None else region * ran.score.mean(0)
+
+    def anomaly_of(sample: np.ndarray) -> np.ndarray:
+        return (
+            anomaly_map(road.stack.images, sample, rule.variant, reconstruction=reconstruction, pitch_mm=pitch) * weight
+        )
+
+    def lesion_of(sample: np.ndarray) -> np.ndarray:
+        return lesion_map(anomaly_of(sample), region, rule.threshold, pitch, least_mm2=rule.least_mm2)
+
+    mean = healed.mean(0)
+    several = [lesion_of(sample) for sample in healed] if len(healed) > 1 else []
+    return _Maps(anomaly_of(mean), lesion_of(mean), np.mean(several, axis=0) if several else np.zeros(0))
 
 
 def heal_scan(
@@ -174,149 +262,96 @@ def heal_scan(
         NotABrainError, ModalityError, EmptyMaskError, SliceRangeError, SettingsError, ModelNotFoundError,
         ModelCorruptError, DeviceError, MemoryExhaustedError, OutsideChangedError.
     """
-    settings = settings or HealSettings()
-    tell = on_event or (lambda event: None)
+    settings, tell = settings or HealSettings(), on_event or (lambda event: None)
     started = time.perf_counter()
-    device = choose_device(settings.device)
-    method = method_named(settings.method)
+    device, method = choose_device(settings.device), method_named(settings.method)
     model = main_model(settings, str(device))
     warnings = [*scan.notes, *check_modality(scan, model, settings.force)]
     if mask is None and (method.masked or settings.gate is not None):
         check_saliency_modality(scan, load_model(CLASSIFIER, str(device)), settings.force)
-    rule = lesion_rule(settings, model.card)
+    lesion_rule(settings, model.card)  # refuses before anything is computed
 
     kept = prepared_for(scan, prepared)
     memory = kept.trajectories if prepared or view_slice is not None else None  # else nobody will ask again
     stack, brain_origin = kept.stack_for(model.card, brain, device, tell)
-    seen_by_finder = stack if not is_conditioned(model.card) else _finder_stack(kept, brain, device)
+    finder_stack = stack if not is_conditioned(model.card) else _finder_stack(kept, brain, device)
     wanted = chosen_slices(settings.slices, len(stack), stack.brain)
     viewed = None if view_slice is None else stored_index(view_slice, stack.placement)
-    if mask is not None:
-        found = drawn(mask, stack, wanted, settings.margin_mm)
-        warnings += mostly_brain(mask, kept.brain(brain, device)[0])
-    elif not method.masked:
-        found = whole_brain(stack, wanted, settings, device)
-    else:
-        if viewed is not None and not kept.has_saliency(seen_by_finder, settings, wanted, device):
-            _glimpse(scan, stack, seen_by_finder, wanted, viewed, model, settings, device, tell, memory)
-        found = kept.saliency(seen_by_finder, settings, wanted, device, tell)
-        warnings += found.warnings
-        marked = mask_of_saliency(found, seen_by_finder, settings, model.card)
-        found = replace(found, region=_onto(marked, seen_by_finder, stack))
-    assert found.region is not None
-    region = found.region & wanted[:, None, None]
-    if not method.masked:
-        region = stack.brain & region.any((1, 2))[:, None, None]
-        warnings.append(f"{method.label} uses no mask: it may change the whole brain of each chosen slice.")
-    if not wanted.any():
-        warnings.append("None of the chosen slices holds enough brain, so nothing was changed.")
-    elif not region.any():
-        warnings.append(
-            "Every slice was judged healthy, so nothing was changed. "
-            "Draw a mask (--mask, --box), or lower the gate (--gate 0.1), to heal anyway."
-        )
+    road = _Road(
+        scan, settings, device, model, method, kept, stack, finder_stack, wanted, viewed, memory, tell
+    )  # fmt: skip
     whole, _ = kept.brain(brain, device)
+    found, region, said = road.find(mask, whole)
     seen, unlike = check_distribution(stack, whole, model.card, scan.modality, found.probability)
-    warnings += unlike
-    placement, pitch = stack.placement, stack.placement.model_pitch
-    within = None
-    if mask is not None and method.masked and settings.seam != "outside":
-        within = within_drawn(mask, placement, settings.margin_mm)
-    elif settings.seam == "inside":
-        within = np.ones((len(stack), *placement.shape[1:]), bool)
+    warnings += [*said, *unlike]
+    within = road.within(mask)
     shown = with_planes(scan, stack, region, tell, within)
     healed, reconstruction, ran = heal_slices(stack, region, model, settings, device, shown, viewed, memory)
-    weight = region if ran.score is None else region * ran.score.mean(0)
+    maps = _maps(road, region, healed, reconstruction, ran)
+    carried = Carried(scan, stack, healed[0], region, settings.seed, tell, within)
+    result = _result(road, found, region, healed, maps, carried)
+    given = {"brain": brain_origin, "mask": mask, "seen": seen, "warnings": warnings, "started": started}
+    _record(road, result, found, maps, ran, carried, given)
+    carried.finished()
+    return result
 
-    def anomaly_of(sample: np.ndarray) -> np.ndarray:
-        return anomaly_map(stack.images, sample, rule.variant, reconstruction=reconstruction, pitch_mm=pitch) * weight
 
-    def lesion_of(sample: np.ndarray) -> np.ndarray:
-        return lesion_map(anomaly_of(sample), region, rule.threshold, pitch, least_mm2=rule.least_mm2)
-
-    # A mean of samples is smoother than any of them: what is shown is the first draw; the mean serves the maps.
-    slices_back = int(region.any((1, 2)).sum())
-    back = carry_back(
-        scan,
-        stack,
-        healed[0],
-        region,
-        settings.seed,
-        within=within,
-        on_slice=lambda done, _: tell(Event("back", done, slices_back + 1)),
-    )
-
-    def native(values: np.ndarray) -> np.ndarray:
-        tell(Event("back", slices_back, slices_back + 1))
-        return map_to_scan(values.astype(np.float32), placement) * back.edited
-
-    native_mask = native(region) > 0.5
-    if within is not None:
-        native_mask &= placement.from_axial(within)
-    changed = back.voxels != scan.voxels
-    anomaly, lesion = anomaly_of(healed.mean(0)), lesion_of(healed.mean(0))
-    tell(Event("back", slices_back, slices_back + 1))
-    several = settings.samples > 1
-    table = _slice_table(wanted, found, region, lesion, pitch**2)
-    pixel_ml = pitch**2 * placement.thickness / 1000
-    facts = record(
-        scan,
-        task="heal",
-        settings=replace(settings, model=model.name),
-        method={"name": settings.method, "settings": ran.options},
-        mask={"origin": found.origin, "voxels": None if mask is None else int(mask.sum())},
-        brain={"origin": brain_origin, "volume_ml": round(float(stack.brain.sum() * pixel_ml), 1)},
-        distribution=seen,
-        models=[model_facts(card) for card in (*ran.cards, *found.cards)],
-        device=str(device),
-        precision="bf16" if ran.bf16 else "fp32",
-        grid={"size": placement.size, "pitch_mm": pitch, "intensity": stack.intensity, "placement": placement},
-        network_calls={
-            "batched": ran.calls,
-            "per_slice": ran.slice_calls,
-            "slices_healed": slices_back,
-        },
-        check={
-            "outside_identical": True,
-            "edited_voxels": int(back.edited.sum()),
-            "changed_voxels": back.changed,
-            "changed_outside_mask": int((changed & ~native_mask).sum()),
-            "changed_outside_drawn": None if mask is None else int((changed & ~mask).sum()),
-        },
-        anomaly={"variant": rule.variant, "threshold": rule.threshold},
-        lesion_ml=round(float(lesion.sum() * pixel_ml), 3),
-        seconds=round(time.perf_counter() - started, 2),
-        warnings=warnings,
-        slices=table,
-    )
-    saliency_map = map_to_scan(found.maps, (stack if mask is not None else seen_by_finder).placement)
-    saliency_on_grid = found.maps
-    if saliency_on_grid.shape != stack.images.shape:
-        saliency_on_grid = placement.down(placement.to_axial(saliency_map))
-    result = HealResult(
-        counterfactual=back.voxels,
-        anomaly=native(anomaly),
-        lesion=native(lesion) > 0.5,
-        mask=native_mask,
-        edited=back.edited,
-        saliency=saliency_map,
-        deviation=native(healed.std(0)) if several else None,
-        agreement=native(np.mean([lesion_of(h) for h in healed], axis=0)) if several else None,
+def _result(
+    road: _Road, found: Found, region: np.ndarray, healed: np.ndarray, maps: _Maps, carried: Carried
+) -> HealResult:
+    """All maps on the scan's grid."""
+    stack, several = road.stack, len(healed) > 1
+    given = found.origin == "drawn" or not road.method.masked
+    saliency = map_to_scan(found.maps, (stack if given else road.finder_stack).placement)
+    on_grid = found.maps
+    if on_grid.shape != stack.images.shape:
+        on_grid = stack.placement.down(stack.placement.to_axial(saliency))
+    return HealResult(
+        counterfactual=carried.voxels,
+        anomaly=carried.native(maps.anomaly),
+        lesion=carried.native(maps.lesion) > 0.5,
+        mask=carried.region(region),
+        edited=carried.edited,
+        saliency=saliency,
+        deviation=carried.native(healed.std(0)) if several else None,
+        agreement=carried.native(maps.agreement) if several else None,
         stack=stack,
         on_grid={
-            "healed": healed[0],
-            "anomaly": anomaly,
-            "lesion": lesion,
-            "mask": region,
-            "saliency": saliency_on_grid,
+            "healed": healed[0], "anomaly": maps.anomaly, "lesion": maps.lesion, "mask": region, "saliency": on_grid,
         },
-        slices=table,
-        provenance=facts,
-        scan=scan,
-        warnings=warnings,
+        slices=_slice_table(road.wanted, found, region, maps.lesion, stack.placement.model_pitch**2),
+        provenance={},
+        scan=road.scan,
+    )  # fmt: skip
+
+
+def _record(
+    road: _Road, result: HealResult, found: Found, maps: _Maps, ran: Ran, carried: Carried, facts: dict[str, Any]
+) -> None:
+    """The provenance of a result, and its warnings, written into it."""
+    stack, settings, mask = road.stack, road.settings, facts["mask"]
+    rule = lesion_rule(settings, road.model.card)
+    pixel_ml = stack.placement.model_pitch**2 * stack.placement.thickness / 1000
+    result.warnings = facts["warnings"]
+    result.provenance = record(
+        road.scan,
+        task="heal",
+        settings=replace(settings, model=road.model.name),
+        method={"name": settings.method, "settings": ran.options},
+        mask={"origin": found.origin, "voxels": None if mask is None else int(mask.sum())},
+        brain={"origin": facts["brain"], "volume_ml": round(float(stack.brain.sum() * pixel_ml), 1)},
+        distribution=facts["seen"],
+        models=[model_facts(card) for card in (*ran.cards, *found.cards)],
+        device=str(road.device),
+        precision="bf16" if ran.bf16 else "fp32",
+        network_calls={"batched": ran.calls, "per_slice": ran.slice_calls, "slices_healed": carried.slices},
+        **carried.facts(result.mask, mask),
+        anomaly={"variant": rule.variant, "threshold": rule.threshold},
+        lesion_ml=round(float(maps.lesion.sum() * pixel_ml), 3),
+        seconds=round(time.perf_counter() - facts["started"], 2),
+        warnings=result.warnings,
+        slices=result.slices,
     )
-    tell(Event("back", slices_back + 1, slices_back + 1))
-    return result
 
 
 def prepare_scan(

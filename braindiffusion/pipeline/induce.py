@@ -12,24 +12,24 @@ import torch
 
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.transfer import send
-from braindiffusion.events import Event, OnEvent, step_teller
+from braindiffusion.events import OnEvent, step_teller
 from braindiffusion.lesions.common import floor_for, generate_mask
 from braindiffusion.lesions.disharmony import ring_contrast
 from braindiffusion.lesions.effects import INSIDE, OUTSIDE, measure, two_colours
 from braindiffusion.lesions.models import Painter, choose_card, painter_for
-from braindiffusion.lesions.placing import make_lesion, place_lesion, voxel_ml
+from braindiffusion.lesions.placing import PlacedLesion, make_lesion, place_lesion, voxel_ml
 from braindiffusion.lesions.registry import METHODS, options_of
 from braindiffusion.lesions.shapes import Shape
 from braindiffusion.models.device import choose_device, in_batches, precision_for
 from braindiffusion.networks.build import EpsPredictor
+from braindiffusion.pipeline.carry import Carried
 from braindiffusion.pipeline.out_of_distribution import check_distribution
 from braindiffusion.pipeline.preview import stored_index, with_planes
 from braindiffusion.pipeline.provenance import model_facts, record
 from braindiffusion.pipeline.scan_cache import Prepared, prepared_for
 from braindiffusion.settings import InduceSettings, ShapeSettings
-from braindiffusion.volume.paste_back import carry_back
 from braindiffusion.volume.scan import Scan
-from braindiffusion.volume.slices import SliceStack, map_to_scan, window_of
+from braindiffusion.volume.slices import SliceStack, window_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -164,6 +164,28 @@ def _slice_table(stack: SliceStack, after: np.ndarray, lesion: np.ndarray, gener
     ]
 
 
+def _effects(
+    scan: Scan, painter: Painter, placed: PlacedLesion, stack: SliceStack, after: np.ndarray, generate: np.ndarray,
+    back: Carried,
+) -> tuple[np.ndarray, dict[str, Any]]:  # fmt: skip
+    """The two-colour difference (I,J,K) on the scan's grid, and figures of what changed in and around the lesion."""
+    placement, ml = stack.placement, voxel_ml(scan)
+    visible = back.native(two_colours(stack.images, after, placed.inside) > 0) > 0.5
+    difference = np.where(visible, np.where(placed.native, INSIDE, OUTSIDE), 0).astype(np.uint8)
+    figures = measure(
+        stack.images, after, placed.inside, generate, stack.brain, placement.model_pitch, placement.thickness,
+        scan.modality,
+    )  # fmt: skip
+    return difference, {
+        "lesion_ml": round(float(placed.native.sum()) * ml, 3),
+        **figures,
+        # on the scan's grid, as the lesion: on the model's, the change inside could be larger than the lesion
+        "changed_inside_ml": round(float((difference == INSIDE).sum()) * ml, 3),
+        "changed_outside_ml": round(float((difference == OUTSIDE).sum()) * ml, 3),
+        "real_contrast": (painter.model.card.get("contrast") or {}).get(painter.kind),
+    }
+
+
 def induce_scan(
     scan: Scan,
     lesion: np.ndarray | ShapeSettings,
@@ -206,29 +228,10 @@ def induce_scan(
     viewed = None if view_slice is None else stored_index(view_slice, placement)
     painted, generate, predictor = induce_slices(stack, placed.told, painter, options, settings, device, shown, viewed)
 
-    after, slices_back = painted[0], int(generate.any((1, 2)).sum())
-    back = carry_back(
-        scan, stack, after, generate, settings.seed, on_slice=lambda done, _: tell(Event("back", done, slices_back + 1))
-    )
-    tell(Event("back", slices_back, slices_back + 1))
-
-    def native(values: np.ndarray) -> np.ndarray:
-        return map_to_scan(values.astype(np.float32), placement) * back.edited
-
-    visible = native(two_colours(stack.images, after, placed.inside) > 0) > 0.5
-    difference = np.where(visible, np.where(placed.native, INSIDE, OUTSIDE), 0).astype(np.uint8)
-    figures = measure(
-        stack.images, after, placed.inside, generate, stack.brain, pitch, placement.thickness, scan.modality
-    )
-    effects = {
-        "lesion_ml": round(float(placed.native.sum()) * voxel_ml(scan), 3),
-        **figures,
-        # on the scan's grid, as the lesion: on the model's, the change inside could be larger than the lesion
-        "changed_inside_ml": round(float((difference == INSIDE).sum()) * voxel_ml(scan), 3),
-        "changed_outside_ml": round(float((difference == OUTSIDE).sum()) * voxel_ml(scan), 3),
-        "real_contrast": (card.get("contrast") or {}).get(painter.kind),
-    }
-    table = _slice_table(stack, after, placed.inside, generate)
+    after = painted[0]
+    back = Carried(scan, stack, after, generate, settings.seed, tell)
+    difference, effects = _effects(scan, painter, placed, stack, after, generate, back)
+    table, free = _slice_table(stack, after, placed.inside, generate), back.region(generate)
     facts = record(
         scan,
         task="induce",
@@ -237,36 +240,31 @@ def induce_scan(
         lesion=placed.facts,
         brain={"origin": brain_origin, "volume_ml": round(float(whole.sum()) * voxel_ml(scan), 1)},
         distribution=seen,
-        models=[model_facts(card)],
-        device=str(device),
-        precision="bf16" if predictor.bf16 else "fp32",
-        grid={"size": placement.size, "pitch_mm": pitch, "intensity": stack.intensity, "placement": placement},
+        models=[model_facts(card)], device=str(device), precision="bf16" if predictor.bf16 else "fp32",
         network_calls={
             "batched": predictor.calls, "per_slice": predictor.slice_calls, "slices_painted": len(table),
         },
-        check={"outside_identical": True, "edited_voxels": int(back.edited.sum()), "changed_voxels": back.changed},
+        **back.facts(free),
         lesion_ml=effects["lesion_ml"],
         seconds=round(time.perf_counter() - started, 2),
-        warnings=warnings,
-        slices=table,
+        warnings=warnings, slices=table,
     )  # fmt: skip
-    return InduceResult(
+    result = InduceResult(
         diseased=back.voxels,
         lesion=placed.native,
-        generate_mask=native(generate) > 0.5,
+        generate_mask=free,
         difference=difference,
-        deviation=native(painted.std(0)) if settings.samples > 1 else None,
+        deviation=back.native(painted.std(0)) if settings.samples > 1 else None,
         edited=back.edited,
         effects=effects,
         stack=stack,
         on_grid={
             "diseased": after, "samples": painted, "lesion": placed.inside, "told": placed.told, "mask": generate,
         },
-        slices=table,
-        provenance=facts,
-        scan=scan,
-        warnings=warnings,
+        slices=table, provenance=facts, scan=scan, warnings=warnings,
     )  # fmt: skip
+    back.finished()
+    return result
 
 
 def shape_scan(

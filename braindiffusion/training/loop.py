@@ -184,6 +184,7 @@ def shuffled(batch: Batch, seed: int = 0) -> Batch:
     return {k: v[order] for k, v in batch.items()}
 
 
+# long: a training from data to card, read from top to bottom
 def train(
     recipe: dict[str, Any],
     data: Path,

@@ -193,6 +193,7 @@ def _work(plans: dict[str, Plan], settings: InductionSettings) -> int:
     return calls
 
 
+# long: the evaluation from top to bottom, one kind of lesion after another
 def evaluate_induction(
     data: list[Path], settings: InductionSettings, *, cache: Path | None = None, on_event: OnEvent | None = None
 ) -> InductionReport:
