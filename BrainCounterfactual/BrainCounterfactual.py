@@ -51,11 +51,13 @@ class BrainCounterfactualWidget(PanelWidget):
     """The panel. It holds no state of its own: settings live in the parameter node, results in the scene."""
 
     ParameterNode = BrainCounterfactualParameterNode
+    drawingSections = ("saliencySection", "maskSection")
 
     def __init__(self, parent=None):
         PanelWidget.__init__(self, qt, parent)
         self._shownSaliency = None
         self._estimated = None
+        self._oneSlice = None
         self._wrongContrast = ""
         self.estimates = not slicer.app.testingEnabled()
 
@@ -73,6 +75,7 @@ class BrainCounterfactualWidget(PanelWidget):
             lambda: self.chooseMaskFile(_("Mask file")),
             self.updateButtons,
             self.results.sliceInView,
+            self.keepUndo,
         )
         self.choices = ChoicePanel(self.ui, self.logic, self.parameters, self.onModality)
         self.connectButtons(
@@ -163,14 +166,16 @@ class BrainCounterfactualWidget(PanelWidget):
             return
         self._estimated = wanted
         with slicer.util.tryWithErrorDisplay(show=False):
-            withSaliency = not p.useMask
-            self.logic.estimate(
-                self.volumeNode, self.settings(), self.onEstimate, self.onNoEstimate, withSaliency=withSaliency
-            )
+            scan, settings, find = self.volumeNode, self.settings(), not p.useMask
+            self.logic.estimate(scan, settings, self.onSliceEstimate, self.onNoEstimate, 1, find)
+            self.logic.estimate(scan, settings, self.onEstimate, self.onNoEstimate, None, find)
             self._pollTimer.start()
 
+    def onSliceEstimate(self, told):
+        self._oneSlice = told
+
     def onEstimate(self, told):
-        self.ui.estimateLabel.setText(texts.estimate(told))
+        self.ui.estimateLabel.setText(texts.estimate(told, self._oneSlice))
         self.choices.update()  # by now the worker has told its devices
 
     def onNoEstimate(self, error):

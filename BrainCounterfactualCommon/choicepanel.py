@@ -1,5 +1,7 @@
 """The combo boxes of a panel: those bound to parameters, and the scan's modality. Needs no Qt of its own."""
 
+import slicer
+
 from BrainCounterfactualCommon import texts
 from BrainCounterfactualCommon.bindings import ChoiceBinding
 
@@ -29,6 +31,7 @@ class ChoicePanelBase:
         }
         self._modality = ChoiceBinding(ui.modalityComboBox, onModality)
         self._devices = []
+        self._cards = []
 
     def _to(self, field):
         def choose(value):
@@ -36,6 +39,18 @@ class ChoicePanelBase:
                 setattr(self._parameters(), field, value)
 
         return choose
+
+    def _tellLicence(self, cards, before=""):
+        """One line, with the whole text behind a link."""
+        self._cards = [card for card in cards if card is not None]
+        lines = [before] if before else []
+        lines += [texts.licenceLink(card) for card in self._cards]
+        self._ui.licenceLabel.setText("<br>".join(lines))
+
+    def showLicence(self):
+        """The whole of what is to be known of the weights: licence, data, use, known failures."""
+        lines = [line for card in self._cards for line in (texts.licence(card), *card.get("known_failures", []))]
+        slicer.util.infoDisplay("<br>".join(lines))
 
     def _fill(self, parameters, modality):
         """Lists, choices and what is said of the model, as parameters, the scan's modality and models say."""

@@ -61,30 +61,30 @@ def make(volumeNode, arrays, data):
     order, label = Counterfactual.nextLabel(volumeNode)
 
     def volume(array, what):
-        return scene.addVolume(array, volumeNode, nameOf(what, label))
+        return scene.addVolume(array, volumeNode, nameOf(what, order, volumeNode))
 
-    node = volume(kji["counterfactual"], _("counterfactual"))
+    node = volume(kji["counterfactual"], _("Counterfactual"))
     overlays.sameGrays(node, volumeNode)
     original = scene.voxels(volumeNode)
     difference = kji["counterfactual"].astype("float32") - original.astype("float32")
-    made = {"difference": volume(difference, _("difference"))}
+    made = {"difference": volume(difference, _("Difference"))}
     span = overlays.range99(difference)
     overlays.style(made["difference"], overlays.DIVERGING, -span, span)
-    for role, what in (("anomaly", _("anomaly")), ("deviation", _("uncertainty")), ("agreement", _("agreement"))):
+    for role, what in (("anomaly", _("Anomaly")), ("deviation", _("Uncertainty")), ("agreement", _("Agreement"))):
         if role in kji:
             made[role] = volume(kji[role].astype("float32"), what)
             overlays.style(made[role], overlays.SPREAD, 0.0, overlays.range99(kji[role]), threshold=1e-6)
     if "saliency" in kji and kji["saliency"].any():
-        made["saliency"] = volume(kji["saliency"].astype("float32"), _("saliency"))
+        made["saliency"] = volume(kji["saliency"].astype("float32"), _("Saliency"))
         overlays.style(made["saliency"], overlays.HEAT, 0.0, 1.0, threshold=0.05)
     for role, what, color in (
-        ("lesion", _("lesion"), LESION_COLOR),
-        ("mask", _("edited region"), masks.MASK_COLOR),
+        ("lesion", _("Lesion"), LESION_COLOR),
+        ("mask", _("Edited region"), masks.MASK_COLOR),
     ):
         made[role] = masks.newSegmentation(
-            volumeNode, nameOf(what, label), what.capitalize(), color, kji[role] > 0, outlineOnly=True
+            volumeNode, nameOf(what, order, volumeNode), what, color, kji[role] > 0, outlineOnly=True
         )
-    made["table"] = makeSliceTable(volumeNode, data, nameOf(_("slices"), label))
+    made["table"] = makeSliceTable(volumeNode, data, nameOf(_("Slices"), order, volumeNode))
     result = Counterfactual(node)
     result.enter(made, volumeNode, data, order, label)
     return result

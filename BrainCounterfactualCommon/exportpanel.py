@@ -92,4 +92,4 @@ class ExportPanel:
         self._onChanged()
         folder = os.path.commonpath(paths)
         text = _("{n} files saved in {folder}.").format(n=len(paths), folder=folder)
-        slicer.util.showStatusMessage(text, 10000)
+        self._ui.progressLabel.setText(text)

@@ -25,6 +25,8 @@ class PanelWidget(ModuleWidget):
 
     ParameterNode = None
     """The class of the parameter node."""
+    drawingSections = ()
+    """Names of the sections in which is said where."""
 
     def __init__(self, qt, parent=None):
         ModuleWidget.__init__(self, qt, parent)
@@ -60,8 +62,6 @@ class PanelWidget(ModuleWidget):
         """Enabled where it can be done; the tooltip says what is missing."""
         self.export.update(self._runningButton)
         self.ui.progressBar.setVisible(self.logic.busy)
-        if not self.logic.busy:
-            self.ui.progressLabel.setText("")
 
     # --- setup ---------------------------------------------------------------------------------------------
 
@@ -76,13 +76,15 @@ class PanelWidget(ModuleWidget):
         self.makePanels(self._timer(FLICKER_MS, lambda: self.results.onFlickerTick()), saveInto)
         self.engine = EnginePanel(self.ui, self.logic)
         startup.begin(self._qt)  # where Slicer was started without waiting for its modules, as in tests
-        self.editor = EditorPanel(self.ui.segmentEditorFrame, self.moduleName)
+        self.editor = EditorPanel(self.ui.segmentEditorFrame, self.ui.allToolsCheckBox, self.moduleName)
         self.export = ExportPanel(
             self.ui, self.logic, lambda: self.results.result, saveInto, self._startOrCancel, self.updateButtons
         )
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self.onNodeAdded)
+        self.ui.licenceLabel.connect("linkActivated(QString)", lambda _link: self.choices.showLicence())
         self.initializeParameterNode()
 
     def _timer(self, interval, slot):
@@ -136,6 +138,16 @@ class PanelWidget(ModuleWidget):
             self.setParameterNode(None)
             self.initializeParameterNode()
 
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAdded(self, caller, event, node):
+        """A scan that is loaded while none is chosen is offered; it has no voxels yet."""
+        if node.IsA("vtkMRMLScalarVolumeNode") and not slicer.mrmlScene.IsBatchProcessing():
+            self.later(self._offerScan)
+
+    def _offerScan(self):
+        if self._parameterNode is not None and self._parameterNode.inputVolume is None:
+            self._chooseFirst()
+
     # --- the parameter node --------------------------------------------------------------------------------
 
     def parameters(self):
@@ -148,10 +160,13 @@ class PanelWidget(ModuleWidget):
             return
         self.setParameterNode(self.ParameterNode(self.logic.getParameterNode()))
         if self._parameterNode.inputVolume is None:
-            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            scans = [n for n in volumes if not isSynthetic(n) and not n.IsA("vtkMRMLLabelMapVolumeNode")]
-            if scans:
-                self._parameterNode.inputVolume = scans[0]
+            self._chooseFirst()
+
+    def _chooseFirst(self):
+        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        scans = [n for n in volumes if not isSynthetic(n) and not n.IsA("vtkMRMLLabelMapVolumeNode")]
+        if scans:
+            self._parameterNode.inputVolume = scans[0]
 
     def setParameterNode(self, parameterNode):
         if self._parameterNode is not None:
@@ -210,7 +225,7 @@ class PanelWidget(ModuleWidget):
         """Cancel the job under way, or start one: ``start(settings, callbacks)``; its errors begin with the message."""
         if self.logic.busy:
             self.logic.cancel()
-            self.ui.progressLabel.setText(_("Stopping..."))
+            self.say(_("Stopping..."))
             return
         with slicer.util.tryWithErrorDisplay(message):
             if not self.engine.ensure():
@@ -223,9 +238,10 @@ class PanelWidget(ModuleWidget):
                 "onError": self.onError,
                 "onCancelled": self.onEnd,
             }
+            wasRunning = self.logic.client.isRunning()
             start(self.settings(), callbacks)
             self.ui.progressBar.setRange(0, 0)
-            self.ui.progressLabel.setText(_("Starting the engine..."))
+            self.say("" if wasRunning else _("Starting the engine..."))
             self._pollTimer.start()
         self.updateButtons()
 
@@ -237,22 +253,43 @@ class PanelWidget(ModuleWidget):
     def onProgress(self, stage, done, total, secondsLeft):
         self.ui.progressBar.setRange(0, max(int(total), 1))
         self.ui.progressBar.setValue(int(done))
-        self.ui.progressLabel.setText(texts.progress(stage, secondsLeft))
+        self.say(texts.progress(stage, secondsLeft))
+
+    def say(self, words):
+        """Tell something beside the buttons, where one looks."""
+        self.ui.progressLabel.setText(words)
+
+    def keepUndo(self):
+        """Before a button changes what is drawn."""
+        self.editor.keepUndo()
 
     def onDone(self, result):
+        self.say("")
         overlays.markDisplay(result.node)
         if self._parameterNode is None:  # the user is in another module: the result waits in the scene
             slicer.util.showStatusMessage(_("The result is in the scene: {name}").format(name=result.node.GetName()))
             return
         self.showNew(result)
         self.onParameters()
+        self.foldAway()
 
     def showNew(self, result):
         """A job has just made this."""
         self.results.showNew()
 
+    def foldAway(self):
+        """What is done folds away, and the results unfold; the user may open everything again."""
+        for name in self.stepsOf(self.results.result):
+            getattr(self.ui, name).collapsed = True
+        self.ui.resultSection.collapsed = self.results.result is None
+
+    def stepsOf(self, result):
+        """Names of the sections that are done when there is this result."""
+        return ("scanSection", *self.drawingSections) if result is not None else ()
+
     def onEnd(self):
         """A job has ended without a result."""
+        self.say("")
         if self._parameterNode is not None:
             self.results.refresh()
         self.updateButtons()

@@ -146,7 +146,7 @@ class ResultPanelBase:
         self.layoutSwitch.showLayout(self.comparison.layoutOf(self.result))
         self.comparison.show(self.volumeNode, self.result)
         if self._parameters is not None:
-            layouts.hideFromViews(self._parameters.boxRoi, self.covered)
+            layouts.hideFromViews(self._parameters.boxRoi, self.comparison.tags)
         self.onParameters()
         if self.comparison.tags != before:
             layouts.alignWithVolume(self.comparison.tags, self.volumeNode)
@@ -213,7 +213,7 @@ class ResultPanelBase:
             folder = self._chooseFolder()
             if folder and self.result is not None:
                 paths = self.logic.saveResult(self.result, folder)
-                slicer.util.showStatusMessage(_("{n} files saved.").format(n=len(paths)), 5000)
+                self.ui.progressLabel.setText(_("{n} files saved in {folder}.").format(n=len(paths), folder=folder))
 
     # --- flicker ---
 

@@ -193,9 +193,12 @@ def isSynthetic(node):
     return node is not None and node.GetAttribute(SYNTHETIC) is not None
 
 
-def nameOf(what, label):
-    """The name of a node that was made."""
-    return "{}{} {}".format(PREFIX, what, label)
+def nameOf(what, order, volumeNode):
+    """The name of a node that was made: short, what differs first; with the scan's where that of another is taken."""
+    name = _("{what} {order} (SYNTHETIC)").format(what=what, order=order)
+    if slicer.mrmlScene.GetFirstNodeByName(name) is None:
+        return name
+    return _("{what} {order} of {scan} (SYNTHETIC)").format(what=what, order=order, scan=volumeNode.GetName())
 
 
 def summaryOf(data):

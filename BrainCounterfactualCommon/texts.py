@@ -28,6 +28,13 @@ def licence(card):
     return "<br>".join(line for line in lines if line)
 
 
+def licenceLink(card):
+    """The licence of a model's weights in a line, with a link to the rest."""
+    return _('Weights: {licence} (<a href="#licence">data, use, known failures</a>)').format(
+        licence=escape(card.get("licence", ""))
+    )
+
+
 def checked(facts):
     """Lines of a summary: whether the rest of the scan was found to be unchanged; none where it was not."""
     if facts.get("check", {}).get("outside_identical"):

@@ -2,7 +2,6 @@
 
 import BrainLesionSimLib  # noqa: F401 - first: it finds the shared package
 import qt
-import slicer
 from BrainLesionSimLib import texts
 from BrainLesionSimLib.choicepanel import ChoicePanel
 from BrainLesionSimLib.inductionpanel import InductionPanel
@@ -49,6 +48,7 @@ class BrainLesionSimWidget(PanelWidget):
     """The panel. It holds no state of its own: settings live in the parameter node, inductions in the scene."""
 
     ParameterNode = BrainLesionSimParameterNode
+    drawingSections = ("lesionSection",)
 
     def __init__(self, parent=None):
         PanelWidget.__init__(self, qt, parent)
@@ -74,6 +74,7 @@ class BrainLesionSimWidget(PanelWidget):
             lambda: self.chooseMaskFile(_("Lesion file")),
             self.updateButtons,
             self.results.sliceInView,
+            self.keepUndo,
         )
         self.choices = ChoicePanel(self.ui, self.logic, self.parameters, self.onModality)
         self.connectButtons(
@@ -162,4 +163,4 @@ class BrainLesionSimWidget(PanelWidget):
             self.onParameters()
             self.results.showDrawn()
         told = ", ".join("{}: {}".format(name, value) for name, value in facts.items() if value is not None)
-        slicer.util.showStatusMessage(_("A lesion was made: {facts}").format(facts=told), 5000)
+        self.say(_("A lesion was made: {facts}").format(facts=told))

@@ -1,7 +1,6 @@
 """The combo boxes of the panel: model with its licence, methods. Needs no Qt of its own."""
 
 from BrainCounterfactualCommon.choicepanel import ChoicePanelBase
-from BrainCounterfactualCommon.texts import licence
 from BrainCounterfactualLib import texts
 
 
@@ -30,5 +29,4 @@ class ChoicePanel(ChoicePanelBase):
         self._show("fusion", texts.fusionChoices())
         self._show("maskRule", texts.maskRuleChoices())
         card = next((card for card in cards if card["name"] == parameters.modelName), None)
-        self._ui.licenceLabel.setText(licence(card))
-        self._ui.licenceLabel.setToolTip(texts.knownFailures(card))
+        self._tellLicence([card])

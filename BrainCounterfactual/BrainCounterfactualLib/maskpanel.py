@@ -16,15 +16,17 @@ class MaskPanel:
         chooseFile: ``() -> path`` or an empty text.
         onChanged: called when the mask may have changed.
         sliceInView: ``() -> axial slice index or None``.
+        keepUndo: called before the mask is changed, so that the editor can take it back.
     """
 
-    def __init__(self, ui, logic, parameters, chooseFile, onChanged, sliceInView):
+    def __init__(self, ui, logic, parameters, chooseFile, onChanged, sliceInView, keepUndo):
         self._ui = ui
         self._logic = logic
         self._parameters = parameters
         self._chooseFile = chooseFile
         self._onChanged = onChanged
         self._sliceInView = sliceInView
+        self._keepUndo = keepUndo
         onClicks(
             (ui.maskFromSaliencyButton, self.fromSaliency),
             (ui.maskFromFileButton, self.fromFile),
@@ -47,6 +49,7 @@ class MaskPanel:
         parameters = self._parameters()
         volumeNode = parameters.inputVolume
         with slicer.util.tryWithErrorDisplay(message, waitCursor=True):
+            self._keepUndo()
             change(self._logic.maskSegmentation(volumeNode), volumeNode)
             parameters.useMask = True
         self._onChanged()

@@ -19,15 +19,17 @@ class ResultPanel(ResultPanelBase):
         ResultPanelBase.__init__(self, ui, logic, Comparison(), *arguments)
         self._rows = []
         self._history = ChoiceBinding(ui.resultComboBox, self._onChosen)
-        ui.sliceTable.connect("cellClicked(int,int)", self._onCell)
+        ui.sliceTable.connect("cellDoubleClicked(int,int)", self._onCell)
+        ui.sliceTable.verticalHeader().setVisible(False)  # numbers beside the slices' own
 
     def _fill(self, found, result):
         self._history.fill(texts.resultChoices(found) if found else [], result.order if result else 0)
         self.ui.summaryLabel.setText(texts.summary(result) if found else "")
         saliency = self.logic.saliency(self.volumeNode) if self.volumeNode is not None else None
         rows = result.slices if result else saliency.slices if saliency else []
-        self._rows = list(reversed(rows))  # the top of the head first, as one scrolls
+        self._rows = texts.inOrder(rows)
         self._fillTable(self.ui.sliceTable, texts.tableColumns(), [texts.tableRow(row) for row in self._rows])
+        self.ui.sliceTable.resizeColumnsToContents()
 
     def _isEdited(self, row):
         return bool(row.get("mask_mm2"))

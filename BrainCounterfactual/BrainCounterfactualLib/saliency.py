@@ -2,7 +2,7 @@
 
 from BrainCounterfactualCommon import overlays, scene
 from BrainCounterfactualCommon.host import tr as _
-from BrainCounterfactualCommon.results import Made, makeSliceTable, nameOf
+from BrainCounterfactualCommon.results import Made, makeSliceTable
 
 REFERENCE = "BrainCounterfactual.saliency"
 
@@ -22,10 +22,12 @@ def make(volumeNode, arrays, data):
     if previous is not None:
         previous.remove()
     name = volumeNode.GetName()
-    node = scene.addVolume(arrays["saliency"].transpose().astype("float32"), volumeNode, nameOf(_("saliency"), name))
+    node = scene.addVolume(
+        arrays["saliency"].transpose().astype("float32"), volumeNode, "{} ({})".format(_("Saliency"), name)
+    )
     overlays.style(node, overlays.HEAT, 0.0, 1.0, threshold=0.05)
     made = Saliency(node)
-    table = makeSliceTable(volumeNode, data, nameOf(_("slice probabilities"), name))
+    table = makeSliceTable(volumeNode, data, "{} ({})".format(_("Slice probabilities"), name))
     made.record({"table": table}, volumeNode, data)
     volumeNode.SetNodeReferenceID(REFERENCE, node.GetID())
     for other in made.nodes():

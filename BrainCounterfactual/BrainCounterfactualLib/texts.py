@@ -61,17 +61,17 @@ def modelChoices(cards):
     ]
 
 
-def knownFailures(card):
-    """For a tooltip."""
-    return "\n".join(card.get("known_failures", [])) if card else ""
-
-
-def estimate(told):
-    """What a healing will need; empty where it was not told."""
-    if not told:
+def estimate(volume, oneSlice=None):
+    """What healing all slices, and the one in view, will need; empty where it was not told."""
+    parts = []
+    for told, text in ((oneSlice, _("This slice: about {s} s")), (volume, _("volume: about {s} s"))):
+        if told:
+            parts.append(text.format(s=max(1, round(told["seconds"]))))
+    if not volume:
         return ""
-    line = _("About {seconds} s on {device}").format(seconds=max(1, round(told["seconds"])), device=told["device"])
-    return "{}. {}".format(line, told["warning"]) if told.get("warning") else line + "."
+    line = _("{times} on {device}.").format(times=", ".join(parts), device=volume["device"])
+    line = line[0].upper() + line[1:]
+    return "{} {}".format(line, volume["warning"]) if volume.get("warning") else line
 
 
 def uncertainty():
@@ -91,11 +91,11 @@ def summary(result):
     if facts.get("lesion_ml") is not None:
         lines.append(_("<b>Lesion volume: {ml:.1f} mL</b>").format(ml=facts["lesion_ml"]))
     if facts.get("slices_healed") is not None:
-        lines.append(
-            _("{n} slices healed in {s:.0f} s on {device}").format(
-                n=facts["slices_healed"], s=facts.get("seconds") or 0, device=facts.get("device") or "?"
-            )
+        n = facts["slices_healed"]
+        text = (
+            _("1 slice healed in {s:.0f} s on {device}") if n == 1 else _("{n} slices healed in {s:.0f} s on {device}")
         )
+        lines.append(text.format(n=n, s=facts.get("seconds") or 0, device=facts.get("device") or "?"))
     lines += checked(facts)
     if result.deviationNode is not None:
         lines.append(uncertainty())
@@ -114,7 +114,16 @@ def resultChoices(found):
 
 
 def tableColumns():
-    return [_("Slice"), _("mm"), _("Lesion probability"), _("Edited mm2"), _("Lesion mm2")]
+    return [_("Slice"), _("Probability"), _("Lesion mm\u00b2"), _("Edited mm\u00b2")]
+
+
+def inOrder(rows):
+    """Slices that were edited first, the largest lesion on top; then by probability."""
+
+    def weight(row):
+        return bool(row.get("mask_mm2")), row.get("lesion_mm2") or 0.0, row.get("lesion_probability") or 0.0
+
+    return sorted(rows, key=weight, reverse=True)
 
 
 def tableRow(row):
@@ -125,10 +134,9 @@ def tableRow(row):
 
     return [
         str(row["index"]),
-        number("position_mm", "{:.1f}"),
         number("lesion_probability", "{:.2f}"),
-        number("mask_mm2", "{:.0f}"),
         number("lesion_mm2", "{:.0f}"),
+        number("mask_mm2", "{:.0f}"),
     ]
 
 

@@ -25,4 +25,4 @@ class ChoicePanel(ChoicePanelBase):
         self._show("condition", texts.conditionChoices())
         self._show("healRegion", texts.regionChoices())
         told = texts.offer(offered, modality, self._logic.lesionModels()) if volumeNode is not None else ""
-        self._ui.licenceLabel.setText(told)
+        self._tellLicence({card["name"]: card for card in offered.values()}.values(), told)

@@ -110,20 +110,20 @@ def make(volumeNode, arrays, data, made=None):
     order, label = Induction.nextLabel(volumeNode)
 
     def named(what):
-        return nameOf(what, label)
+        return nameOf(what, order, volumeNode)
 
-    node = scene.addVolume(kji["diseased"], volumeNode, named(_("diseased")))
+    node = scene.addVolume(kji["diseased"], volumeNode, named(_("Diseased")))
     overlays.sameGrays(node, volumeNode)
     models.setModality(node, models.modalityOf(volumeNode))
-    others = {"difference": scene.addVolume(kji["difference"], volumeNode, named(_("induced change")), labelmap=True)}
+    others = {"difference": scene.addVolume(kji["difference"], volumeNode, named(_("Induced change")), labelmap=True)}
     others["difference"].GetDisplayNode().SetAndObserveColorNodeID(twoColors().GetID())
-    others["marks"] = _marks(volumeNode, named(_("lesion and margin")), kji)
+    others["marks"] = _marks(volumeNode, named(_("Lesion and margin")), kji)
     if "deviation" in kji:
-        others["deviation"] = scene.addVolume(kji["deviation"].astype("float32"), volumeNode, named(_("uncertainty")))
+        others["deviation"] = scene.addVolume(kji["deviation"].astype("float32"), volumeNode, named(_("Uncertainty")))
         span = overlays.range99(kji["deviation"])
         overlays.style(others["deviation"], overlays.SPREAD, 0.0, span, threshold=1e-6)
     effects = data.get("effects", {})
-    others["table"] = makeTable(("effect", "value", "unit"), figures(effects), named(_("effects")))
+    others["table"] = makeTable(("effect", "value", "unit"), figures(effects), named(_("Effects")))
     provenance = dict(data.get("provenance", {}))
     if made is not None:
         provenance["lesion"] = dict(provenance.get("lesion", {}), origin="random", **made)

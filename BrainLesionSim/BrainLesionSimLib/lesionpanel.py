@@ -18,15 +18,17 @@ class LesionPanel:
         chooseFile: ``() -> path`` or an empty text.
         onChanged: called when the lesion may have changed.
         sliceInView: ``() -> axial slice index or None``.
+        keepUndo: called before the lesion is changed, so that the editor can take it back.
     """
 
-    def __init__(self, ui, logic, parameters, chooseFile, onChanged, sliceInView):
+    def __init__(self, ui, logic, parameters, chooseFile, onChanged, sliceInView, keepUndo):
         self._ui = ui
         self._logic = logic
         self._parameters = parameters
         self._chooseFile = chooseFile
         self._onChanged = onChanged
         self._sliceInView = sliceInView
+        self._keepUndo = keepUndo
         self._marginOf = None
         onClicks(
             (ui.lesionFromFileButton, self.fromFile),
@@ -65,6 +67,7 @@ class LesionPanel:
     def _change(self, message, change, condition):
         parameters = self._parameters()
         with slicer.util.tryWithErrorDisplay(message, waitCursor=True):
+            self._keepUndo()
             change(parameters.inputVolume)
             parameters.condition = condition
         self._onChanged()

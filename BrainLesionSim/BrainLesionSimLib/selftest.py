@@ -47,7 +47,7 @@ class BrainLesionSimTest(ModuleTestBase):
         self.resultOf(self.logic.makeLesion, {"kind": "stroke", "ml": 10.0, "side": "L"}, settings)
         self.assertAlmostEqual(self.logic.lesionMl(self.sample), 10.0, delta=1.0)
         induction = self.resultOf(self.logic.induceThenHeal, settings)
-        self.assertTrue(induction.node.GetName().startswith("SYNTHETIC"))
+        self.assertIn("SYNTHETIC", induction.node.GetName())
         self.assertTrue(induction.provenance["check"]["outside_identical"])
         self.assertGreater(induction.roundTrip["induced"], 0)
         self.assertIsNone(self.logic.undo(self.sample))

@@ -3,7 +3,7 @@
 from html import escape
 
 from BrainCounterfactualCommon.host import tr as _
-from BrainCounterfactualCommon.texts import checked, licence, withoutScan
+from BrainCounterfactualCommon.texts import checked, withoutScan
 from BrainLesionSimLib import inductions
 
 
@@ -53,13 +53,12 @@ def regionChoices():
 
 
 def offer(offered, modality, lesionModels):
-    """What can be painted on the scan, with the licence of the weights; or that nothing can, and what there is."""
-    if not offered:
-        return _("<b>Nothing can be painted on a scan of {modality}.</b> Lesion models there are: {names}.").format(
-            modality=escape(modality or _("unknown modality")), names=escape(lesionModels)
-        )
-    cards = {card["name"]: card for card in offered.values()}
-    return "<br>".join(licence(card) for card in cards.values())
+    """That nothing can be painted on the scan, and what there is; empty where something can."""
+    if offered:
+        return ""
+    return _("<b>Nothing can be painted on a scan of {modality}.</b> Lesion models there are: {names}.").format(
+        modality=escape(modality or _("unknown modality")), names=escape(lesionModels)
+    )
 
 
 def size(ml, reachMm):

@@ -40,7 +40,7 @@ def test_induction_lies_in_the_scans_study_and_says_what_it_is(sim, head):
     induction = induced(sim, head, samples=3)
     assert len(induction.nodes()) == 5
     for node in induction.nodes():
-        assert node.GetName().startswith("SYNTHETIC "), node.GetName()
+        assert node.GetName().endswith(" 1 (SYNTHETIC)"), node.GetName()
         assert sh.GetItemAncestorAtLevel(sh.GetItemByDataNode(node), "Study") == study
         assert json.loads(node.GetAttribute("BrainCounterfactual.Provenance"))["synthetic"]
     original = slicer.util.arrayFromVolume(head)

@@ -290,7 +290,7 @@ def test_result_lies_in_the_scans_study_and_says_what_it_is(logic, head):
     sh.SetItemParent(scene.itemOf(head), study)
     result = healed(logic, head, samples=4)
     for node in result.nodes():
-        assert node.GetName().startswith("SYNTHETIC "), node.GetName()
+        assert node.GetName().endswith(" 1 (SYNTHETIC)"), node.GetName()
         item = sh.GetItemByDataNode(node)
         assert sh.GetItemAncestorAtLevel(item, "Study") == study
         assert json.loads(node.GetAttribute("BrainCounterfactual.Provenance"))["synthetic"]

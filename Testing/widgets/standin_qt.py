@@ -196,7 +196,7 @@ class qMRMLSegmentEditorWidget(_QWidget):
         self.told["setSourceVolumeNode"] = (node,)
 
     def __getattr__(self, name):
-        if name.startswith(("set", "install", "uninstall")):
+        if name.startswith(("set", "install", "uninstall", "save")):
             return lambda *arguments: self.told.__setitem__(name, arguments)
         raise AttributeError(name)
 

@@ -14,7 +14,7 @@ def test_standin_result_table_history_and_compare(widget, scan, views):
     layoutNode = views.LayoutSwitch.node()
     assert layoutNode.GetViewArrangement() == views.COMPARE_LAYOUT
     assert ui.sliceTable.rowCount == 1
-    assert [ui.sliceTable.item(0, c).text() for c in (0, 2, 4)] == ["1", "0.25", "8"]
+    assert [ui.sliceTable.item(0, c).text() for c in range(4)] == ["1", "0.25", "8", "10"]
     assert "1.5 mL" in ui.summaryLabel.text
     assert "careful" in ui.summaryLabel.text
     work(widget, scan, samples=3)
@@ -38,7 +38,7 @@ def test_standin_table_row_jumps_to_its_slice(widget, scan, views):
     from BrainCounterfactualCommon import scene
 
     work(widget, scan)
-    widget.ui.sliceTable.cellClicked.emit(0, 0)
+    widget.ui.sliceTable.cellDoubleClicked.emit(0, 0)
     assert scene.sliceIndexOfView(scan, views.sliceNode(views.ORIGINAL)) == 1
 
 
@@ -88,3 +88,35 @@ def test_standin_parameters_survive_the_scene_file(widget, scan, tmp_path):
     assert widget.volumeNode.GetName() == "head FLAIR"
     assert widget._parameterNode.maskSegmentation is widget.logic.maskSegmentation(widget.volumeNode)
     assert ui.resultComboBox.currentIndex == 1
+
+
+def test_standin_slices_that_were_edited_come_first_the_largest_on_top():
+    from BrainCounterfactualLib import texts
+
+    rows = [
+        {"index": 0, "lesion_probability": 0.9},
+        {"index": 1, "mask_mm2": 5.0, "lesion_mm2": 2.0},
+        {"index": 2, "mask_mm2": 5.0, "lesion_mm2": 4.0},
+        {"index": 3, "lesion_probability": 0.1},
+    ]
+    assert [row["index"] for row in texts.inOrder(rows)] == [2, 1, 0, 3]
+    assert not any("mm2" in column for column in texts.tableColumns())
+
+
+def test_standin_steps_that_are_done_fold_away_and_may_be_opened(widget, scan, views):
+    ui = widget.ui
+    work(widget, scan)
+    assert [ui.scanSection.collapsed, ui.saliencySection.collapsed, ui.maskSection.collapsed] == [True] * 3
+    assert not ui.resultSection.collapsed
+    ui.maskSection.collapsed = False
+    ui.undoButton.click()
+    assert not ui.maskSection.collapsed
+
+
+def test_standin_times_are_those_of_the_buttons():
+    from BrainCounterfactualLib import texts
+
+    volume, one = {"seconds": 41.2, "device": "cpu"}, {"seconds": 2.6, "device": "cpu"}
+    assert texts.estimate(volume, one) == "This slice: about 3 s, volume: about 41 s on cpu."
+    assert texts.estimate(volume) == "Volume: about 41 s on cpu."
+    assert texts.estimate(None) == ""

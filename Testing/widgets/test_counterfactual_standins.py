@@ -127,6 +127,7 @@ def test_standin_the_noise_level_is_the_methods_own_until_it_is_set(widget, scan
     widget.ui.applyButton.click()
     assert widget.logic.client.last.payload["settings"]["noise_level"] is None
     widget.logic.client.finish()
+    widget.ui.stepsSpinBox.setValue(20)
     widget.ui.noiseLevelSpinBox.setValue(8)
     widget.ui.applyButton.click()
     sent = widget.logic.client.last.payload["settings"]

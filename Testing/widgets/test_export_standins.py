@@ -41,7 +41,7 @@ def test_standin_dicom(widget, scan, standins, chosen):
     written(widget, "counterfactual/0001.dcm", "provenance.json")
     assert ui.dicomButton.text == "Save as DICOM..."
     assert ui.dicomButton.enabled
-    assert standins.dialogs.status[-1] == f"2 files saved in {chosen / 'SYNTHETIC_dicom_2'}."
+    assert widget.ui.progressLabel.text == f"2 files saved in {chosen / 'SYNTHETIC_dicom_2'}."
     ui.undoButton.click()
     assert not ui.dicomButton.enabled, "the scan as it is has no result"
 
@@ -94,7 +94,7 @@ def test_standin_teaching_file(widget, scan, standins, chosen):
     }  # fmt: skip
     assert form.teachingButton.text == "Cancel"
     written(widget, "index.html", "case.json")
-    assert "SYNTHETIC_case_1" in standins.dialogs.status[-1]
+    assert "SYNTHETIC_case_1" in widget.ui.progressLabel.text
     assert form.titleEdit.text == " Infiltrating tumour ", "what was typed stays"
 
 

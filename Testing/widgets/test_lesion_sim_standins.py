@@ -110,7 +110,7 @@ def test_standin_make_a_lesion(widget, scan, standins):
     widget.logic.client.finishShape(block())
     assert ui.makeLesionButton.text == "Make a lesion"
     assert "0.1 mL" in ui.sizeLabel.text
-    assert "A lesion was made" in standins.dialogs.status[-1]
+    assert "A lesion was made" in ui.progressLabel.text
 
 
 def test_standin_a_made_lesion_and_an_induced_one_come_into_view(widget, scan, views, standins):

@@ -64,6 +64,7 @@ def test_standin_save_writes_files_that_say_synthetic(widget, scan, standins, tm
     names = [path.name for path in tmp_path.iterdir()]
     assert names
     assert all(name.startswith("SYNTHETIC") for name in names)
+    assert f"{len(names)} files saved" in widget.ui.progressLabel.text  # beside the buttons
 
 
 def test_standin_flicker_and_fade(widget, scan, views):
@@ -255,3 +256,50 @@ def test_standin_self_test_runs(module, standins, monkeypatch):
     getattr(module, module.__name__ + "Test")().runTest()
     assert len(said) == 3
     assert any("not tested" in text for text in said)
+
+
+def test_standin_a_scan_loaded_while_the_module_is_open_is_offered(widget, standins):
+    from logic_helpers import makeVolume
+
+    assert widget.volumeNode is None
+    scan = makeVolume(np.ones((6, 8, 10), np.int16), np.eye(4), "late FLAIR")
+    standins.eventLoop()
+    assert widget.volumeNode is scan
+    makeVolume(np.ones((6, 8, 10), np.int16), np.eye(4), "another")
+    standins.eventLoop()
+    assert widget.volumeNode is scan
+
+
+def test_standin_the_editor_shows_five_tools_until_more_are_asked_for(widget):
+    told = widget.editor.widget.told
+    assert told["setEffectNameOrder"][0] == ["Paint", "Draw", "Erase", "Threshold", "Scissors"]
+    assert told["setUnorderedEffectsVisible"] == (False,)
+    widget.ui.allToolsCheckBox.click()
+    assert told["setUnorderedEffectsVisible"] == (True,)
+
+
+def test_standin_what_a_button_draws_can_be_taken_back(widget, scan):
+    told = widget.editor.widget.told
+    assert "saveStateForUndo" not in told
+    clear = {"BrainCounterfactual": "clearMaskButton", "BrainLesionSim": "clearLesionButton"}[widget.moduleName]
+    draw(widget, scan)
+    getattr(widget.ui, clear).click()
+    assert "saveStateForUndo" in told
+
+
+def test_standin_licence_is_a_line_with_the_rest_behind_a_link(widget, scan, standins):
+    label = widget.ui.licenceLabel
+    assert "CC BY-NC-SA" in label.text
+    assert len(label.text) < 200
+    label.linkActivated.emit("#licence")
+    assert "Licence of the weights" in standins.dialogs.infos[0]
+
+
+def test_standin_buttons_and_progress_stay_below_what_scrolls(widget):
+    ui = widget.ui
+    for name in ("applyButton", "progressBar", "progressLabel"):
+        assert ui.actionFrame.isAncestorOf(getattr(ui, name))
+        assert not ui.panelScrollArea.isAncestorOf(getattr(ui, name))
+    for name in ("scanSection", "resultSection", "segmentEditorFrame", "dependenciesSection"):
+        assert ui.panelScrollArea.isAncestorOf(getattr(ui, name))
+    assert ui.boxSelector.property("baseName") == "Box"
