@@ -8,6 +8,7 @@ from pathlib import Path
 
 from BrainCounterfactualCommon.host import Problem, logger, resourceFolder
 from BrainCounterfactualCommon.host import tr as _
+from braindiffusion.cards import ModelCard
 from braindiffusion.modality import modality_of as modalityOfText
 
 MODALITY_ATTRIBUTE = "BrainCounterfactual.Modality"
@@ -64,7 +65,7 @@ def setModality(volumeNode, name):
 
 def fits(card, modality):
     """Whether a model is for a modality; an unknown modality fits none but those for any."""
-    return "ANY" in card.get("modality", []) or modality in card.get("modality", [])
+    return ModelCard(card).fits(modality)
 
 
 def methodsOf(info):

@@ -16,6 +16,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["braindiffusion"]):
+    from braindiffusion import cards
     from braindiffusion.errors import BrainDiffusionError
     from braindiffusion.io.nifti import load_nifti
     from braindiffusion.io.text_headers import check_meta, check_nrrd
@@ -57,7 +58,7 @@ def messages(data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], object]] = {
     "messages": messages,
     "array": of_file("a.npy", lambda path: worker.load_array(str(path), "mask")),
-    "card": of_file("a.json", registry.parse_card),
+    "card": of_file("a.json", cards.parse_card),
     "weights": of_file("a.safetensors", registry.check_weights_file),
     "pack": of_file("a.npz", packs.load_pack),
     "protocol": of_file("a.json", protocol.load_protocol),

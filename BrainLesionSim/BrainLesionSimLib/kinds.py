@@ -2,17 +2,10 @@
 
 from BrainCounterfactualCommon.host import Problem
 from BrainCounterfactualCommon.host import tr as _
+from braindiffusion.cards import ModelCard
 
 FIELD_OF_VIEW_MM = 240.0
 """Side of the model grid in every card."""
-
-
-def seenBy(card):
-    """What a lesion model is told beside the image: ``lesion`` (the masks) or ``palette``; ``None``: it paints none."""
-    if not card.get("kinds"):
-        return None
-    inputs = card.get("network", {}).get("args", {}).get("in_channels", 1)
-    return card.get("condition") or {3: "lesion", 2: "palette"}.get(inputs)
 
 
 def condition(method):
@@ -24,7 +17,7 @@ def offered(cards, modality, method="mededit"):
     """Kind -> card of the model that paints it on this modality (``None``: on any), in the cards' order."""
     found = {}
     for card in cards:
-        if seenBy(card) != condition(method):
+        if ModelCard(card).condition != condition(method):
             continue
         for name in card["kinds"]:
             kind, _separator, on = name.partition("_")
@@ -37,7 +30,7 @@ def whatThereIs(cards):
     """All lesion models in words."""
     lines = []
     for card in cards:
-        if seenBy(card):
+        if ModelCard(card).condition:
             pairs = (name.partition("_") for name in card["kinds"])
             said = ", ".join(_("{kind} on {modality}").format(kind=k, modality=m.upper()) for k, _sep, m in pairs)
             lines.append("{}: {}".format(card["name"], said))

@@ -17,8 +17,8 @@ import slicer
 
 from BrainCounterfactualCommon.scene import vtkMatrix
 from braindiffusion import errors
+from braindiffusion.cards import resource
 from braindiffusion.io.read import read_scan
-from braindiffusion.models.registry import resource
 from braindiffusion.volume.scan import Scan
 
 SAMPLE = "SYNTHETIC_FLAIR_lesion.nii.gz"

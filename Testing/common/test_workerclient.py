@@ -13,8 +13,8 @@ import pytest
 
 from BrainCounterfactualCommon.workerclient import PROTOCOL as client_protocol
 from BrainCounterfactualCommon.workerclient import WorkerClient
+from braindiffusion.cards import installed, resource
 from braindiffusion.io.read import read_scan
-from braindiffusion.models.registry import installed, resource
 from braindiffusion.worker import PROTOCOL as worker_protocol
 
 pytestmark = [

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from braindiffusion.cards import installed
 from braindiffusion.errors import Cancelled, SettingsError
 from braindiffusion.finders import acat as acat_module
 from braindiffusion.finders.acat import acat, move_latent, normalise_per_slice
@@ -18,7 +19,7 @@ from braindiffusion.finders.gate import judged_lesion, lesion_probability
 from braindiffusion.finders.gradient import gradient
 from braindiffusion.finders.maps import MAPS as METHODS
 from braindiffusion.finders.maps import SaliencyModels, saliency_of
-from braindiffusion.models.registry import installed, load_model
+from braindiffusion.models.registry import load_model
 from braindiffusion.networks.build import Autoencoder, Classifier
 from braindiffusion.volume.brain import classical_brain
 from braindiffusion.volume.scan import Scan

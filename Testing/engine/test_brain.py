@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from braindiffusion.cards import installed
 from braindiffusion.errors import NotABrainError
-from braindiffusion.models.registry import installed
 from braindiffusion.volume import brain as brain_module
 from braindiffusion.volume.brain import (
     body_support,
@@ -174,7 +174,7 @@ def test_the_network_draws_nothing_from_global_state(head_phantom: Scan) -> None
 
 
 def test_without_the_model_the_network_has_no_answer(head_phantom: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("braindiffusion.models.registry.installed", dict)
+    monkeypatch.setattr("braindiffusion.cards.installed", dict)
     assert network_brain(head_phantom) is None
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from braindiffusion.cards import installed
 from braindiffusion.cohort import cluster as cluster_module
 from braindiffusion.cohort import run as cohort_module
 from braindiffusion.cohort.cluster import Ended
@@ -25,7 +26,6 @@ from braindiffusion.errors import (
     ScanUnreadableError,
     SettingsError,
 )
-from braindiffusion.models.registry import installed
 from braindiffusion.settings import HealSettings
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from braindiffusion.cards import ModelCard, installed, read_card
 from braindiffusion.errors import LesionSizeError, SettingsError
 from braindiffusion.finders.registry import METHODS as FINDERS
 from braindiffusion.healing.registry import METHODS as HEALERS
@@ -33,7 +34,7 @@ KINDS_OF_SETTINGS = (HealSettings, InduceSettings, ShapeSettings)
 
 def test_the_root_of_the_package_is_the_core() -> None:
     assert len(list((ROOT / "braindiffusion").glob("*.py"))) <= 8
-    assert {"settings", "events", "errors"} <= set(CORE)
+    assert set(CORE) == {"cards", "errors", "events", "modality", "registries", "settings"}
 
 
 @pytest.mark.parametrize("name", ["", *CORE])
@@ -90,3 +91,20 @@ def test_choices_are_those_of_the_registries() -> None:
     assert shape["lobe"].choices == tuple(LOBES)
     assert shape["territory"].choices == tuple(TERRITORIES)
     assert HealSettings().method in HEALERS
+
+
+def test_a_card_says_what_its_model_is_given() -> None:
+    """What a lesion model is conditioned on is said, not guessed from its channels."""
+    plain = {"name": "m", "network": {"args": {"in_channels": 3}}}
+    assert ModelCard(plain).condition is None
+    assert ModelCard(plain | {"kinds": ["stroke_flair"]}).condition == "lesion"
+    assert ModelCard(plain | {"kinds": ["stroke_flair"], "condition": "palette"}).condition == "palette"
+    assert ModelCard(plain).fits("FLAIR")  # a card without contrasts is for any
+    assert not ModelCard(plain | {"modality": ["T1"]}).fits(None)
+
+
+@pytest.mark.weights
+def test_shipped_cards_are_read_whole() -> None:
+    for name in installed():
+        card = read_card(name)
+        assert (card.name, card.task) == (name, card["task"])

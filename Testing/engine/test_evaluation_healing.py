@@ -15,6 +15,7 @@ from healing_models import add_all, add_model
 from safetensors.torch import load_file
 from tiny_training import simulated_slices, write_pack
 
+from braindiffusion import cards
 from braindiffusion.errors import Cancelled, PackError, SettingsError
 from braindiffusion.evaluation.healing import runs as healing_runs
 from braindiffusion.evaluation.healing import scores as healing_scores
@@ -41,7 +42,6 @@ from braindiffusion.events import Event
 from braindiffusion.finders.segmenter import SEGMENTERS
 from braindiffusion.healing.registry import METHODS, operating_point
 from braindiffusion.io.write import OutputFolder
-from braindiffusion.models import registry
 from braindiffusion.models.export import export_model
 from braindiffusion.models.registry import release
 from braindiffusion.settings import HealSettings
@@ -71,7 +71,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     point = {"percentile": 95.0, "mask_sigma_px": 3.0, "grow_level": 0.6, "margin_mm": 4.0, "bright": 0.6}
     (folder / "flair-healthy-128.json").write_text(json.dumps(card | {"operating_point": point}))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "model_folders", lambda: [folder])
+        patch.setattr(cards, "model_folders", lambda: [folder])
         release()
         yield folder
         release()
@@ -283,10 +283,10 @@ def test_points_go_into_the_cards_of_methods_without_a_mask(pack: Pack, models: 
     try:
         assert healing_tuning.write_points(points, BASE) == ["denoising_ae"]
         release()
-        card = registry.read_card("flair-denoising-ae")
+        card = cards.read_card("flair-denoising-ae")
         kept = METHODS["denoising_ae"].point | operating_point(card, "denoising_ae")
         assert (kept["anomaly"], kept["threshold"], kept["least_mm2"]) == ("ours", 0.07, 50.0)
-        assert "operating_points" not in registry.read_card("flair-healthy-128")
+        assert "operating_points" not in cards.read_card("flair-healthy-128")
     finally:
         add_model(models, "flair-denoising-ae")
         release()
@@ -340,8 +340,8 @@ def test_a_row_whose_model_is_missing_says_so(
     pack: Pack, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = {"flair-healthy-128", "flair-acat-classifier", "flair-acat-autoencoder"}
-    here = {k: v for k, v in registry.installed().items() if k in kept}
-    monkeypatch.setattr(registry, "installed", lambda: here)
+    here = {k: v for k, v in cards.installed().items() if k in kept}
+    monkeypatch.setattr(cards, "installed", lambda: here)
     for module in ("braindiffusion.healing.models", "braindiffusion.evaluation.healing.images"):
         monkeypatch.setattr(f"{module}.installed", lambda: here)
     methods = ("dif_fuse", "anoddpm", "cfg", "weak_segmenter", "dif_fuse_weak", "segmenter")

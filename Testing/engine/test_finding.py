@@ -198,7 +198,7 @@ def test_a_segmenter_of_the_zoo_serves_and_one_that_lacks_is_named(
 
 
 def finding_models() -> set[str]:
-    from braindiffusion.models.registry import installed
+    from braindiffusion.cards import installed
 
     return set(installed())
 

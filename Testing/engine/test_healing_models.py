@@ -11,11 +11,11 @@ import pytest
 import torch
 from healing_models import add_model
 
+from braindiffusion import cards
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.errors import ModelNotFoundError, SettingsError
 from braindiffusion.healing.models import aids_of, describe_methods, main_card, main_model, predictor_of
 from braindiffusion.healing.registry import METHODS, Need, method_named
-from braindiffusion.models import registry
 from braindiffusion.models.registry import load_model, release
 from braindiffusion.networks.build import CLASSES, EpsPredictor, SlicePredictor
 from braindiffusion.pipeline.estimate import estimate
@@ -35,7 +35,7 @@ NEEDS = {
 @pytest.fixture(autouse=True)
 def own(no_user_models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of the user's own models; nothing else is installed."""
-    monkeypatch.setattr(registry, "model_folders", lambda: [no_user_models])
+    monkeypatch.setattr(cards, "model_folders", lambda: [no_user_models])
     no_user_models.mkdir()
     yield no_user_models
     release()

@@ -11,6 +11,7 @@ import pytest
 import torch
 from tiny_training import TINY_UNET, write_pack
 
+from braindiffusion.cards import read_card
 from braindiffusion.errors import ModelNotFoundError, PackError
 from braindiffusion.evaluation.metrics import nearest
 from braindiffusion.evaluation.models import brain_masks, denoisers, figures
@@ -24,7 +25,7 @@ from braindiffusion.evaluation.models.evaluate import (
 )
 from braindiffusion.evaluation.models.segmenters import bright_level
 from braindiffusion.models.export import export_model
-from braindiffusion.models.registry import read_card, release
+from braindiffusion.models.registry import release
 from braindiffusion.networks.build import build_network
 from braindiffusion.training.grid_data import GridData
 from braindiffusion.training.tasks import TASKS
@@ -229,7 +230,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for module in (denoisers, figures):
         monkeypatch.setattr(module, "SHOWN", (100, 500))
     monkeypatch.setattr("braindiffusion.volume.brain.network_brain", lambda *_, **__: None)
-    monkeypatch.setattr("braindiffusion.models.registry.model_folders", lambda: [tmp_path / "user-models"])
+    monkeypatch.setattr("braindiffusion.cards.model_folders", lambda: [tmp_path / "user-models"])
     release()
 
 

@@ -13,20 +13,9 @@ from model_files import CARD, NETWORK, edit, make, weights_of, with_its_checksum
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from braindiffusion.cards import installed, parse_card, read_card, resource, user_folder
 from braindiffusion.errors import ModelCorruptError, ModelFormatError, ModelNotFoundError
-from braindiffusion.models.registry import (
-    build_from_card,
-    check_weights_file,
-    installed,
-    load_model,
-    parse_card,
-    read_card,
-    release,
-    resource,
-    update_card,
-    user_folder,
-    verify,
-)
+from braindiffusion.models.registry import build_from_card, check_weights_file, load_model, release, update_card, verify
 from braindiffusion.networks.build import NETWORKS, build_network
 
 pytestmark = pytest.mark.usefixtures("nothing_loaded")

@@ -11,9 +11,10 @@ import torch
 from model_files import CARD, edit, make, weights_of, with_its_checksum
 from safetensors import safe_open
 
+from braindiffusion.cards import installed
 from braindiffusion.errors import BrainDiffusionError, ModelCorruptError, ModelFormatError, ModelNotFoundError
 from braindiffusion.models.export import export_model
-from braindiffusion.models.registry import add, installed, load_model, sha256_of, verify
+from braindiffusion.models.registry import add, load_model, sha256_of, verify
 
 pytestmark = pytest.mark.usefixtures("nothing_loaded")
 

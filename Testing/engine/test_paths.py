@@ -10,10 +10,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from braindiffusion.cards import installed
 from braindiffusion.cli.app import app
 from braindiffusion.cli.options import Commands
 from braindiffusion.io.paths import at_home
-from braindiffusion.models.registry import installed
 from braindiffusion.studies.sources import parse_methods
 
 NOBODY = "~nobody-of-that-name"

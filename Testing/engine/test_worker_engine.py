@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from braindiffusion.cards import installed
 from braindiffusion.errors import Cancelled
 from braindiffusion.events import Event
 from braindiffusion.models.device import devices
-from braindiffusion.models.registry import installed
 from braindiffusion.pipeline import estimate as estimate_module
 from braindiffusion.pipeline import scan_cache as prepared_module
 from braindiffusion.pipeline.estimate import estimate

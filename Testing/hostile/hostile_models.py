@@ -92,10 +92,11 @@ def install(card: Path, out: Path) -> Any:
 
 def found(card: Path, out: Path) -> Any:
     """Loaded from the models' folder, where somebody put it."""
+    from braindiffusion import cards
     from braindiffusion.models import registry
 
     with _folder(card.parent):
-        registry.installed()
+        cards.installed()
         return registry.load_model("tiny")
 
 

@@ -8,7 +8,7 @@ import pytest
 from healing_models import add_model
 from product_run import Head, names, provenance, refused, run, succeed
 
-from braindiffusion.models import registry
+from braindiffusion import cards
 from braindiffusion.models.registry import release
 
 SHORT = ("--slices", "11:12", "--steps", 2, "--progress", "none")
@@ -18,7 +18,7 @@ SHORT = ("--slices", "11:12", "--steps", 2, "--progress", "none")
 def test_a_method_without_its_model_is_4(
     head: Head, tmp_path: Path, own_models: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    monkeypatch.setattr(registry, "model_folders", lambda: [own_models])  # some of them ship
+    monkeypatch.setattr(cards, "model_folders", lambda: [own_models])  # some of them ship
     for card in own_models.glob("*.json"):
         if not card.stem.startswith(("brain-mask", "flair-acat", "flair-healthy")):
             card.unlink()

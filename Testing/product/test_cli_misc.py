@@ -28,7 +28,7 @@ from product_run import (
 )
 
 from braindiffusion import __version__
-from braindiffusion.models.registry import read_card
+from braindiffusion.cards import read_card
 
 pytest.importorskip("lightning_fabric", reason="Training needs the extra: pip install .[train]")
 

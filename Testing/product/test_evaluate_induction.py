@@ -79,7 +79,7 @@ def random_models(tmp_path_factory: pytest.TempPathFactory, steady: None) -> Any
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BRAINDIFFUSION_MODELS", str(folder))
         # a shipped palette-128 must not decide whether Palette is skipped
-        patch.setattr("braindiffusion.models.registry.model_folders", lambda: [folder])
+        patch.setattr("braindiffusion.cards.model_folders", lambda: [folder])
         release()
         yield folder
         release()
@@ -374,5 +374,5 @@ def test_data_that_cannot_be_used_are_3(pack: Path, tmp_path: Path) -> None:
 
 
 def test_without_a_lesion_model_it_is_4(pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("braindiffusion.models.registry.model_folders", lambda: [tmp_path])
+    monkeypatch.setattr("braindiffusion.cards.model_folders", lambda: [tmp_path])
     refused(tmp_path, 4, "ModelNotFoundError", "evaluate", "induction", "--data", pack, *KIND, *QUICK)

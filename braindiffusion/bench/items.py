@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from braindiffusion.cards import resource
 from braindiffusion.evaluation.healing.data import Case
 from braindiffusion.evaluation.healing.operating_point import look
 from braindiffusion.evaluation.metrics.overlap import count, patient_means
@@ -16,7 +17,6 @@ from braindiffusion.evaluation.models.data import spread
 from braindiffusion.events import OnEvent
 from braindiffusion.healing.models import main_model
 from braindiffusion.io.read import read_mask, read_scan
-from braindiffusion.models.registry import resource
 from braindiffusion.pipeline.scan_cache import Prepared
 from braindiffusion.pipeline.stages import lesion_rule, mask_of_saliency
 from braindiffusion.settings import HealSettings

@@ -15,6 +15,7 @@ import torch
 from braindiffusion.bench.items import Item, Key, fewer, mean_dice
 from braindiffusion.bench.machine import cheapest
 from braindiffusion.bench.monai_loop import heal_with_monai
+from braindiffusion.cards import ModelCard
 from braindiffusion.events import Event, OnEvent
 from braindiffusion.healing.models import main_model
 from braindiffusion.healing.run import heal_slices
@@ -102,7 +103,7 @@ class _Compiled(LoadedModel):
 def model_for(rung: Rung, model: LoadedModel) -> LoadedModel:
     """The model as a rung uses it; the weights are the same."""
     kind = _Compiled if rung.compiled else LoadedModel if rung.cast else _AsIs
-    card = model.card if rung.crop else {**model.card, "crop": None}
+    card = model.card if rung.crop else ModelCard({**model.card, "crop": None})
     return kind(model.name, card, model.network, model.device)
 
 

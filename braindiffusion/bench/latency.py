@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from braindiffusion.cards import resource
 from braindiffusion.io.read import read_mask, read_scan
-from braindiffusion.models.registry import resource
 from braindiffusion.volume.scan import Scan
 
 PATIENCE_SECONDS = 600

@@ -12,6 +12,7 @@ import torch
 from braindiffusion.bench.items import Item
 from braindiffusion.bench.machine import cheapest, flops_of, matmul_rate
 from braindiffusion.bench.monai_loop import heal_with_monai
+from braindiffusion.cards import ModelCard
 from braindiffusion.events import Event, OnEvent
 from braindiffusion.healing.models import main_model
 from braindiffusion.healing.run import heal_slices
@@ -82,7 +83,7 @@ def _points(item: Item, model: LoadedModel, sizes: Sizes) -> Iterator[tuple[str,
     for side in sizes.grids:
         times = side // stack.placement.size
         crop = model.card.get("crop")
-        card = {**model.card, "grid": side, "crop": [n * times for n in crop] if crop else None}
+        card = ModelCard({**model.card, "grid": side, "crop": [n * times for n in crop] if crop else None})
         larger = LoadedModel(model.name, card, model.network, model.device)
         for name in ("grid", MONAI):
             yield name, side, (*enlarged(*volume_of(item, sizes.gridded), times), larger), {}

@@ -126,8 +126,8 @@ def demo(
 ) -> None:
     """Heal the shipped sample scan (synthetic) and leave the pictures in DEMO."""
     with told():
+        from braindiffusion.cards import resource
         from braindiffusion.io.read import read_scan
-        from braindiffusion.models.registry import resource
 
         scan = read_scan(resource("Samples", "SYNTHETIC_FLAIR_lesion.nii.gz"))
         heal_and_write(scan, HealSettings(device=device), None, None, out, ResultFormat.nifti, progress)

@@ -125,10 +125,10 @@ def evaluate_models(
 
         import torch
 
+        from braindiffusion.cards import read_card
         from braindiffusion.evaluation.models.evaluate import evaluate_models as measure
         from braindiffusion.evaluation.models.evaluate import write_to_cards
         from braindiffusion.io.write import OutputFolder, check_writable
-        from braindiffusion.models.registry import read_card
         from braindiffusion.pipeline.progress import reporter
 
         names = [m.strip() for m in models.split(",") if m.strip()] if models else None

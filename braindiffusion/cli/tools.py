@@ -71,10 +71,11 @@ def evaluate_tune(
         import csv
         import json
 
+        from braindiffusion.cards import read_card
         from braindiffusion.evaluation.healing.operating_point import tune
         from braindiffusion.evaluation.models.segmenter_tuning import tune_segmenter
         from braindiffusion.io.write import OutputFolder, check_writable
-        from braindiffusion.models.registry import read_card, update_card
+        from braindiffusion.models.registry import update_card
         from braindiffusion.pipeline.progress import reporter
         from braindiffusion.training.packs import load_pack
 
@@ -103,8 +104,8 @@ def models_list() -> None:
         from rich.console import Console
         from rich.table import Table
 
+        from braindiffusion.cards import installed, read_card
         from braindiffusion.errors import ModelFormatError
-        from braindiffusion.models.registry import installed, read_card
 
         table = Table("name", "for", "modality", "licence", "size")
         for name in installed():
@@ -146,7 +147,7 @@ def models_info(name: str) -> None:
     with told():
         import json
 
-        from braindiffusion.models.registry import read_card
+        from braindiffusion.cards import read_card
 
         typer.echo(json.dumps(read_card(name), indent=2))
 
@@ -155,7 +156,8 @@ def models_info(name: str) -> None:
 def models_verify(name: Annotated[str | None, typer.Argument()] = None) -> None:
     """Check the weights of one model, or of all, against their cards."""
     with told():
-        from braindiffusion.models.registry import installed, verify
+        from braindiffusion.cards import installed
+        from braindiffusion.models.registry import verify
 
         for each in [name] if name else list(installed()):
             verify(each)

@@ -116,9 +116,9 @@ def _loose_scans(folder: Path) -> Iterable[Path]:
 
 def key_of(job: Job) -> str:
     """Digest of all that decides a job's result: files, settings, models, program; not the device."""
+    from braindiffusion.cards import installed, read_card
     from braindiffusion.healing.models import main_card
     from braindiffusion.healing.registry import method_named
-    from braindiffusion.models.registry import installed, read_card
 
     digest = hashlib.sha256()
     for path in (job.scan, job.mask):

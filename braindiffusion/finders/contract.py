@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +30,7 @@ class Found:
     probability: np.ndarray
     judged_lesion: np.ndarray
     warnings: list[str] = field(default_factory=list)
-    cards: list[dict[str, Any]] = field(default_factory=list)
+    cards: Sequence[Mapping[str, Any]] = ()
     region: np.ndarray | None = None
     origin: str = ""
 

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from braindiffusion.cards import read_card
 from braindiffusion.events import Event, OnEvent
 from braindiffusion.finders.contract import Found
 from braindiffusion.finders.gate import CLASSIFIER, judge_slices
-from braindiffusion.models.registry import load_model, read_card
+from braindiffusion.models.registry import load_model
 from braindiffusion.settings import HealSettings
 from braindiffusion.volume.masks import dilate, drop_small
 from braindiffusion.volume.slices import SliceStack, window_of

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from braindiffusion.cards import ModelCard, installed, read_card
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.errors import BrainDiffusionError, ModelNotFoundError, PluginError, SettingsError
 from braindiffusion.healing.registry import METHODS, Method, Need, method_named, operating_point
 from braindiffusion.healing.surroundings import CHANNELS
-from braindiffusion.models.registry import LoadedModel, installed, load_model, read_card
+from braindiffusion.models.registry import LoadedModel, load_model
 from braindiffusion.networks.build import EpsPredictor, SlicePredictor
 
 if TYPE_CHECKING:
@@ -44,11 +45,11 @@ class Ran:
     calls: int
     slice_calls: int
     bf16: bool
-    cards: list[dict[str, Any]]
+    cards: Sequence[Card]
     score: np.ndarray | None = None
 
 
-def readable_cards(*needs: Need) -> list[dict[str, Any]]:
+def readable_cards(*needs: Need) -> list[ModelCard]:
     """Cards of the installed models; one that cannot be read is none.
 
     Raises:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from braindiffusion.cards import ModelCard, installed, read_card
 from braindiffusion.errors import BrainDiffusionError, ModalityError, ModelNotFoundError, SettingsError
 from braindiffusion.lesions.registry import METHODS
-from braindiffusion.models.registry import LoadedModel, installed, load_model, read_card
+from braindiffusion.models.registry import LoadedModel, load_model
 from braindiffusion.settings import Condition
 from braindiffusion.volume.scan import Scan
 
@@ -35,24 +37,15 @@ class Painter:
     tuned: dict[str, Any]
 
 
-def seen_by(card: dict[str, Any]) -> str | None:
-    """What a lesion model is told beside the state: ``lesion`` [p, b] or ``palette`` [torn image]; else ``None``."""
-    if not card.get("kinds"):
-        return None
-    if "condition" in card:
-        return str(card["condition"])
-    return {3: "lesion", 2: "palette"}.get(card["network"].get("args", {}).get("in_channels", 1))
-
-
-def lesion_models() -> dict[str, dict[str, Any]]:
+def lesion_models() -> dict[str, ModelCard]:
     """Cards of the installed models that paint lesions; a card that cannot be read is none."""
-    found = {}
+    found: dict[str, ModelCard] = {}
     for name in installed():
         try:
             card = read_card(name)
         except BrainDiffusionError:
             continue
-        if seen_by(card):
+        if card.condition:
             found[name] = card
     return found
 
@@ -62,12 +55,12 @@ def _said(kind: str) -> str:
     return f"{lesion} on {modality.upper()}"
 
 
-def what_there_is(cards: dict[str, dict[str, Any]]) -> str:
+def what_there_is(cards: Mapping[str, ModelCard]) -> str:
     """The lesion models in words."""
     return "; ".join(f"{name}: {', '.join(_said(k) for k in card['kinds'])}" for name, card in cards.items()) or "none"
 
 
-def choose_card(settings: InduceSettings) -> dict[str, Any]:
+def choose_card(settings: InduceSettings) -> ModelCard:
     """The card of the model asked for, or of the one that fits the method.
 
     Raises:
@@ -76,14 +69,14 @@ def choose_card(settings: InduceSettings) -> dict[str, Any]:
     needed, cards = METHODS[settings.method].condition, lesion_models()
     if settings.model is not None:
         card = read_card(settings.model)
-        if seen_by(card) != needed:
+        if card.condition != needed:
             raise SettingsError(
                 f"'{settings.model}' cannot paint lesions by {settings.method}.",
                 f"Lesion models there are: {what_there_is(cards)}.",
                 "Choose another model or method.",
             )
         return card
-    fitting = {name: card for name, card in cards.items() if seen_by(card) == needed}
+    fitting = {name: card for name, card in cards.items() if card.condition == needed}
     if not fitting:
         raise ModelNotFoundError(
             f"There is no model for {settings.method}.",

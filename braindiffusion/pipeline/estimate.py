@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from braindiffusion.cards import installed, read_card
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.finders.acat import STEPS, move_latent
 from braindiffusion.healing.models import main_card
@@ -22,7 +23,7 @@ from braindiffusion.models.device import (
     memory_of,
     precision_for,
 )
-from braindiffusion.models.registry import installed, load_model, read_card
+from braindiffusion.models.registry import load_model
 from braindiffusion.networks.build import EpsPredictor
 from braindiffusion.settings import HealSettings
 

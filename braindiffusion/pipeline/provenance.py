@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -50,7 +51,7 @@ def unnamed(facts: dict[str, Any]) -> dict[str, Any]:
     return facts | {"scan": (facts.get("scan") or {}) | {"file": None}}
 
 
-def model_facts(card: dict[str, Any]) -> dict[str, Any]:
+def model_facts(card: Mapping[str, Any]) -> dict[str, Any]:
     """What identifies a model."""
     return {k: card.get(k) for k in ("name", "sha256", "licence", "modality", "prediction")}
 

@@ -110,8 +110,9 @@ def network_brain(scan: Scan, device: str = "cpu", on_batch: OnBatch | None = No
     """Brain mask by the shipped contrast-agnostic U-Net; ``None`` when that model is not installed."""
     import torch
 
+    from braindiffusion.cards import installed
     from braindiffusion.models.device import precision_for
-    from braindiffusion.models.registry import installed, load_model
+    from braindiffusion.models.registry import load_model
 
     if "brain-mask" not in installed():
         return None

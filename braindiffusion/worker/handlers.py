@@ -60,11 +60,11 @@ class Bench:
         engine()
         import torch
 
+        from braindiffusion.cards import installed, read_card
         from braindiffusion.healing.models import describe_methods
         from braindiffusion.models.device import devices
-        from braindiffusion.models.registry import installed, read_card
 
-        cards = []
+        cards: list[dict[str, Any]] = []
         for name in sorted(installed()):
             try:
                 cards.append(read_card(name))
@@ -226,8 +226,9 @@ class Bench:
 
 def _load(name: str) -> None:
     engine()
+    from braindiffusion.cards import installed
     from braindiffusion.models.device import choose_device
-    from braindiffusion.models.registry import installed, load_model
+    from braindiffusion.models.registry import load_model
 
     if name in installed():
         load_model(name, str(choose_device("auto")))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from braindiffusion.cards import installed, read_card
 from braindiffusion.errors import PackError
 from braindiffusion.evaluation.models.data import spread
 from braindiffusion.evaluation.result_cache import Kept
@@ -16,7 +17,6 @@ from braindiffusion.events import Event, OnEvent
 from braindiffusion.finders.gate import judge_slices
 from braindiffusion.healing.models import main_card
 from braindiffusion.models.device import choose_device
-from braindiffusion.models.registry import installed, read_card
 from braindiffusion.pipeline.stages import brain_of, prepare
 from braindiffusion.settings import HealSettings
 from braindiffusion.training.packs import Pack

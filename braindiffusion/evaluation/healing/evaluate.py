@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY, __version__
+from braindiffusion.cards import read_card
 from braindiffusion.errors import (
     ModelCorruptError,
     ModelFormatError,
@@ -38,7 +39,6 @@ from braindiffusion.finders.gate import CLASSIFIER
 from braindiffusion.healing.models import main_card
 from braindiffusion.io.write import OutputFolder
 from braindiffusion.models.device import choose_device, precision_for
-from braindiffusion.models.registry import read_card
 from braindiffusion.pipeline.provenance import plain
 from braindiffusion.settings import HealSettings
 from braindiffusion.training.packs import Pack

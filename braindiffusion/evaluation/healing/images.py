@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from braindiffusion.cards import installed, read_card
 from braindiffusion.evaluation.healing.data import Measured
 from braindiffusion.evaluation.healing.runs import Made
 from braindiffusion.evaluation.metrics.distribution import distances
@@ -15,7 +16,7 @@ from braindiffusion.evaluation.metrics.features import Features, classifier_feat
 from braindiffusion.evaluation.metrics.overlap import interval_of
 from braindiffusion.finders.gate import lesion_probability
 from braindiffusion.healing.autoddpm import structural_similarity
-from braindiffusion.models.registry import LoadedModel, installed, load_model, read_card
+from braindiffusion.models.registry import LoadedModel, load_model
 from braindiffusion.volume.masks import dilate
 from braindiffusion.volume.slices import centred
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from typing import Any, Literal
 
+from braindiffusion.cards import installed
 from braindiffusion.errors import BrainDiffusionError, SettingsError
 from braindiffusion.finders.maps import MAPS as SALIENCIES
 from braindiffusion.finders.segmenter import SEGMENTERS
 from braindiffusion.healing.models import main_card
 from braindiffusion.healing.registry import HEALTHY, METHODS, operating_point
-from braindiffusion.models.registry import installed
 from braindiffusion.settings import HealSettings
 
 Find = Literal["nothing", "bright", "saliency", "segmenter", "heal"]

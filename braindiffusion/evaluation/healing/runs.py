@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from braindiffusion import __version__
+from braindiffusion.cards import read_card
 from braindiffusion.evaluation.healing.data import Measured
 from braindiffusion.evaluation.healing.rows import COSTLY_CALLS, Row, calls_of
 from braindiffusion.evaluation.models.data import spread
@@ -24,7 +25,7 @@ from braindiffusion.healing.registry import METHODS, operating_point
 from braindiffusion.healing.run import heal_slices
 from braindiffusion.healing.trajectories import Trajectories
 from braindiffusion.models.device import choose_device, precision_for
-from braindiffusion.models.registry import load_model, read_card
+from braindiffusion.models.registry import load_model
 from braindiffusion.pipeline.provenance import plain
 from braindiffusion.pipeline.stages import find_saliency, mask_of_saliency
 from braindiffusion.settings import HealSettings

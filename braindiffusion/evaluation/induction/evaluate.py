@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY, __version__
+from braindiffusion.cards import read_card
 from braindiffusion.errors import ModelNotFoundError, PackError, SettingsError
 from braindiffusion.evaluation.induction.painting import (
     CONTROL,
@@ -34,7 +35,6 @@ from braindiffusion.events import Event, OnEvent
 from braindiffusion.lesions.common import square_dilate
 from braindiffusion.lesions.models import lesion_models
 from braindiffusion.models.device import choose_device
-from braindiffusion.models.registry import read_card
 from braindiffusion.pipeline.provenance import plain
 from braindiffusion.settings import Condition
 from braindiffusion.training.grid_data import GridData

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from braindiffusion import RESEARCH_USE_ONLY, __version__
+from braindiffusion.cards import installed, read_card
 from braindiffusion.errors import PackError
 from braindiffusion.evaluation.models.brain_masks import evaluate_brain_mask
 from braindiffusion.evaluation.models.classifiers import evaluate_autoencoder, evaluate_classifier
@@ -19,7 +20,7 @@ from braindiffusion.evaluation.models.gans import evaluate_gan
 from braindiffusion.evaluation.models.segmenters import evaluate_lesion_segmenter
 from braindiffusion.events import Event, OnEvent
 from braindiffusion.models.device import choose_device
-from braindiffusion.models.registry import installed, load_model, read_card, update_card
+from braindiffusion.models.registry import load_model, update_card
 from braindiffusion.pipeline.provenance import plain
 
 Evaluator = Callable[[Bench, Path], Finding]

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from braindiffusion.cards import installed
 from braindiffusion.errors import Cancelled, SettingsError
 from braindiffusion.evaluation.tissue.fills import FILLS
 from braindiffusion.evaluation.tissue.holes import Hole, lay_holes
 from braindiffusion.evaluation.tissue.measures import interval_of, psnr, sharpness, ssim, told_apart
-from braindiffusion.models.registry import installed
 from braindiffusion.pipeline.stages import Event, HealSettings, OnEvent
 from braindiffusion.training.packs import Pack
 from braindiffusion.volume.brain import find_brain
