@@ -1,5 +1,6 @@
 """The mask of a scan: a segmentation with one segment ``Mask``, kept by node reference on the volume."""
 
+import logging
 import os
 
 import numpy as np
@@ -9,6 +10,8 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from BrainCounterfactualCommon import scene
 from BrainCounterfactualCommon.host import Problem
 from BrainCounterfactualCommon.host import tr as _
+from braindiffusion.errors import BrainDiffusionError
+from braindiffusion.mask_values import selected
 
 MASK_REFERENCE = "BrainCounterfactual.mask"
 MASK_SEGMENT = "Mask"
@@ -151,10 +154,10 @@ def fromBox(roiNode, volumeNode):
 
 
 def fromFile(path, volumeNode):
-    """(k,j,i) bool of a mask file (every voxel that is not 0), carried to the scan in world space.
+    """(k,j,i) bool of a mask file (labels, or probabilities from 0.5 on), carried to the scan in world space.
 
     Raises:
-        Problem: unreadable, empty, or it lies elsewhere.
+        Problem: unreadable, empty, it lies elsewhere, or its values are neither labels nor probabilities.
     """
     array, affine = scene.readVolumeFile(path)
     name = os.path.basename(str(path))
@@ -165,9 +168,13 @@ def fromFile(path, volumeNode):
             _("Every voxel is 0."),
             _("Choose a file in which the lesion is marked."),
         )
+    try:
+        marked = selected(array, name, None, logging.warning)
+    except BrainDiffusionError as error:
+        raise Problem(type(error).__name__, error.what, error.why, error.action) from error
     # the file knows nothing of a transform put on the scan later: it belongs to the scan as stored
     toWorld = scene.ijkToWorld(volumeNode) @ np.linalg.inv(scene.ijkToRas(volumeNode)) @ affine
-    mask = scene.resampleNearest(array != 0, toWorld, volumeNode)
+    mask = scene.resampleNearest(marked, toWorld, volumeNode)
     if not mask.any():
         raise Problem(
             "MaskGeometryError",

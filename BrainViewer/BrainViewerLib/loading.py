@@ -6,9 +6,6 @@ and DICOM slices are sorted by position. Left-handed volumes are turned along k 
 
 from __future__ import annotations
 
-from collections import defaultdict
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +15,15 @@ import slicer
 from BrainCounterfactualCommon.scene import vtkMatrix
 from braindiffusion import errors
 from braindiffusion.cards import resource
+from braindiffusion.io.checks import SCAN_SUFFIXES
+from braindiffusion.io.dicom_series import Series, list_series
 from braindiffusion.io.read import read_scan
 from braindiffusion.volume.scan import Scan
 
 SAMPLE = "SYNTHETIC_FLAIR_lesion.nii.gz"
 SCENE_SUFFIXES = (".mrb", ".mrml")
 PATH_ATTRIBUTE = "BrainViewer.Path"
-
-
-@dataclass(frozen=True)
-class Series:
-    """One DICOM series of a folder that holds several."""
-
-    folder: Path
-    uid: str
-    title: str
-    files: tuple[Path, ...]
+NOTES_ATTRIBUTE = "BrainViewer.Notes"
 
 
 def sample_path() -> Path:
@@ -44,7 +34,7 @@ def sample_path() -> Path:
 def stem(path: Path) -> str:
     """A node's name from a path: the file's name without its suffixes."""
     name = path.name or "scan"
-    for suffix in (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm"):
+    for suffix in (*SCAN_SUFFIXES, ".dcm"):
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return name
@@ -77,59 +67,42 @@ def add_to_scene(scan: Scan, name: str, path: Path | None) -> Any:
     return node
 
 
-def load(path: Path, name: str | None = None, keep_path: bool = True) -> tuple[Any, str | None]:
-    """Load one scan.
+def load(
+    path: Path, name: str | None = None, keep_path: bool = True, series: Series | None = None
+) -> tuple[Any, str | None]:
+    """Load one scan; what was assumed while reading it is kept with the node, see :func:`notes_of`.
+
+    Args:
+        series: of a folder that holds several, from :func:`series_of`.
 
     Returns:
         The volume node and its modality, where the file says.
 
     Raises:
         InputError: the path holds no usable scan; :class:`~braindiffusion.errors.DicomSeriesError` for a folder of
-        several series (see :func:`series_of`).
+        several series.
     """
-    scan = read_scan(path)
-    name = name or (series_name(path) if path.is_dir() else "") or stem(path)
-    return add_to_scene(scan, name, path.resolve() if keep_path else None), scan.modality
+    scan = read_scan(path, series=series.uid if series is not None else None)
+    node = add_to_scene(scan, name or stem(path), path.resolve() if keep_path else None)
+    node.SetAttribute(NOTES_ATTRIBUTE, " ".join(scan.notes))
+    return node, scan.modality
 
 
-def series_name(folder: Path) -> str:
-    """The description of the DICOM series in a folder; empty where there is none."""
-    import pydicom
-
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name.upper() != "DICOMDIR"):
-        with suppress(pydicom.errors.InvalidDicomError, OSError, ValueError):
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SeriesDescription"])
-            return str(header.get("SeriesDescription", "") or "").strip()
-    return ""
+def notes_of(node: Any) -> str:
+    """What was assumed while a scan was read; empty where nothing was."""
+    return node.GetAttribute(NOTES_ATTRIBUTE) or ""
 
 
 def series_of(folder: Path) -> list[Series]:
-    """The DICOM series of a folder and its subfolders, largest first; empty when there is no DICOM."""
-    import pydicom
-
-    tags = ["SeriesInstanceUID", "SeriesDescription", "Modality", "SeriesNumber"]
-    found: dict[str, list[Path]] = defaultdict(list)
-    titles: dict[str, str] = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name.upper() != "DICOMDIR"):
-        try:
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
-        except (pydicom.errors.InvalidDicomError, OSError, ValueError):
-            continue
-        uid = str(header.get("SeriesInstanceUID", ""))
-        if uid:
-            found[uid].append(path)
-            titles[uid] = str(header.get("SeriesDescription", "") or f"series {header.get('SeriesNumber', '?')}")
-    everything = [Series(folder, uid, titles[uid], tuple(files)) for uid, files in found.items()]
-    return sorted(everything, key=lambda series: -len(series.files))
+    """The DICOM series of a folder and its subfolders that can be read, as the command line lists them."""
+    return [series for series in list_series(folder) if series.stack is not None]
 
 
-def load_series(series: Series, workspace: Path) -> tuple[Any, str | None]:
-    """Load one series of a folder that holds several; ``workspace`` is an empty folder for links to its files."""
-    import shutil
-
-    for index, path in enumerate(series.files):
-        shutil.copyfile(path, workspace / f"{index:05d}.dcm")
-    return load(workspace, series.title, keep_path=False)
+def title_of(series: Series) -> str:
+    """A series as it is listed: what it is called, its contrast, its slices."""
+    slices = series.stack.size[2] if series.stack is not None else len(series.headers)
+    facts = [series.modality or "unknown contrast", f"{slices} slices", *(["localizer"] if series.survey else [])]
+    return f"{series.description or f'series {series.number}'} ({', '.join(facts)})"
 
 
 def load_scene(path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +31,7 @@ class Scans:
         self.viewer = viewer
         self.volume: Any = None
         self._series: dict[str, loading.Series] = {}
+        self._folder: tuple[Path, bool] = (Path(), True)
 
     # -- opening
 
@@ -69,10 +69,10 @@ class Scans:
             return
 
         def read() -> None:
-            with tempfile.TemporaryDirectory(prefix="brainviewer-") as workspace:
-                self._take(*loading.load_series(series, Path(workspace)))
+            folder, keep = self._folder
+            self._take(*loading.load(folder, series.description or None, keep, series))
 
-        if await self._guarded(f"Reading {series.title}", read):
+        if await self._guarded(f"Reading {loading.title_of(series)}", read):
             self.viewer.state.series = []
 
     async def _guarded(self, text: str, work: Callable[[], None]) -> bool:
@@ -101,11 +101,14 @@ class Scans:
             if not keep_path:  # an upload's folder goes away
                 raise DicomSeriesError(
                     "The folder holds several series.",
-                    ", ".join(f"{s.title} ({len(s.files)})" for s in found),
+                    ", ".join(loading.title_of(s) for s in found),
                     "Open it by its path to choose one, or pick a folder with one series.",
                 ) from error
             self._series = {series.uid: series for series in found}
-            self.viewer.state.series = [{"uid": s.uid, "title": s.title, "count": len(s.files)} for s in found]
+            self._folder = (path, keep_path)
+            self.viewer.state.series = [
+                {"uid": s.uid, "title": loading.title_of(s), "count": len(s.headers)} for s in found
+            ]
             self.viewer.state.step = self.viewer.state.induce_step = 1
             return
         self._take(node, modality)
@@ -122,7 +125,7 @@ class Scans:
         if modality in CONTRASTS and self.viewer.logic.modality(node) != modality:
             self.viewer.logic.setModality(node, modality)
         self.show(node)
-        self.viewer.say(f"{node.GetName()} is open.")
+        self.viewer.say(f"{node.GetName()} is open. {loading.notes_of(node)}".strip())
 
     # -- choosing
 

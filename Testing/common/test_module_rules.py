@@ -11,9 +11,10 @@ sys.path.insert(0, str(ROOT / "BrainCounterfactual"))
 MODULES = [path.parent for path in ROOT.glob("Brain*/CMakeLists.txt")]
 FILES = sorted(path for folder in MODULES for path in folder.rglob("*.py"))
 MOST_LINES = 400
-CORE = {f"braindiffusion.{name}" for name in ("cards", "errors", "events", "modality", "registries", "settings")} | {
-    "braindiffusion"
-}
+CORE = {
+    f"braindiffusion.{name}"
+    for name in ("cards", "errors", "events", "mask_values", "modality", "registries", "settings")
+} | {"braindiffusion"}
 """The engine's torch-free core (see Testing/engine/test_core.py)."""
 
 

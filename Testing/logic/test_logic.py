@@ -135,6 +135,11 @@ def test_mask_files_that_do_not_serve_are_refused(logic, head, tmp_path):
     slicer.util.saveNode(makeVolume(np.zeros((3, 3, 3), np.uint8), far, "empty"), str(tmp_path / "empty.nrrd"))
     with pytest.raises(Problem, match="selects nothing"):
         logic.maskFromFile(tmp_path / "empty.nrrd", seg, head)
+    background = np.full((6, 8, 10), -1, np.int16)
+    background[1:4, 2:6, 3:8] = 1
+    slicer.util.saveNode(makeVolume(background, obliqueAffine(), "minus"), str(tmp_path / "minus.nrrd"))
+    with pytest.raises(Problem, match="does not say what of it is mask"):
+        logic.maskFromFile(tmp_path / "minus.nrrd", seg, head)
 
 
 def test_mask_from_saliency(logic, head):

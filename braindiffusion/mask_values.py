@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from braindiffusion import errors
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MOST_LABELS = 32
 """Different whole numbers that are still taken for labels."""
@@ -39,6 +41,8 @@ def selected(
         MaskValueError: see above, or one of ``labels`` is not in the file.
         EmptyMaskError: nothing counts.
     """
+    import numpy as np
+
     known = np.nan_to_num(voxels, nan=0.0) if voxels.dtype.kind == "f" else voxels
     values = np.unique(known)
     if labels is not None:
@@ -73,7 +77,7 @@ def selected(
 
 
 def _any_layer(mask: np.ndarray) -> np.ndarray:
-    return np.asarray(mask.any(-1)) if mask.ndim == 4 else mask
+    return mask.any(-1) if mask.ndim == 4 else mask  # type: ignore[return-value]
 
 
 def _listed(values: np.ndarray) -> str:
