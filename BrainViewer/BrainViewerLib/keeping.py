@@ -59,8 +59,8 @@ class Keeping:
 
     def now(self) -> None:
         """Keep what has changed. A full disk is said once, and does not stop the work."""
-        if self.session is None or self._found is not None:
-            return  # what was found is not covered by an empty session before the user has chosen
+        if self.session is None:
+            return
         try:
             self.session.keep(self._page())
             self._failed = False

@@ -59,6 +59,7 @@ class Levels:
         self._levels: dict[str, tuple[float, float]] = {}
         self._followed: dict[str, tuple[Any, int]] = {}
         self._syncing = False
+        self._now = (0.0, 1.0)
         viewer.state.change("preset")(lambda **_: self._on_preset())
         viewer.state.change("level_low", "level_high")(lambda **_: self._on_typed())
 
@@ -134,6 +135,7 @@ class Levels:
 
     def _apply(self, low: float, high: float) -> None:
         high = max(high, low + 1e-6 * max(1.0, abs(low)))
+        self._now = (low, high)
         self._syncing = True
         try:
             for node in self._nodes():
@@ -181,6 +183,8 @@ class Levels:
         if self._syncing or self.volume is None:
             return
         low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
+        if np.allclose((low, high), self._now, rtol=1e-6, atol=1e-6):  # something else was modified
+            return
         with self.viewer.state:
             self._apply(low, high)
             self.viewer.state.preset = "manual"

@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from BrainCounterfactualCommon import masks, scene
 from BrainCounterfactualCommon.host import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY
+from BrainCounterfactualCommon.results import isSynthetic
 from braindiffusion import __version__
 
 HEIGHT, HEAD, FOOT, GAP = 520, 34, 30, 6
@@ -79,6 +80,11 @@ def outlined(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return out
 
 
+def is_synthetic(volume: Any) -> bool:
+    """Whether the scan itself is no scanner's."""
+    return isSynthetic(volume) or (volume.GetName() or "").upper().startswith("SYNTHETIC")
+
+
 def key_image(result: Any, index: int, low: float, high: float) -> bytes:
     """PNG: original, what was made of it, difference, on the slice ``index``; marked as synthetic.
 
@@ -108,7 +114,7 @@ def key_image(result: Any, index: int, low: float, high: float) -> bytes:
         draw.text((at + 8, 8), name, WHITE, large)
         for text, x, anchor in (("R", at + 8, "lm"), ("L", at + picture.width - 8, "rm")):
             draw.text((x, HEAD + HEIGHT // 2), text, WHITE, small, anchor)
-        if name != "Original":
+        if name != "Original" or is_synthetic(volume):
             draw.text((at + picture.width // 2, HEAD + HEIGHT - 12), NOT_FOR_DIAGNOSIS, AMBER, small, "mm")
         at += picture.width + GAP
     bar = 50.0 * HEIGHT / (before.shape[0] * plane.pitch[0])

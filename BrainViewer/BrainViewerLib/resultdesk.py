@@ -77,7 +77,9 @@ class ResultDesk:
         saliency = logic.saliency(volume) if volume is not None else None
         state.has_saliency = saliency is not None
         found = saliency.slices if saliency else (current.slices if current else [])
-        state.flagged, state.rows_found = sum(bool(r.get("judged_lesion")) for r in found), len(found)
+        # a healing does not tell what was judged, but what was healed
+        state.flagged = sum(bool(r.get("judged_lesion", r.get("mask_mm2"))) for r in found)
+        state.rows_found = len(found)
         told = [*found, *(current.slices if current else [])]
         state.rows = self._rows(volume, told) if told else []
         top = max((row["area"] for row in state.rows), default=0)

@@ -216,6 +216,7 @@ class Board:
     ) -> None:
         """Background, overlay and label map of a view."""
         view = self._views[tag]
+        empty = not view.get_background_volume_id()
         for node, getter, setter in (
             (background, view.get_background_volume_id, view.set_background_volume_id),
             (foreground, view.get_foreground_volume_id, view.set_foreground_volume_id),
@@ -223,6 +224,8 @@ class Board:
             wanted = node.GetID() if node is not None else None
             if (getter() or None) != wanted:
                 setter(wanted)
+        if empty and background is not None:  # nothing could be fitted so far
+            self.fit([tag])
         if view.get_foreground_opacity() != opacity:
             view.set_foreground_opacity(opacity)
         composite = composite_of(tag)

@@ -132,7 +132,7 @@ def test_only_this_machine_is_served(start_viewer) -> None:
     import psutil
 
     server = start_viewer()
-    listening = [c for c in psutil.Process(server.process.pid).net_connections() if c.status == psutil.CONN_LISTEN]
+    listening = [c for c in server.viewer().net_connections() if c.status == psutil.CONN_LISTEN]
     assert {c.laddr.ip for c in listening} == {"127.0.0.1"}
 
 
