@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import os
 import subprocess
 import sys
 
@@ -176,7 +177,7 @@ def test_a_machine_without_opengl_gets_a_sentence_and_code_4(viewer_packages, sa
     assert "Traceback" not in done.stderr
 
 
-def test_a_port_that_is_taken_is_told(viewer_packages) -> None:
+def test_a_port_that_is_taken_is_told(viewer_packages, tmp_path) -> None:
     import socket
 
     with socket.socket() as taken:
@@ -185,10 +186,11 @@ def test_a_port_that_is_taken_is_told(viewer_packages) -> None:
         port = taken.getsockname()[1]
         done = subprocess.run(
             [sys.executable, "-m", "braindiffusion", "view", "--no-browser", "--port", str(port)],
-            capture_output=True, text=True, timeout=120,
+            capture_output=True, text=True, timeout=120, env={**os.environ, "BRAINVIEWER_STATE": str(tmp_path)},
         )  # fmt: skip
     assert done.returncode == 4, done.stderr
     assert f"Port {port} cannot be used" in done.stderr
+    assert list((tmp_path / "sessions").iterdir()) == []
 
 
 def test_a_window_is_private_and_has_no_tabs() -> None:
