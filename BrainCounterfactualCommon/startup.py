@@ -31,6 +31,11 @@ def begin(qt):
             watcher.start()
 
 
+def markedViews():
+    """Layout names of the slice views over which the warning stands."""
+    return _begun["warnings"].views if _begun else []
+
+
 def end():
     """Let go of the scene: Slicer quits."""
     for watcher in _begun.values():

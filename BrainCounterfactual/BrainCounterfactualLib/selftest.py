@@ -3,9 +3,10 @@
 
 import slicer
 
-from BrainCounterfactualCommon import dependencies, scene
+from BrainCounterfactualCommon import counterfactuals, dependencies, layouts, scene
 from BrainCounterfactualCommon.host import Problem, resourceFolder
 from BrainCounterfactualCommon.moduletest import ModuleTestBase
+from BrainCounterfactualLib.comparison import Comparison
 from BrainCounterfactualLib.logic import BrainCounterfactualLogic
 
 TRUTH = "SYNTHETIC_FLAIR_lesion_truth.nii.gz"
@@ -44,11 +45,38 @@ class BrainCounterfactualTest(ModuleTestBase):
         self.logic.clearMask(seg, self.sample)
         self.assertFalse(self.logic.maskArray(seg, self.sample).any())
 
+    def test_ComparesSavesAndLoads(self):
+        """The way through scene and views, with a result that needs no engine: the truth, painted over."""
+        self.delayDisplay("Compare, undo, save, close, load, compare again")
+        scan, seg = self.sample, self._drawTruth()
+        lesion = self.logic.maskArray(seg, scan).transpose()
+        voxels = scene.engineVoxels(scan)
+        healed = voxels.copy()
+        healed[lesion] = voxels[~lesion & (voxels > 0)].mean()
+        arrays = {"counterfactual": healed, "anomaly": lesion.astype("float32"), "lesion": lesion, "mask": lesion}
+        self.walk(counterfactuals.make(scan, arrays, {"provenance": {"synthetic": True}, "lesion_ml": 1.0}))
+
+    def walk(self, result):
+        """Compare, undo, redo, save, close, load, compare again."""
+        scan, comparison = result.volumeNode, Comparison()
+        self.compare(comparison, scan, result)
+        self.assertIsNone(self.logic.undo(scan))
+        comparison.show(scan, None)
+        self.assertIsNone(self.shownIn(comparison.tops[0], "Foreground"))
+        self.assertEqual(self.logic.redo(scan), result)
+        scan = self.reopened(scan)
+        loaded = self.logic.currentResult(scan)
+        self.assertIn("SYNTHETIC", loaded.node.GetName())
+        self.compare(Comparison(), scan, loaded)
+        layouts.LayoutSwitch().restore()
+
     def test_HealsTheSample(self):
         if not dependencies.satisfied():
             self.delayDisplay("The engine's packages are not installed: healing is not tested")
             return
-        self.delayDisplay("Healing the sample")
+        self.delayDisplay("Saliency, then healing the sample")
+        saliency = self.resultOf(self.logic.computeSaliency)
+        self.assertGreater(scene.voxels(saliency.saliencyNode).max(), 0)
         result = self.resultOf(self.logic.heal, {"steps": 5}, maskNode=self._drawTruth())
         self.assertIn("SYNTHETIC", result.counterfactualNode.GetName())
         self.assertTrue(result.provenance["check"]["outside_identical"])
@@ -59,6 +87,7 @@ class BrainCounterfactualTest(ModuleTestBase):
         after = slicer.util.arrayFromVolume(result.counterfactualNode)
         edited = self.logic.maskArray(result.maskNode, self.sample)
         self.assertGreater(before[edited].mean(), after[edited].mean())
+        self.walk(result)
         self.delayDisplay("Test passed")
 
     def _drawTruth(self):

@@ -3,9 +3,11 @@
 
 import slicer
 
-from BrainCounterfactualCommon import dependencies, scene
+from BrainCounterfactualCommon import dependencies, layouts, scene
 from BrainCounterfactualCommon.host import Problem
 from BrainCounterfactualCommon.moduletest import ModuleTestBase
+from BrainLesionSimLib import inductions
+from BrainLesionSimLib.comparison import Comparison
 from BrainLesionSimLib.logic import BrainLesionSimLogic
 
 
@@ -38,6 +40,32 @@ class BrainLesionSimTest(ModuleTestBase):
         self.logic.clearLesion(self.sample)
         self.assertEqual(self.logic.lesionMl(self.sample), 0)
 
+    def test_ComparesSavesAndLoads(self):
+        """The way through scene and views, with an induction that needs no engine: a brighter box."""
+        self.delayDisplay("Compare, undo, save, close, load, compare again")
+        scan = self.sample
+        roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+        self.logic.placeBox(roi, scan)
+        self.logic.addBox(roi, scan)
+        lesion = self.logic.lesionArray(scan).transpose()
+        diseased = scene.engineVoxels(scan)
+        diseased[lesion] += 50
+        arrays = {"diseased": diseased, "lesion": lesion, "generate_mask": lesion, "edited": lesion}
+        arrays["difference"] = lesion.astype("uint8")
+        self.walk(inductions.make(scan, arrays, {"provenance": {"synthetic": True}, "lesion_ml": 1.0}))
+
+    def walk(self, induction):
+        """Compare, undo, redo, save, close, load, compare again."""
+        scan, comparison = induction.volumeNode, Comparison()
+        self.compare(comparison, scan, induction)
+        self.assertIsNone(self.logic.undo(scan))
+        self.assertEqual(self.logic.redo(scan), induction)
+        scan = self.reopened(scan)
+        loaded = self.logic.currentResult(scan)
+        self.assertIn("SYNTHETIC", loaded.node.GetName())
+        self.compare(Comparison(), scan, loaded)
+        layouts.LayoutSwitch().restore()
+
     def test_InducesInTheSample(self):
         if not dependencies.satisfied() or not self.logic.kindsFor(self.sample):
             self.delayDisplay("The engine's packages or a lesion model are missing: inducing is not tested")
@@ -52,4 +80,5 @@ class BrainLesionSimTest(ModuleTestBase):
         self.assertGreater(induction.roundTrip["induced"], 0)
         self.assertIsNone(self.logic.undo(self.sample))
         self.assertEqual(self.logic.redo(self.sample), induction)
+        self.walk(induction)
         self.delayDisplay("Test passed")

@@ -69,7 +69,7 @@ class BrainReaderStudyTest(ScriptedLoadableModuleTest):
             self.logic.begin("R2", "self-test")
 
     def test_ReadsAndResumes(self):
-        self.delayDisplay("Reading a case, leaving, going on at the next")
+        self.delayDisplay("Reading a case, pausing, leaving, going on at the next")
         makeStudy(self.folder)
         study = self.logic.open(self.folder)
         switch = layouts.LayoutSwitch()
@@ -81,6 +81,17 @@ class BrainReaderStudyTest(ScriptedLoadableModuleTest):
         display = self.logic.nodes["scan"].GetDisplayNode()
         display.SetWindowLevel(10, 10)
         self.assertEqual((display.GetWindow(), display.GetLevel()), (900, 450))
+        case = layouts.composite(layouts.CASE)
+        if case is not None:
+            self.logic.hideViews()
+            self.assertIsNone(case.GetBackgroundVolumeID())
+            self.logic.showViews()
+            self.assertEqual(case.GetBackgroundVolumeID(), self.logic.nodes["scan"].GetID())
+        seen = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", "answer key")
+        seen.CreateDefaultDisplayNodes()
+        with self.assertRaises(Problem):  # it would be seen over the case
+            self.logic.checkAlone()
+        slicer.mrmlScene.RemoveNode(seen)
         self.assertTrue(self.logic.save())  # nothing answered
         self.logic.sheet.press("3")
         self.assertEqual(self.logic.save(), "")

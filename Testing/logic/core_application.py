@@ -105,6 +105,7 @@ class CoreApplication:
                 mrmlScene=lambda: self.scene,
                 layoutManager=lambda: None,
                 testingEnabled=lambda: True,
+                processEvents=lambda: None,
             ),
         }
         self._before = {name: getattr(slicer, name, None) for name in attributes}

@@ -117,8 +117,19 @@ def moduleQt():
 _QWidget = asPythonQt(QtWidgets.QWidget)
 
 
-class ctkCollapsibleButton(_QWidget):
-    pass
+class ctkCollapsibleButton(asPythonQt(QtWidgets.QGroupBox)):
+    """A frame with a title; collapsed, nothing but the title is left."""
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._collapsed = False
+
+    def _setCollapsed(self, collapsed):
+        self._collapsed = collapsed
+        self.setMaximumHeight(self.fontMetrics().height() + 8 if collapsed else 16_777_215)
+
+    text = QtCore.Property(str, lambda self: self.title, lambda self, text: self.setTitle(text))
+    collapsed = QtCore.Property(bool, lambda self: self._collapsed, _setCollapsed)
 
 
 class qMRMLWidget(_QWidget):
