@@ -52,7 +52,7 @@ class Event:
     Told often (at every network call, gradient step, slice): raising from the listener stops the run within moments.
 
     Attributes:
-        stage: ``brain`` | ``saliency`` | ``heal`` | ``back``.
+        stage: ``brain`` | ``saliency`` | ``displace`` | ``heal`` | ``induce`` | ``back``.
         slice_index: the previewed slice of the stack.
         preview: (H,W) current estimate of the clean slice, or ``None``; ``coarse``: a whole healing in few steps.
         plane: makes the preview as a plane of the scan itself (takes some milliseconds), or ``None``.

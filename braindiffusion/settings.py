@@ -63,6 +63,7 @@ class Setting:
         none: what ``None`` means, where the line shows it as the default.
         title: its name in messages; the field's own name where empty.
         full: ``None`` is typed as ``full``.
+        percent: typed as a percentage; ``None`` as ``auto``, 0 as ``off``.
         advanced: seldom needed; shown apart.
     """
 
@@ -74,6 +75,7 @@ class Setting:
     none: str = ""
     title: str = ""
     full: bool = False
+    percent: bool = False
     advanced: bool = False
 
 
@@ -233,6 +235,10 @@ class HealSettings:
         None, "Where the edit fades out: inside the mask (nothing else changes), or outside (all of it is healed).",
         choices=get_args(Seam), none="inside for drawn masks and boxes, else outside",
     )  # fmt: skip
+    undo_mass_effect: float | None = setting(
+        0.0, "Percent of the lesion's volume taken back as displaced before healing, or 'auto'; moves the whole brain.",
+        least=0, most=100, percent=True, none="auto: what leaves midline and ventricles most symmetric",
+    )  # fmt: skip
     gate: float | None = setting(
         None, "Heal slices with at least this lesion probability.", least=0, most=1, none="the card's"
     )
@@ -271,6 +277,7 @@ class InduceSettings:
         guidance: classifier-free guidance; 1 leaves it out.
         keep_outline: hold tissue at the brain's border to be tissue during denoising (see
             :func:`~braindiffusion.volume.masks.outline_floor`; not in the paper).
+        mass_effect: see :mod:`braindiffusion.lesions.mass_effect`; at 0 nothing outside the margin changes.
         taper: round off blunt ends of the lesion; ``None`` does so for boxes.
         start, lift, harmonise: remedies of MedEdit, see :class:`~braindiffusion.lesions.mededit.MedEditSettings`.
         strength: of paired MedEdit, see :class:`~braindiffusion.lesions.mededit_paired.PairedSettings`.
@@ -328,6 +335,10 @@ class InduceSettings:
         most=1,
         none="0.2 for strokes, 0.6 for tumours",
         advanced=True,
+    )  # fmt: skip
+    mass_effect: float | None = setting(
+        0.0, "Percent of the lesion's volume that pushes its surroundings away, or 'auto'; negative: it has shrunk by.",
+        least=-50, most=100, percent=True, none="auto: 50 for tumours, 15 for strokes, 0 for spots",
     )  # fmt: skip
     keep_outline: bool = setting(True, "Hold the brain's border to be tissue (not in the paper).")
     taper: bool | None = setting(None, "Round off blunt ends of the lesion.", none="for boxes", advanced=True)

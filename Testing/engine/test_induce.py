@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from lesion_models import KINDS, add_lesion_model
+from PIL import Image
 from scipy import ndimage
 
 from braindiffusion.errors import (
@@ -21,10 +24,14 @@ from braindiffusion.errors import (
     SliceRangeError,
 )
 from braindiffusion.events import Event
+from braindiffusion.export.series import write_series
+from braindiffusion.io.read import read_scan
+from braindiffusion.lesions.mass_effect import in_words
 from braindiffusion.lesions.registry import options_of
 from braindiffusion.models.registry import release
-from braindiffusion.pipeline.induce import InduceResult, induce_scan, shape_scan
+from braindiffusion.pipeline.induce import InduceResult, displace_scan, induce_scan, shape_scan
 from braindiffusion.pipeline.scan_cache import Prepared
+from braindiffusion.pipeline.series import growth, induce_series
 from braindiffusion.settings import InduceSettings, ShapeSettings
 from braindiffusion.volume.scan import Scan
 
@@ -162,6 +169,117 @@ def test_events_tell_the_stages_and_may_cancel(head_phantom: Scan, lesion, brain
 
     with pytest.raises(Cancelled):
         induce(head_phantom, lesion, brain, on_event=stop)
+
+
+# --- mass effect ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pushed(head_phantom: Scan, lesion, brain, random_models: Path) -> InduceResult:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BRAINDIFFUSION_MODELS", str(random_models))
+        return induce(head_phantom, lesion, brain, mass_effect=60.0, slices=(7, 15))
+
+
+def test_the_scan_is_displaced_first_and_the_lesion_painted_into_it(head_phantom: Scan, lesion, pushed) -> None:
+    effect = pushed.mass_effect
+    figures = pushed.effects["mass_effect"]
+    assert figures["displaced_ml"] == pytest.approx(0.6 * pushed.effects["lesion_ml"], rel=0.1)
+    assert figures["midline_towards"] == "right"  # the lesion lies in the left half
+    painted = pushed.diseased != effect.voxels
+    assert painted[pushed.lesion].mean() > 0.8
+    assert not (painted & ~pushed.edited).any()
+    moved = effect.voxels != head_phantom.voxels
+    far = ndimage.distance_transform_edt(~lesion, sampling=head_phantom.spacing) > 40
+    assert (moved & far).sum() > 1000  # far from the margin too
+
+
+def test_the_check_names_what_moved(head_phantom: Scan, brain, pushed) -> None:
+    changed = pushed.diseased != head_phantom.voxels
+    assert not (changed & ~pushed.edited).any()
+    assert not (changed & (ndimage.distance_transform_edt(~brain, sampling=head_phantom.spacing) > 8)).any()
+    check = pushed.provenance["check"]
+    assert check["moved_voxels"] == pushed.mass_effect.moved.sum() > 0
+    assert check["edited_voxels"] == pushed.edited.sum()
+    assert check["changed_voxels"] == changed.sum()
+    assert pushed.provenance["mass_effect"]["displaced_ml"] == pushed.effects["mass_effect"]["displaced_ml"]
+
+
+def test_the_difference_separates_painting_from_displacement(head_phantom: Scan, pushed) -> None:
+    assert set(np.unique(pushed.difference)) == {0, 1, 2, 3}
+    still = pushed.diseased == head_phantom.voxels
+    assert not (pushed.difference[still] == 3).any()
+    assert not ((pushed.difference == 3) & ~pushed.mass_effect.moved).any()
+    assert set(np.unique(pushed.mass_effect.outline)) == {0, 1, 2}
+
+
+def test_a_mass_effect_is_written_with_its_figures(pushed, tmp_path: Path) -> None:
+    pushed.save(tmp_path / "out")
+    assert {"displaced.nii.gz", "displacement_mm.nii.gz", "displaced_outline.nii.gz", "overview.png"} <= {
+        f.name for f in (tmp_path / "out").iterdir()
+    }
+    effects = json.loads((tmp_path / "out" / "effects.json").read_text())
+    assert effects["mass_effect"]["ventricle"]["after_ml"] == pushed.effects["mass_effect"]["ventricle"]["after_ml"]
+    assert "midline" in in_words(pushed.effects["mass_effect"])
+
+
+def test_without_a_mass_effect_nothing_is_different(head_phantom: Scan, lesion, brain) -> None:
+    off, zero = (induce(head_phantom, lesion, brain, slices=(10, 12), **given) for given in ({}, {"mass_effect": 0.0}))
+    np.testing.assert_array_equal(off.diseased, zero.diseased)
+    assert off.mass_effect is None
+    assert off.effects["mass_effect"] is None
+    assert off.provenance["check"]["moved_voxels"] == 0
+
+
+def test_auto_goes_by_the_kind(head_phantom: Scan, brain) -> None:
+    small = ellipsoid(head_phantom, (-36, 10, 10), (6, 6, 8))
+    settings = replace(QUICK, mass_effect=None)
+    tumour, stroke = (
+        displace_scan(head_phantom, small, replace(settings, kind=k), brain=brain) for k in ("tumour", "stroke")
+    )
+    assert (tumour.figures["share_percent"], stroke.figures["share_percent"]) == (50, 15)
+    assert displace_scan(head_phantom, ShapeSettings("spots", 3.0), settings, brain=brain) is None
+
+
+@pytest.mark.parametrize("percent", [-51.0, 101.0])
+def test_an_impossible_mass_effect_is_refused(percent: float) -> None:
+    with pytest.raises(SettingsError, match="mass_effect"):
+        InduceSettings(mass_effect=percent)
+
+
+# --- growth ---------------------------------------------------------------------------------------------------
+
+
+def test_a_lesion_grows_within_itself(head_phantom: Scan, lesion) -> None:
+    other = ellipsoid(head_phantom, (36, -20, 10), (8, 8, 10))
+    masks = growth(lesion | other, head_phantom.spacing, 5)
+    volumes = [m.sum() * np.prod(head_phantom.spacing) / 1000 for m in masks]
+    assert volumes[0] == pytest.approx(1.0, abs=0.1)
+    assert (np.diff(np.cbrt(volumes)) > 0).all()
+    for small, large in pairwise(masks):
+        assert not (small & ~large).any()
+    np.testing.assert_array_equal(masks[-1], lesion | other)
+    for part in (lesion, other):  # both grow, each from its middle
+        assert (masks[2] & part).sum() > 0.1 * part.sum()
+    assert not (masks[1] & lesion & ~ndimage.binary_erosion(lesion)).sum() > 0.2 * (masks[1] & lesion).sum()
+
+
+def test_a_series_ends_with_what_is_induced_at_once(head_phantom: Scan, lesion, brain, tmp_path: Path) -> None:
+    heard: list[Event] = []
+    settings = replace(QUICK, slices=(9, 11))
+    results = list(induce_series(head_phantom, lesion, settings, 3, brain=brain, on_event=heard.append))
+    sizes = [r.effects["lesion_ml"] for r in results]
+    assert sizes == sorted(sizes)
+    whole = induce_scan(head_phantom, lesion, settings, brain=brain)
+    np.testing.assert_array_equal(results[-1].diseased, whole.diseased)
+    write_series(tmp_path / "out", head_phantom, results)
+    names = {f.name for f in (tmp_path / "out").iterdir()}
+    assert {"series_01.nii.gz", "series_03.nii.gz", "series_03_lesion.nii.gz", "growth.gif", "series.json"} <= names
+    np.testing.assert_array_equal(read_scan(tmp_path / "out" / "series_03.nii.gz").voxels, whole.diseased)
+    record = json.loads((tmp_path / "out" / "series.json").read_text())
+    assert [v["lesion_ml"] for v in record["volumes"]] == sizes
+    with Image.open(tmp_path / "out" / "growth.gif") as picture:
+        assert picture.n_frames == 4  # the scan itself first
 
 
 # --- lesions of every kind ------------------------------------------------------------------------------------

@@ -59,7 +59,10 @@ if TYPE_CHECKING:
     from braindiffusion.settings import HealSettings
     from braindiffusion.volume.scan import Scan
 
-RESULTS = {"counterfactual", "anomaly", "lesion", "mask", "edited", "saliency", "deviation", "agreement"}
+RESULTS = {
+    "counterfactual", "anomaly", "lesion", "mask", "edited", "saliency", "deviation", "agreement", "displaced",
+    "displacement_mm", "displaced_outline",
+}  # fmt: skip
 
 app = Commands(
     help=f"Ask a brain scan 'what if?': remove the lesion and see what changed. {RESEARCH_USE_ONLY}",
@@ -114,6 +117,10 @@ def heal_and_write(
         f"{healed} of {len(result.slices)} slices healed, {each}; "
         f"lesion {facts['lesion_ml']:.1f} mL; {facts['seconds']:.0f} s"
     )
+    if result.mass_effect is not None:
+        from braindiffusion.lesions.mass_effect import in_words
+
+        typer.echo(in_words(result.mass_effect.figures))
     typer.echo(f"{out / 'overview.png'}\n{RESEARCH_USE_ONLY}")
     return result
 

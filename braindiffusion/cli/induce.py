@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 
 SHAPE = ("ml", "side", "lobe", "territory")
 """Options of a random lesion."""
-RESULTS = {"diseased", "lesion", "generate_mask", "edited", "difference", "deviation"}
+RESULTS = {
+    "diseased", "lesion", "generate_mask", "edited", "difference", "deviation", "displaced",
+    "displacement_mm", "displaced_outline",
+}  # fmt: skip
 
 
 def induce_and_write(
@@ -64,8 +67,34 @@ def induce_and_write(
         f"{effects['lesion_ml']:.1f} mL painted in {calls['slices_painted']} slices, {each:.0f} network calls each; "
         f"{effects['changed_outside_ml']:.1f} mL changed around it; {facts['seconds']:.0f} s"
     )
+    if effects["mass_effect"] is not None:
+        from braindiffusion.lesions.mass_effect import in_words
+
+        typer.echo(in_words(effects["mass_effect"]))
     typer.echo(f"{out / 'overview.png'}\n{RESEARCH_USE_ONLY}")
     return result
+
+
+def grow_and_write(
+    scan: Scan, lesion: np.ndarray | ShapeSettings, settings: InduceSettings, brain: np.ndarray | None, count: int,
+    out: Path, file_format: ResultFormat, progress: ProgressKind,
+) -> None:  # fmt: skip
+    """As :func:`induce_and_write`, for a growth series."""
+    from braindiffusion.export.series import write_series
+    from braindiffusion.io.write import check_writable, free_space_check
+    from braindiffusion.pipeline.progress import reporter
+    from braindiffusion.pipeline.series import induce_series
+
+    check_writable(out)
+    free_space_check(out, 2 * count * scan.voxels.nbytes + (4 << 20))
+    with reporter(progress.value) as tell:
+        results = list(induce_series(scan, lesion, settings, count, brain=brain, on_event=tell))
+    write_series(out, scan, results, file_format.value)
+    for warning in dict.fromkeys(w for result in results for w in result.warnings):
+        typer.echo(f"Warning: {warning}", err=True)
+    first, last = (result.effects["lesion_ml"] for result in (results[0], results[-1]))
+    typer.echo(f"{len(results)} volumes, {first:.1f} to {last:.1f} mL")
+    typer.echo(f"{out / 'growth.gif'}\n{RESEARCH_USE_ONLY}")
 
 
 def _one_source(lesion: Path | None, box: str | None, random: str | None) -> None:
@@ -91,6 +120,9 @@ def induce(
     series: SeriesChoice = None,
     mask_label: MaskLabel = None,
     resample_mask: ResampleMask = False,
+    grow: Annotated[
+        int | None, typer.Option(min=2, max=50, help="A growth series: this many volumes, from small to its full size.")
+    ] = None,
     brain: BrainFile = None,
     file_format: Format = ResultFormat.nifti,
     burn_in: BurnIn = False,
@@ -112,6 +144,10 @@ def induce(
         settings = made(InduceSettings, chosen, condition=condition)
         shape = made(ShapeSettings, chosen, kind=random) if random else None
         check_format(out, file_format, burn_in)
+        if grow is not None and file_format is ResultFormat.dicom:
+            raise SettingsError(
+                "A growth series cannot be written as DICOM.", "It is one volume a size.", "Leave --format out."
+            )
         from braindiffusion.lesions.models import choose_card
         from braindiffusion.lesions.registry import options_of
 
@@ -124,4 +160,7 @@ def induce(
         keep_inputs(out, RESULTS, scan, lesion, brain)
         what = shape if shape is not None else drawn
         assert what is not None
-        induce_and_write(volume, what, settings, own_brain, out, file_format, progress, burn_in)
+        if grow is not None:
+            grow_and_write(volume, what, settings, own_brain, grow, out, file_format, progress)
+        else:
+            induce_and_write(volume, what, settings, own_brain, out, file_format, progress, burn_in)

@@ -64,6 +64,9 @@ def _parameter(name: str, known: Setting, hint: Any, default: Any) -> inspect.Pa
     told: dict[str, Any] = {"help": words, "rich_help_panel": ADVANCED if known.advanced else None}
     if get_origin(plain[0]) is tuple:
         kind, shown = str, default
+    elif known.percent:
+        kind, shown = str, {None: "auto", 0.0: "off"}.get(default, str(default))
+        told["metavar"] = "[off|auto|" + f"{known.least:g} to {known.most:g}]"
     elif known.full:
         kind, shown = str, {None: "full", OWN_STEPS: "auto"}.get(default, str(default))
     else:
@@ -116,6 +119,8 @@ def made(kind: type[T], chosen: Mapping[str, Any], /, **facts: Any) -> T:
         value = value.value if isinstance(value, Enum) else value
         if known.full and isinstance(value, str):
             value = parse_steps(value)
+        elif known.percent and isinstance(value, str):
+            value = parse_percent("--" + f.name.replace("_", "-"), value)
         elif f.name == "slices":
             value = parse_slices(value)
         values[f.name] = value
@@ -133,6 +138,18 @@ def parse_steps(text: str) -> int | None:
     raise SettingsError(
         f"--steps {text} is not possible.", "It is a positive number, 'full' or 'auto'.", "Give --steps 25, say."
     )
+
+
+def parse_percent(option: str, text: str) -> float | None:
+    """``off`` (0), ``auto`` (``None``) or a number, with or without a percent sign."""
+    if text in ("off", "auto"):
+        return 0.0 if text == "off" else None
+    try:
+        return float(text.removesuffix("%"))
+    except ValueError as error:
+        raise SettingsError(
+            f"{option} {text} is not possible.", "It is off, auto or a percentage.", f"Give {option} auto, say."
+        ) from error
 
 
 def parse_slices(text: str | None) -> tuple[int | None, int | None] | None:

@@ -25,9 +25,12 @@ MASKS = {
     "edited": ("edited region", False, (240, 200, 0)),
     "generate_mask": ("region free to change", False, (0, 200, 220)),
 }
-CHANGES = {1: ("change inside the lesion", (255, 90, 25)), 2: ("change around the lesion", (25, 190, 255))}
+CHANGES = {
+    1: ("change inside the lesion", (255, 90, 25)), 2: ("change around the lesion", (25, 190, 255)),
+    3: ("change by displacement", (120, 220, 60)),
+}  # fmt: skip
 """Labels of an induction's ``difference``."""
-FOLDERS = {*IMAGES, *MAPS, *MASKS, "masks", "change_1", "change_2"}
+FOLDERS = {*IMAGES, *MAPS, *MASKS, "masks", *(f"change_{value}" for value in CHANGES)}
 
 
 def check_unused(folder: Path) -> None:
@@ -87,5 +90,7 @@ def write_dicom(
     segments = {name: Segment(present[name], *about) for name, about in MASKS.items() if name in present}
     if "difference" in present and "diseased" in present:
         for value, (what, colour) in CHANGES.items():
+            if value > 2 and not (present["difference"] == value).any():
+                continue
             segments[f"change_{value}"] = Segment(present["difference"] == value, what, False, colour)
     write_masks(study, out.file, number, segments, images, how)

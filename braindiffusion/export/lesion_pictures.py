@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from braindiffusion.volume.scan import Scan
 
 HEADINGS = ("original", "lesion (red), margin (cyan)", "DISEASED", "change inside (red), outside (blue)", "difference")
-INSIDE, OUTSIDE = (1.0, 0.25, 0.2, 0.5), (0.25, 0.5, 1.0, 0.5)
+INSIDE, OUTSIDE, MOVED = (1.0, 0.25, 0.2, 0.5), (0.25, 0.5, 1.0, 0.5), (0.45, 0.85, 0.25, 0.5)
+DISPLACED = "change inside (red), outside (blue), moved (green)"
 
 
 def induction_overview(scan: Scan, result: InduceResult, path: Path | BinaryIO, title: str = "") -> None:
@@ -27,13 +28,18 @@ def induction_overview(scan: Scan, result: InduceResult, path: Path | BinaryIO, 
 
     before, after = axial(scan.voxels).astype(np.float32), axial(result.diseased).astype(np.float32)
     lesion, margin, labels = axial(result.lesion), axial(result.generate_mask), axial(result.difference)
+    effect = result.mass_effect
     notes = areas(lesion, result.stack)
-    sheet = Sheet(before, result.stack, chosen, HEADINGS, 2, notes, sides=scan.orientation_known)
+    headings = HEADINGS if effect is None else (*HEADINGS[:3], DISPLACED, *HEADINGS[4:])
+    sheet = Sheet(before, result.stack, chosen, headings, 2, notes, sides=scan.orientation_known)
     for i in range(len(chosen)):
         for column, plane in enumerate((before[i], before[i], after[i], after[i])):
             sheet.grey(i, column, plane)
         sheet.outline(i, 1, margin[i], "cyan")
         sheet.outline(i, 1, lesion[i], "red")
-        sheet.colours(i, 3, labels[i], (INSIDE, OUTSIDE))
+        if effect is not None:
+            sheet.outline(i, 1, axial(effect.outline == 2)[i], "lime")
+            sheet.outline(i, 2, axial(effect.outline == 1)[i], "yellow")
+        sheet.colours(i, 3, labels[i], (INSIDE, OUTSIDE, MOVED))
         sheet.difference(i, 4, after[i] - before[i])
     sheet.save(path, title)

@@ -11,10 +11,12 @@ from braindiffusion import NOT_FOR_DIAGNOSIS
 from braindiffusion.export.lesion_pictures import induction_overview
 from braindiffusion.export.pictures import overview, saliency_picture
 from braindiffusion.io.write import OutputFolder
+from braindiffusion.lesions.mass_effect import in_words
 from braindiffusion.pipeline.provenance import unnamed
 from braindiffusion.volume.scan import Scan
 
 if TYPE_CHECKING:
+    from braindiffusion.lesions.mass_effect import MassEffect
     from braindiffusion.pipeline.heal import HealResult, SaliencyResult
     from braindiffusion.pipeline.induce import InduceResult
 
@@ -48,6 +50,13 @@ def provenance_of(facts: dict[str, Any], file_format: str) -> dict[str, Any]:
     return unnamed(facts) if file_format == "dicom" else facts
 
 
+def _moved(effect: MassEffect | None) -> dict[str, np.ndarray | None]:
+    """The scan as displaced, how far what is there now was moved, and the borders of the ventricles in the slices."""
+    if effect is None:
+        return {}
+    return {"displaced": effect.voxels, "displacement_mm": effect.way, "displaced_outline": effect.outline}
+
+
 def write_result(
     folder: Path, scan: Scan, result: HealResult, file_format: str = "nifti", burn_in: bool = False
 ) -> None:
@@ -68,11 +77,14 @@ def write_result(
         "saliency": result.saliency.astype(np.float32),
         "deviation": result.deviation,
         "agreement": result.agreement,
+        **_moved(result.mass_effect),
     }
     method, models = result.provenance["method"], result.provenance["models"]
     title = ", ".join(filter(None, (method["name"], method["settings"].get("fusion"), models[0]["name"])))
     with OutputFolder(folder) as out:
         write_volumes(out, scan, maps, result.provenance, file_format, burn_in)
+        if result.mass_effect is not None:
+            title += f"\n{in_words(result.mass_effect.figures)}"
         overview(scan, result, out.file("overview.png"), title)
         out.json("provenance", provenance_of(result.provenance, file_format))
 
@@ -88,12 +100,15 @@ def write_induction(
         "edited": result.edited.astype(np.uint8),
         "difference": result.difference,
         "deviation": result.deviation,
+        **_moved(result.mass_effect),
     }
     method, models = result.provenance["method"], result.provenance["models"]
     size = f"{result.effects['lesion_ml']:.1f} mL"
     with OutputFolder(folder) as out:
         write_volumes(out, scan, maps, result.provenance, file_format, burn_in)
         title = ", ".join((method["name"], method["kind"], size, models[0]["name"]))
+        if result.mass_effect is not None:
+            title += f"\n{in_words(result.mass_effect.figures)}"
         induction_overview(scan, result, out.file("overview.png"), title)
         out.json("effects", result.effects)
         out.json("provenance", provenance_of(result.provenance, file_format))

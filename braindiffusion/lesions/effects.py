@@ -15,8 +15,8 @@ from scipy import ndimage
 from braindiffusion.lesions.disharmony import ring_contrast
 from braindiffusion.volume.slices import BRAIN_LEVEL
 
-INSIDE, OUTSIDE = 1, 2
-"""Labels of the two-colour difference."""
+INSIDE, OUTSIDE, MOVED = 1, 2, 3
+"""Labels of the difference: painted inside the lesion, painted outside it, and moved by the mass effect."""
 VISIBLE = 0.05
 """Least change that is coloured: about a ninth of the median brain."""
 DARK = 0.5 * BRAIN_LEVEL

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,11 @@ import torch
 
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.transfer import send
-from braindiffusion.events import OnEvent, step_teller
+from braindiffusion.events import Event, OnEvent, step_teller
 from braindiffusion.lesions.common import floor_for, generate_mask
 from braindiffusion.lesions.disharmony import ring_contrast
-from braindiffusion.lesions.effects import INSIDE, OUTSIDE, measure, two_colours
+from braindiffusion.lesions.effects import INSIDE, MOVED, OUTSIDE, VISIBLE, measure, two_colours
+from braindiffusion.lesions.mass_effect import AUTO_PERCENT, MassEffect, displace
 from braindiffusion.lesions.models import Painter, choose_card, painter_for
 from braindiffusion.lesions.placing import PlacedLesion, make_lesion, place_lesion, voxel_ml
 from braindiffusion.lesions.registry import METHODS, options_of
@@ -28,8 +29,9 @@ from braindiffusion.pipeline.preview import stored_index, with_planes
 from braindiffusion.pipeline.provenance import model_facts, record
 from braindiffusion.pipeline.scan_cache import Prepared, prepared_for
 from braindiffusion.settings import InduceSettings, ShapeSettings
+from braindiffusion.volume.paste_back import check_outside
 from braindiffusion.volume.scan import Scan
-from braindiffusion.volume.slices import SliceStack, window_of
+from braindiffusion.volume.slices import SliceStack, brain_intensity, same_slices, window_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,14 +45,15 @@ class InduceResult:
         diseased: the scan's dtype; bit-identical to the scan outside ``edited``.
         lesion: bool, the lesion inside the brain.
         generate_mask: bool, where the method was free to paint.
-        difference: uint8, 1 visible change inside the lesion, 2 outside it.
+        difference: uint8, 1 visible change painted inside the lesion, 2 outside it, 3 moved by the mass effect.
         deviation: float32, model units, standard deviation over samples, or ``None`` for one sample.
-        edited: bool.
+        edited: bool; with a mass effect, also where something moved.
         effects: figures, see :mod:`braindiffusion.lesions.effects`.
         stack: the slices that went in; ``on_grid``: arrays on the model grid; ``samples`` there is (N,S,H,W).
         slices: one row per slice with lesion.
         provenance: how all this was made.
         scan: that the lesion was painted into.
+        mass_effect: the scan as displaced before painting, and what moved; ``None`` where it is off.
         warnings: sentences for the user.
     """
 
@@ -67,6 +70,7 @@ class InduceResult:
     provenance: dict[str, Any]
     scan: Scan
     warnings: list[str] = field(default_factory=list)
+    mass_effect: MassEffect | None = None
 
     def save(self, folder: str | Path, file_format: str = "nifti", burn_in: bool = False) -> Path:
         """Write volumes, a picture and the provenance into a folder, all or nothing; returns the folder.
@@ -186,6 +190,27 @@ def _effects(
     }
 
 
+def _with_moved(
+    scan: Scan, brain: np.ndarray, back: Carried, effect: MassEffect | None, difference: np.ndarray,
+    check: dict[str, Any],
+) -> np.ndarray:  # fmt: skip
+    """(I,J,K) bool, what was painted or moved; ``difference`` and ``check`` are told what moved.
+
+    Raises:
+        OutsideChangedError: something else changed.
+    """
+    edited = back.edited
+    if effect is not None:
+        edited = back.edited | effect.moved
+        shift = np.abs(effect.voxels.astype(np.float32) - scan.voxels) * brain_intensity(scan.voxels, brain).gain
+        difference[(difference == 0) & (shift >= VISIBLE)] = MOVED
+    check |= {
+        "edited_voxels": int(edited.sum()), "changed_voxels": check_outside(scan.voxels, back.voxels, edited),
+        "moved_voxels": 0 if effect is None else int(effect.moved.sum()),
+    }  # fmt: skip
+    return edited
+
+
 def induce_scan(
     scan: Scan,
     lesion: np.ndarray | ShapeSettings,
@@ -219,23 +244,26 @@ def induce_scan(
     kept = prepared_for(scan, prepared)
     whole, brain_origin = kept.brain(brain, device, tell)
     stack, _ = kept.stack(int(card["grid"]), brain, device, card.get("scaling"), tell)
-    placement, pitch = stack.placement, stack.placement.model_pitch
-    options = options_of(settings, pitch, painter.tuned)
+    options = options_of(settings, stack.placement.model_pitch, painter.tuned)
     placed = place_lesion(scan, lesion, settings, whole, stack)
     seen, unlike = check_distribution(stack, whole, card, scan.modality)
-    warnings = [*scan.notes, *warnings, *placed.warnings, *unlike]
-    shown = with_planes(scan, stack, _shown(stack, placed.told, options), tell)
-    viewed = None if view_slice is None else stored_index(view_slice, placement)
-    painted, generate, predictor = induce_slices(stack, placed.told, painter, options, settings, device, shown, viewed)
+    effect = _mass_effect(scan, whole, placed.native, lesion, settings, tell)
+    target = scan if effect is None else replace(scan, voxels=effect.voxels)
+    before = stack if effect is None else same_slices(stack, target, whole)
+    warnings = [*scan.notes, *warnings, *placed.warnings, *unlike, *(effect.warnings if effect else ())]
+    shown = with_planes(target, before, _shown(before, placed.told, options), tell)
+    viewed = None if view_slice is None else stored_index(view_slice, stack.placement)
+    painted, generate, predictor = induce_slices(before, placed.told, painter, options, settings, device, shown, viewed)
 
     after = painted[0]
-    back = Carried(scan, stack, after, generate, settings.seed, tell)
-    difference, effects = _effects(scan, painter, placed, stack, after, generate, back)
-    table, free = _slice_table(stack, after, placed.inside, generate), back.region(generate)
+    back = Carried(target, before, after, generate, settings.seed, tell)
+    difference, effects = _effects(target, painter, placed, before, after, generate, back)
+    effects["mass_effect"] = None if effect is None else effect.figures
+    table, free = _slice_table(before, after, placed.inside, generate), back.region(generate)
+    end = back.facts(free)
+    edited = _with_moved(scan, whole, back, effect, difference, end["check"])
     facts = record(
-        scan,
-        task="induce",
-        settings=settings,
+        scan, task="induce", settings=settings,
         method={"name": settings.method, "kind": painter.kind, "guidance": painter.guidance, "options": options},
         lesion=placed.facts,
         brain={"origin": brain_origin, "volume_ml": round(float(whole.sum()) * voxel_ml(scan), 1)},
@@ -244,27 +272,63 @@ def induce_scan(
         network_calls={
             "batched": predictor.calls, "per_slice": predictor.slice_calls, "slices_painted": len(table),
         },
-        **back.facts(free),
-        lesion_ml=effects["lesion_ml"],
-        seconds=round(time.perf_counter() - started, 2),
-        warnings=warnings, slices=table,
+        **end, mass_effect=effects["mass_effect"], lesion_ml=effects["lesion_ml"],
+        seconds=round(time.perf_counter() - started, 2), warnings=warnings, slices=table,
     )  # fmt: skip
     result = InduceResult(
-        diseased=back.voxels,
-        lesion=placed.native,
-        generate_mask=free,
-        difference=difference,
+        diseased=back.voxels, lesion=placed.native, generate_mask=free, difference=difference,
         deviation=back.native(painted.std(0)) if settings.samples > 1 else None,
-        edited=back.edited,
-        effects=effects,
-        stack=stack,
+        edited=edited, effects=effects, stack=stack,
         on_grid={
             "diseased": after, "samples": painted, "lesion": placed.inside, "told": placed.told, "mask": generate,
         },
-        slices=table, provenance=facts, scan=scan, warnings=warnings,
+        slices=table, provenance=facts, scan=scan, warnings=warnings, mass_effect=effect,
     )  # fmt: skip
     back.finished()
     return result
+
+
+def _mass_effect(
+    scan: Scan, brain: np.ndarray, native: np.ndarray, lesion: np.ndarray | ShapeSettings, settings: InduceSettings,
+    tell: OnEvent,
+) -> MassEffect | None:  # fmt: skip
+    """What the lesion displaces before it is painted; ``None`` where the mass effect is off."""
+    percent = settings.mass_effect
+    if percent is None:
+        percent = AUTO_PERCENT[lesion.kind if isinstance(lesion, ShapeSettings) else settings.kind]
+    if percent == 0:
+        return None
+    tell(Event("displace", 0, 100))
+    tone = brain_intensity(scan.voxels, brain)
+    found = displace(
+        scan, brain, tone, native, percent / 100, lambda done: tell(Event("displace", int(99 * done), 100))
+    )
+    tell(Event("displace", 100, 100))
+    return found
+
+
+def displace_scan(
+    scan: Scan,
+    lesion: np.ndarray | ShapeSettings,
+    settings: InduceSettings,
+    *,
+    brain: np.ndarray | None = None,
+    on_event: OnEvent | None = None,
+    prepared: Prepared | None = None,
+) -> MassEffect | None:
+    """What :func:`induce_scan` would displace before it paints: a preview without painting. ``None`` where it is off.
+
+    Raises:
+        NotABrainError, ModalityError, EmptyMaskError, LesionSizeError, SliceRangeError, ModelNotFoundError,
+        DeviceError.
+    """
+    tell = on_event or (lambda event: None)
+    device, card = choose_device(settings.device), choose_card(settings)
+    kept = prepared_for(scan, prepared)
+    whole, _ = kept.brain(brain, device, tell)
+    stack, _ = kept.stack(int(card["grid"]), brain, device, card.get("scaling"), tell)
+    placed = place_lesion(scan, lesion, settings, whole, stack)
+    return _mass_effect(scan, whole, placed.native, lesion, settings, tell)
 
 
 def shape_scan(

@@ -16,6 +16,7 @@ STAGES = {
     "brain": "Finding the brain",
     "saliency": "Saliency",
     "heal": "Healing",
+    "displace": "Mass effect",
     "induce": "Inducing",
     "back": "Back to the scan",
     "label": "Labelling",

@@ -149,11 +149,23 @@ def carry_back(
         if (new := edit_slice(source[s], stack, int(s), healed[s], mask[s], rng, seam_mm, limit)) is not None:
             out[s], edited[s] = new
     voxels, edited_ijk = np.ascontiguousarray(p.from_axial(out)), np.ascontiguousarray(p.from_axial(edited))
-    same = voxels == scan.voxels
-    if not same[~edited_ijk].all():
+    return WayBack(voxels, edited_ijk, check_outside(scan.voxels, voxels, edited_ijk))
+
+
+def check_outside(before: np.ndarray, after: np.ndarray, edited: np.ndarray) -> int:
+    """The number of voxels that changed.
+
+    Args:
+        edited: (I,J,K) bool, where they may.
+
+    Raises:
+        OutsideChangedError: one changed elsewhere (never expected; checked on every run).
+    """
+    same = before == after
+    if not same[~edited].all():
         raise OutsideChangedError(
             "A voxel outside the edited region changed, so the result was withheld.",
             "This is a defect of the program, not of your scan.",
             "Report it with the provenance record of this run.",
         )
-    return WayBack(voxels, edited_ijk, int((~same).sum()))
+    return int((~same).sum())

@@ -279,11 +279,25 @@ def to_slices(scan: Scan, brain: np.ndarray, size: int = 128, scaling: str = "br
         scaled = np.stack([i.forward(sl) for i, sl in zip(intensity, axial, strict=True)])
     else:
         scaled = overall.forward(axial)
-    scaled = np.clip(scaled, 0.0, 1.0) * axial_brain
     coverage = placement.down(axial_brain)
     on_grid = coverage > 0.5
-    images = np.clip(placement.down(scaled), 0.0, 1.0) * on_grid
-    return SliceStack(images, on_grid, coverage, placement, intensity)
+    return SliceStack(_stripped(scaled, axial_brain, on_grid, placement), on_grid, coverage, placement, intensity)
+
+
+def _stripped(scaled: np.ndarray, brain: np.ndarray, on_grid: np.ndarray, placement: Placement) -> np.ndarray:
+    """(S,rows,cols) in model values, unclipped, and its brain -> (S,H,W) images."""
+    return np.clip(placement.down(np.clip(scaled, 0.0, 1.0) * brain), 0.0, 1.0) * on_grid
+
+
+def same_slices(stack: SliceStack, scan: Scan, brain: np.ndarray) -> SliceStack:
+    """Slices of other voxels on the grid, and in the grey values, of ``stack``: its scan, displaced.
+
+    Args:
+        brain: (I,J,K) bool, that of ``stack``.
+    """
+    axial, axial_brain = stack.placement.to_axial(scan.voxels), stack.placement.to_axial(brain)
+    scaled = np.stack([stack.intensity_of(s).forward(plane) for s, plane in enumerate(axial)])
+    return replace(stack, images=_stripped(scaled, axial_brain, stack.brain, stack.placement))
 
 
 def mask_to_slices(mask: np.ndarray, placement: Placement, fraction: float = 0.25) -> np.ndarray:

@@ -49,7 +49,7 @@ class Bench:
         self._prepared: Any = None
         self.jobs: dict[str, Handler] = {
             "prepare": self.prepare, "saliency": self.saliency, "heal": self.heal, "shape": self.shape,
-            "induce": self.induce, "release": self.release, "export": export, "teach": teach,
+            "displace": self.displace, "induce": self.induce, "release": self.release, "export": export, "teach": teach,
         }  # fmt: skip
         self.answers: dict[str, Handler] = {"hello": self.hello, "estimate": self.estimate}
 
@@ -136,7 +136,7 @@ class Bench:
         )
         names = ("counterfactual", "anomaly", "lesion", "mask", "edited", "saliency", "deviation", "agreement")
         return {
-            "arrays": _save(job, folder, {name: getattr(result, name) for name in names}),
+            "arrays": _save(job, folder, {name: getattr(result, name) for name in names} | _moved(result.mass_effect)),
             "slices": result.slices,
             "provenance": result.provenance,
             "warnings": [*warning, *result.warnings],
@@ -159,27 +159,48 @@ class Bench:
         made = shape_scan(scan, wanted, settings, brain=brain, on_event=listener, prepared=self._prepared)
         return {"arrays": _save(job, folder, {"lesion": made.mask}), "shape": plain(made.facts), "lesion_ml": made.ml}
 
-    def induce(self, job: Job) -> dict[str, Any]:
-        """Paint a lesion: the ``mask`` drawn by the user, or one made from a ``shape``."""
+    def displace(self, job: Job) -> dict[str, Any]:
+        """What ``induce`` would move before it paints, by its ``mass_effect``; ``mask`` or ``shape`` as there."""
         engine()
-        from braindiffusion.pipeline.induce import induce_scan
+        from braindiffusion.pipeline.induce import displace_scan
+
+        settings, lesion, brain, folder, scan = self._induction(job)
+        effect = displace_scan(
+            scan, lesion, settings, brain=brain, on_event=_listener(job, None), prepared=self._prepared
+        )
+        return {
+            "arrays": _save(job, folder, _moved(effect)), "mass_effect": plain(effect.figures) if effect else None,
+            "warnings": effect.warnings if effect else [],
+        }  # fmt: skip
+
+    def _induction(self, job: Job) -> tuple[Any, Any, np.ndarray | None, Path, Scan]:
+        """Settings, lesion (a mask or what to make), brain, folder and scan of a request to induce."""
         from braindiffusion.settings import InduceSettings, ShapeSettings
 
         fields = job.request.fields
         settings = settings_from(InduceSettings, fields.get("settings"))
-        view = whole(fields.get("view_slice"), "view_slice")
         folder, scan = folder_of(job.request), self._scan(job)
         mask, brain = (_optional_mask(job.request, name, scan) for name in ("mask", "brain"))
         if (mask is None) == (fields.get("shape") is None):
             raise malformed("It needs either 'mask' or 'shape'.")
         lesion = mask if mask is not None else settings_from(ShapeSettings, fields["shape"])
+        return settings, lesion, brain, folder, scan
+
+    def induce(self, job: Job) -> dict[str, Any]:
+        """Paint a lesion: the ``mask`` drawn by the user, or one made from a ``shape``."""
+        engine()
+        from braindiffusion.pipeline.induce import induce_scan
+
+        fields = job.request.fields
+        view = whole(fields.get("view_slice"), "view_slice")
+        settings, lesion, brain, folder, scan = self._induction(job)
         listener = _listener(job, folder if fields.get("previews", True) else None)
         result = induce_scan(
             scan, lesion, settings, brain=brain, on_event=listener, view_slice=view, prepared=self._prepared
         )
         names = ("diseased", "lesion", "generate_mask", "difference", "edited", "deviation")
         return {
-            "arrays": _save(job, folder, {name: getattr(result, name) for name in names}),
+            "arrays": _save(job, folder, {name: getattr(result, name) for name in names} | _moved(result.mass_effect)),
             "effects": plain(result.effects),
             "slices": plain(result.slices),
             "provenance": result.provenance,
@@ -265,6 +286,13 @@ def _save(job: Job, folder: Path, arrays: dict[str, np.ndarray | None]) -> dict[
             job.check()
             paths[name] = save_array(folder, name, values)
     return paths
+
+
+def _moved(effect: Any) -> dict[str, np.ndarray | None]:
+    """Arrays of a mass effect: the scan as displaced, how far it moved, borders of the ventricles before and after."""
+    if effect is None:
+        return {}
+    return {"displaced": effect.voxels, "displacement_mm": effect.way, "displaced_outline": effect.outline}
 
 
 def _listener(job: Job, folder: Path | None) -> Any:
