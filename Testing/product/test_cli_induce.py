@@ -233,3 +233,21 @@ def test_files_of_ones_own_stay(head: Head, lesion: Path, tmp_path: Path) -> Non
     (tmp_path / "notes.txt").write_text("mine")
     induce(head, tmp_path, "--lesion", lesion, "--slices", "11:12")
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+# mass effect and growth
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--mass-effect", "much"), "off, auto or a percentage"),
+        (("--mass-effect", "120"), "at most 100"),
+        (("--mass-effect", "auto", "--grow", 3, "--format", "dicom"), "one volume a size"),
+    ],
+)
+def test_what_a_mass_effect_cannot_be_is_said(head: Head, tmp_path: Path, options: tuple[Any, ...], said: str) -> None:
+    done = run("induce", head.scan, "--box", "1,1,1,2,2,2", *QUICK, *options, "--out", tmp_path / "out")
+    assert done.code == 2
+    assert said in done.err
+    assert not (tmp_path / "out").exists()
