@@ -54,7 +54,7 @@ def draw_and_check(desk: Desk) -> None:
     desk.place_box("Axial", (0.58, 0.55), (0.66, 0.7), "lesion")
     desk.click("box-to-lesion")
     desk.until(lambda: desk.ml("lesion") > painted)
-    assert desk.state("paint_condition") == "box"
+    desk.until(lambda: desk.state("paint_condition") == "box")
     desk.click("lesion-clear")
     desk.until(lambda: desk.ml("lesion") == 0)
     assert desk.state("mask_ml") == 0  # the mask of the other tab is another
