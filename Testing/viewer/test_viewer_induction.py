@@ -154,7 +154,7 @@ def compare_and_check(desk: Desk) -> None:
     desk.page.keyboard.press("f")
     desk.until(lambda: desk.text("tag-Blend").endswith("Diseased"))
     desk.page.keyboard.press("f")
-    desk.until(lambda: desk.text("tag-Blend").endswith("Prior"))
+    desk.until(lambda: desk.text("tag-Blend").endswith("Original"))
     desk.click("undo")
     desk.until_message("The scan as it was", 20)
     assert desk.has("layout-edit-area")
@@ -187,7 +187,7 @@ def remove_and_check(desk: Desk) -> None:
 
 
 def round_trip_and_check(desk: Desk) -> None:
-    """Painted, shown, healed in a fourth view, and how much of the prior came back."""
+    """Painted, shown, healed in a fourth view, and how much of the change remains."""
     count = len(desk.state("inductions"))
     desk.step(3)
     desk.click("round-trip")
@@ -197,7 +197,7 @@ def round_trip_and_check(desk: Desk) -> None:
     assert not desk.text("notice")
     told = desk.text("round-trip-figures")
     assert "Induced, then healed" in told
-    assert "voxels differ" in told
+    assert "of the change remains" in told
     assert desk.has("synthetic-Healed")
     desk.settle()
     assert desk.pixels("Healed") != desk.pixels("Diseased")
