@@ -85,6 +85,9 @@ def make(volumeNode, arrays, data):
             volumeNode, nameOf(what, order, volumeNode), what, color, kji[role] > 0, outlineOnly=True
         )
     made["table"] = makeSliceTable(volumeNode, data, nameOf(_("Slices"), order, volumeNode))
+    for role in ("anomaly", "agreement"):  # measures, not to be chosen as scans
+        if role in made:
+            made[role].SetHideFromEditors(True)
     result = Counterfactual(node)
     result.enter(made, volumeNode, data, order, label)
     return result

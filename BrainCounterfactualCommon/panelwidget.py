@@ -12,6 +12,7 @@ from BrainCounterfactualCommon.modulewidget import ModuleWidget
 from BrainCounterfactualCommon.results import isSynthetic
 
 POLL_MS, FLICKER_MS = 50, 450
+FLICKER_KEY = "Ctrl+Shift+F"
 OWN_DOING = ("SceneClosedError", "ScanRemovedError")
 """Ends of a job that the user brought about himself."""
 
@@ -66,8 +67,13 @@ class PanelWidget(ModuleWidget):
     # --- setup ---------------------------------------------------------------------------------------------
 
     def setup(self):
-        self.loadUi()
+        uiWidget = self.loadUi()
         self.logic = self.makeLogic()
+        self._flickerKey = self._qt.QShortcut(slicer.util.mainWindow() or uiWidget)
+        self._flickerKey.setKey(self._qt.QKeySequence(FLICKER_KEY))
+        self._flickerKey.setEnabled(False)
+        self._flickerKey.connect("activated()", lambda: self.ui.flickerButton.click())
+        self.ui.flickerButton.setToolTip("{} ({})".format(self.ui.flickerButton.toolTip, FLICKER_KEY))
         self._pollTimer = self._timer(POLL_MS, self.onPoll)
 
         def saveInto():
@@ -103,6 +109,7 @@ class PanelWidget(ModuleWidget):
     def cleanup(self):
         """The module is reloaded or Slicer ends."""
         self._pollTimer.stop()
+        self._flickerKey.setEnabled(False)
         self.results.stopFlicker()
         self.setParameterNode(None)
         self.removeObservers()
@@ -112,10 +119,12 @@ class PanelWidget(ModuleWidget):
     def enter(self):
         self.initializeParameterNode()
         self.editor.enter()
+        self._flickerKey.setEnabled(True)
         self.results.comeBack()
 
     def exit(self):
         self.editor.leave()
+        self._flickerKey.setEnabled(False)
         self.results.leave()
         self.setParameterNode(None)
 

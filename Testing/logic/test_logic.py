@@ -299,6 +299,8 @@ def test_result_lies_in_the_scans_study_and_says_what_it_is(logic, head):
         item = sh.GetItemByDataNode(node)
         assert sh.GetItemAncestorAtLevel(item, "Study") == study
         assert json.loads(node.GetAttribute("BrainCounterfactual.Provenance"))["synthetic"]
+    assert result.anomalyNode.GetHideFromEditors()  # no choice for a scan
+    assert not result.counterfactualNode.GetHideFromEditors()
     original = slicer.util.arrayFromVolume(head)
     counterfactual = slicer.util.arrayFromVolume(result.counterfactualNode)
     difference = slicer.util.arrayFromVolume(result.differenceNode)

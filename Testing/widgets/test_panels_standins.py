@@ -303,3 +303,21 @@ def test_standin_buttons_and_progress_stay_below_what_scrolls(widget):
     for name in ("scanSection", "resultSection", "segmentEditorFrame", "dependenciesSection"):
         assert ui.panelScrollArea.isAncestorOf(getattr(ui, name))
     assert ui.boxSelector.property("baseName") == "Box"
+
+
+def test_standin_flicker_has_a_key_while_the_module_is_open(widget, scan, views):
+    from standin_qt import Shortcut
+
+    work(widget, scan)
+    key, timer = Shortcut.made["Ctrl+Shift+F"], widget.results._timer
+    key.press()
+    assert not timer.active  # not entered yet: the key is another's
+    widget.enter()
+    key.press()
+    assert timer.active
+    key.press()
+    assert not timer.active
+    widget.exit()
+    key.press()
+    assert not timer.active
+    assert "Ctrl+Shift+F" in widget.ui.flickerButton.toolTip
