@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from braindiffusion.healing.registry import HEALTHY, METHODS, TISSUE, Need
+from braindiffusion.healing.registry import HEALTHY, METHODS, TISSUE, Method, Need
 from braindiffusion.models.export import export_model
 from braindiffusion.networks.build import build_network
 from braindiffusion.training.loop import load_recipe
@@ -31,9 +31,14 @@ def recipe_of(need: Need) -> str:
     return HEALTHY.recipe if need is TISSUE else need.recipe
 
 
+def recipes_of(method: Method) -> list[str]:
+    """The recipes of the models that a method uses here, the main one first."""
+    return [recipe_of(need) for need in (method.model, *method.auxiliary_models.values())]
+
+
 def recipes_needed() -> list[str]:
     """Recipes that train what the registered methods work with."""
-    needs = [need for method in METHODS.values() for need in (method.model, *method.aids.values())]
+    needs = [need for method in METHODS.values() for need in (method.model, *method.auxiliary_models.values())]
     return sorted({recipe_of(need) for need in needs})
 
 

@@ -34,7 +34,7 @@ KINDS_OF_SETTINGS = (HealSettings, InduceSettings, ShapeSettings)
 
 def test_the_root_of_the_package_is_the_core() -> None:
     assert len(list((ROOT / "braindiffusion").glob("*.py"))) <= 9
-    assert set(CORE) == {"cards", "errors", "events", "modality", "registries", "settings"}
+    assert set(CORE) == {"cards", "errors", "events", "mask_values", "modality", "registries", "settings"}
 
 
 @pytest.mark.parametrize("name", ["", *CORE])

@@ -37,7 +37,7 @@ from braindiffusion.evaluation.healing.rows import (
 )
 from braindiffusion.evaluation.healing.runs import Runner
 from braindiffusion.evaluation.healing.scores import over_seeds, strata_of
-from braindiffusion.evaluation.result_cache import Kept
+from braindiffusion.evaluation.result_cache import ResultCache
 from braindiffusion.events import Event
 from braindiffusion.finders.segmenter import SEGMENTERS
 from braindiffusion.healing.registry import METHODS, operating_point
@@ -293,7 +293,7 @@ def test_points_go_into_the_cards_of_methods_without_a_mask(pack: Pack, models: 
 
 
 def test_the_tuned_point_is_the_best_of_those_tried(pack: Pack, models: Path, tmp_path: Path) -> None:
-    runner = Runner(measured(pack, "val", lesion_only=True), BASE, Kept(tmp_path), 0)
+    runner = Runner(measured(pack, "val", lesion_only=True), BASE, ResultCache(tmp_path), 0)
     row = known_rows()["bright"]
     made = runner.run(row)
     point, value = healing_tuning.tuned_point(row, made, runner.slices)
@@ -329,7 +329,7 @@ def test_every_method_of_the_registry_is_a_row_and_quick_ones_have_their_publish
 
 
 def test_costly_rows_are_measured_on_few_lesion_slices(pack: Pack, models: Path, tmp_path: Path) -> None:
-    runner = Runner(measured(pack), BASE, Kept(tmp_path), 2)
+    runner = Runner(measured(pack), BASE, ResultCache(tmp_path), 2)
     few = runner.measured(known_rows()["autoddpm"])
     assert few.sum() == 2
     assert runner.slices.lesion[few].all()
@@ -387,7 +387,7 @@ def test_strata_are_quartiles_of_the_lesion_slices(pack: Pack, models: Path) -> 
 def test_the_gate_held_open_heals_probed_slices_only(pack: Pack, models: Path, tmp_path: Path) -> None:
     data = measured(pack, probe=1)
     data.judged[:] = False
-    made = Runner(data, BASE, Kept(tmp_path), 0).run(known_rows()["ddpm"])
+    made = Runner(data, BASE, ResultCache(tmp_path), 0).run(known_rows()["ddpm"])
     assert (made.healed == (data.lesion | data.probe)).all()
     assert not made.values[~made.healed].any()
 

@@ -22,7 +22,7 @@ from braindiffusion.evaluation.healing.two_class import PUBLISHED, compare, impl
 from braindiffusion.evaluation.metrics.distribution import distances
 from braindiffusion.evaluation.metrics.overlap import count, interval_of, standard_error
 from braindiffusion.evaluation.metrics.ranking import LEVELS, Ranking
-from braindiffusion.evaluation.result_cache import Kept, fingerprint
+from braindiffusion.evaluation.result_cache import ResultCache, fingerprint
 
 RNG = np.random.default_rng
 
@@ -237,7 +237,7 @@ def test_the_paragraph_is_made_of_the_runs_own_numbers() -> None:
 
 
 def test_what_is_kept_is_used_only_under_its_key(tmp_path: Path) -> None:
-    kept = Kept(tmp_path)
+    kept = ResultCache(tmp_path)
     kept.save("a/b c", "key", {"x": np.arange(3)})
     assert kept.load("a/b c", "key")["x"].tolist() == [0, 1, 2]  # type: ignore[index]
     assert kept.load("a/b c", "other") is None

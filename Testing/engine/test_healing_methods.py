@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from healing_models import add_all, recipe_of, recipes_needed
+from healing_models import add_all, recipes_needed, recipes_of
 
 from braindiffusion.healing.models import main_model
 from braindiffusion.healing.registry import METHODS, method_named
@@ -122,7 +122,7 @@ def test_every_network_used_is_told(name: str, stack: SliceStack) -> None:
     settings = quick(name)
     _, _, ran = heal_slices(stack, np.zeros_like(stack.brain), main_model(settings, "cpu"), settings, CPU)
     method = METHODS[name]
-    assert [card["name"] for card in ran.cards] == [recipe_of(n) for n in (method.model, *method.aids.values())]
+    assert [card["name"] for card in ran.cards] == recipes_of(method)
 
 
 def test_small_models_stand_for_all_recipes_needed() -> None:
@@ -146,7 +146,7 @@ def test_a_method_that_finds_its_region_needs_no_saliency(
     assert facts["network_calls"]["slices_healed"] == 2
     assert {row["lesion_probability"] for row in result.slices} == {None}
     method = method_named(name)
-    assert [m["name"] for m in facts["models"]] == [recipe_of(n) for n in (method.model, *method.aids.values())]
+    assert [m["name"] for m in facts["models"]] == recipes_of(method)
     assert all(len(m["sha256"]) == 64 for m in facts["models"])
     assert facts["method"]["name"] == name
     assert facts["settings"]["model"] == method.model.recipe

@@ -14,7 +14,7 @@ from healing_models import add_model
 from braindiffusion import cards
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.errors import ModelNotFoundError, SettingsError
-from braindiffusion.healing.models import aids_of, describe_methods, main_card, main_model, predictor_of
+from braindiffusion.healing.models import auxiliary_models_of, describe_methods, main_card, main_model, predictor_of
 from braindiffusion.healing.registry import METHODS, Need, method_named
 from braindiffusion.models.registry import load_model, release
 from braindiffusion.networks.build import CLASSES, EpsPredictor, SlicePredictor
@@ -28,7 +28,7 @@ from braindiffusion.worker.session import Job
 NEEDS = {
     f"{name}:{role}": need
     for name, method in METHODS.items()
-    for role, need in {"model": method.model, **method.aids}.items()
+    for role, need in {"model": method.model, **method.auxiliary_models}.items()
 }
 
 
@@ -70,7 +70,7 @@ def test_the_recipes_own_model_is_the_default_and_another_can_be_asked_for(own: 
 def test_a_missing_model_is_one_error_that_names_its_recipe(use: str, own: Path) -> None:
     name, _, role = use.partition(":")
     method, need = method_named(name), NEEDS[use]
-    for other in {method.model.recipe, *(n.recipe for n in method.aids.values())} - {need.recipe}:
+    for other in {method.model.recipe, *(n.recipe for n in method.auxiliary_models.values())} - {need.recipe}:
         add_model(own, other)
     for attempt in (main_card, lambda s: estimate(s, 1)):
         with pytest.raises(ModelNotFoundError) as caught:
@@ -109,7 +109,7 @@ def test_a_further_model_is_of_the_main_ones_modality(own: Path) -> None:
     add_model(own, "flair-noised-classifier")
     with pytest.raises(ModelNotFoundError, match="beside 't1-healthy-128'"):
         main_card(HealSettings(method="guided"))
-    assert aids_of(HealSettings(), load_model("t1-healthy-128")) == {}
+    assert auxiliary_models_of(HealSettings(), load_model("t1-healthy-128")) == {}
 
 
 def test_latents_are_coded_by_the_autoencoder_they_were_learned_with(own: Path) -> None:
@@ -120,8 +120,8 @@ def test_latents_are_coded_by_the_autoencoder_they_were_learned_with(own: Path) 
     card = json.loads((own / "flair-vqvae.json").read_text())
     (own / "my-vqvae.json").write_text(json.dumps(card | {"name": "my-vqvae"}))
     settings = HealSettings(method="latent")
-    aids = aids_of(settings, main_model(settings, "cpu"))
-    assert {keyword: model.name for keyword, model in aids.items()} == {"coder": "my-vqvae"}
+    auxiliary_models = auxiliary_models_of(settings, main_model(settings, "cpu"))
+    assert {keyword: model.name for keyword, model in auxiliary_models.items()} == {"coder": "my-vqvae"}
 
 
 def test_a_denoiser_is_asked_for_noise_and_an_autoencoder_for_the_slice(own: Path) -> None:

@@ -30,7 +30,7 @@ from braindiffusion.lesions.mass_effect import in_words
 from braindiffusion.lesions.registry import options_of
 from braindiffusion.models.registry import release
 from braindiffusion.pipeline.induce import InduceResult, displace_scan, induce_scan, shape_scan
-from braindiffusion.pipeline.scan_cache import Prepared
+from braindiffusion.pipeline.scan_cache import ScanCache
 from braindiffusion.pipeline.series import growth, induce_series
 from braindiffusion.settings import InduceSettings, ShapeSettings
 from braindiffusion.volume.scan import Scan
@@ -446,7 +446,7 @@ def test_guidance_doubles_the_calls(head_phantom: Scan, lesion, brain) -> None:
 def test_previews_are_planes_of_the_scan_and_the_slice_in_view_comes_first(head_phantom: Scan, lesion, brain) -> None:
     plain = induce(head_phantom, lesion, brain, batch=2)
     heard: list[Event] = []
-    prepared = Prepared(head_phantom)
+    prepared = ScanCache(head_phantom)
     viewed = induce_scan(
         head_phantom, lesion, replace(QUICK, batch=2), brain=brain, on_event=heard.append, view_slice=11,
         prepared=prepared,
@@ -468,7 +468,7 @@ def test_previews_are_planes_of_the_scan_and_the_slice_in_view_comes_first(head_
 def test_a_prepared_scan_is_not_prepared_again(
     head_phantom: Scan, lesion, brain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepared = Prepared(head_phantom)
+    prepared = ScanCache(head_phantom)
     shape_scan(head_phantom, ShapeSettings("stroke", ml=20.0), QUICK, brain=brain, prepared=prepared)
     monkeypatch.setattr(
         "braindiffusion.pipeline.scan_cache.brain_of", lambda *_, **__: pytest.fail("looked for it again")

@@ -17,7 +17,7 @@ from braindiffusion.healing.contract import Healed
 from braindiffusion.healing.dif_fuse import DifFuseSettings, dif_fuse
 from braindiffusion.healing.trajectories import BatchMemory, Inversion, StackMemory, Trajectories
 from braindiffusion.pipeline.heal import HealResult, heal_scan
-from braindiffusion.pipeline.scan_cache import Prepared
+from braindiffusion.pipeline.scan_cache import ScanCache
 from braindiffusion.settings import HealSettings
 from braindiffusion.volume.scan import Scan
 
@@ -178,7 +178,9 @@ def drawn(scan: Scan, *slices: int, wide: int = 8) -> np.ndarray:
     return mask
 
 
-def heal(prepared: Prepared | None, scan: Scan, mask: np.ndarray, settings: HealSettings = QUICK, **more) -> HealResult:
+def heal(
+    prepared: ScanCache | None, scan: Scan, mask: np.ndarray, settings: HealSettings = QUICK, **more
+) -> HealResult:
     return heal_scan(scan, settings, mask=mask, brain=scan.voxels > 200, prepared=prepared, **more)
 
 
@@ -187,14 +189,14 @@ def calls(result: HealResult) -> int:
 
 
 @pytest.fixture
-def prepared(small_network: None, head_phantom: Scan) -> Prepared:
+def prepared(small_network: None, head_phantom: Scan) -> ScanCache:
     """With the inversions of slices 10 and 11."""
-    kept = Prepared(head_phantom)
+    kept = ScanCache(head_phantom)
     heal(kept, head_phantom, drawn(head_phantom, 10, 11))
     return kept
 
 
-def test_a_changed_mask_is_healed_as_if_nothing_were_remembered(head_phantom: Scan, prepared: Prepared) -> None:
+def test_a_changed_mask_is_healed_as_if_nothing_were_remembered(head_phantom: Scan, prepared: ScanCache) -> None:
     mask = drawn(head_phantom, 9, 10, 11, wide=12)
     events: list[Event] = []
     again = heal(prepared, head_phantom, mask, on_event=events.append)
@@ -207,7 +209,7 @@ def test_a_changed_mask_is_healed_as_if_nothing_were_remembered(head_phantom: Sc
     assert done[-1] == (calls(again), calls(again))
 
 
-def test_other_settings_and_seeds_are_told_apart(head_phantom: Scan, prepared: Prepared) -> None:
+def test_other_settings_and_seeds_are_told_apart(head_phantom: Scan, prepared: ScanCache) -> None:
     def asked(**changes: object) -> int:
         return calls(heal(prepared, head_phantom, drawn(head_phantom, 10), replace(QUICK, **changes)))
 
@@ -218,7 +220,7 @@ def test_other_settings_and_seeds_are_told_apart(head_phantom: Scan, prepared: P
 
 
 def test_another_brain_is_another_stack(head_phantom: Scan) -> None:
-    kept, mask = Prepared(head_phantom), drawn(head_phantom, 10)
+    kept, mask = ScanCache(head_phantom), drawn(head_phantom, 10)
     for smaller in (200, 390):
         result = heal_scan(head_phantom, QUICK, mask=mask, brain=head_phantom.voxels > smaller, prepared=kept)
         assert calls(result) == 13

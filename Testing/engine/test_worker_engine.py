@@ -17,7 +17,7 @@ from braindiffusion.pipeline import scan_cache as prepared_module
 from braindiffusion.pipeline.estimate import estimate
 from braindiffusion.pipeline.heal import HealResult, heal_scan, prepare_scan, saliency_scan
 from braindiffusion.pipeline.preview import native_plane, stored_index
-from braindiffusion.pipeline.scan_cache import Prepared
+from braindiffusion.pipeline.scan_cache import ScanCache
 from braindiffusion.settings import HealSettings
 from braindiffusion.volume.paste_back import carry_back
 from braindiffusion.volume.scan import Scan
@@ -45,12 +45,12 @@ def drawn(scan: Scan) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def prepared(scan: Scan) -> Prepared:
-    return Prepared(scan)
+def prepared(scan: Scan) -> ScanCache:
+    return ScanCache(scan)
 
 
 @pytest.fixture(scope="module")
-def healed(scan: Scan, drawn: np.ndarray, prepared: Prepared) -> HealResult:
+def healed(scan: Scan, drawn: np.ndarray, prepared: ScanCache) -> HealResult:
     return heal_scan(scan, QUICK, mask=drawn, prepared=prepared)
 
 
@@ -62,7 +62,7 @@ def same(a: HealResult, b: HealResult) -> bool:
 
 
 def test_a_second_heal_is_the_first_one(
-    scan: Scan, drawn: np.ndarray, prepared: Prepared, healed: HealResult, monkeypatch: pytest.MonkeyPatch
+    scan: Scan, drawn: np.ndarray, prepared: ScanCache, healed: HealResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fresh = heal_scan(scan, QUICK, mask=drawn)
     monkeypatch.setattr(prepared_module, "brain_of", lambda *_, **__: pytest.fail("prepared again"))
@@ -74,7 +74,7 @@ def test_a_second_heal_is_the_first_one(
 def test_a_prepared_scan_needs_no_brain_to_be_found(
     scan: Scan, drawn: np.ndarray, healed: HealResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept, stages = Prepared(scan), []
+    kept, stages = ScanCache(scan), []
     prepare_scan(scan, QUICK, kept, on_event=lambda event: stages.append(event.stage))
     assert set(stages) == {"brain"}
     monkeypatch.setattr(prepared_module, "brain_of", lambda *_, **__: pytest.fail("looked for the brain again"))
@@ -83,7 +83,7 @@ def test_a_prepared_scan_needs_no_brain_to_be_found(
 
 def test_saliency_serves_the_heal_that_follows(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = replace(QUICK, saliency="gradient", gate=0.0, slices=(10, 12))
-    fresh, kept = heal_scan(scan, settings), Prepared(scan)
+    fresh, kept = heal_scan(scan, settings), ScanCache(scan)
     found = saliency_scan(scan, settings, prepared=kept)
     monkeypatch.setattr(prepared_module, "find_saliency", lambda *_: pytest.fail("looked again"))
     healed = heal_scan(scan, settings, prepared=kept)
@@ -93,7 +93,7 @@ def test_saliency_serves_the_heal_that_follows(scan: Scan, monkeypatch: pytest.M
 
 
 def test_other_settings_are_looked_at_anew(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept, real, looked = Prepared(scan), prepared_module.find_saliency, []
+    kept, real, looked = ScanCache(scan), prepared_module.find_saliency, []
     monkeypatch.setattr(prepared_module, "find_saliency", lambda *a: looked.append(1) or real(*a))
     base = replace(QUICK, saliency="gradient", slices=(10, 11))
     for settings in (base, replace(base, seed=3), replace(base, gate=0.2), replace(base, slices=(11, 12))):
@@ -102,7 +102,7 @@ def test_other_settings_are_looked_at_anew(scan: Scan, monkeypatch: pytest.Monke
 
 
 def test_a_given_brain_is_prepared_anew(scan: Scan, drawn: np.ndarray) -> None:
-    kept = Prepared(scan)
+    kept = ScanCache(scan)
     found, _ = kept.stack(128, None, torch.device("cpu"))
     brain = scan.voxels > 200
     given, origin = kept.stack(128, brain, torch.device("cpu"))
@@ -113,7 +113,7 @@ def test_a_given_brain_is_prepared_anew(scan: Scan, drawn: np.ndarray) -> None:
 
 def test_another_scan_is_refused(scan: Scan, drawn: np.ndarray) -> None:
     with pytest.raises(ValueError, match="another scan"):
-        heal_scan(scan, QUICK, mask=drawn, prepared=Prepared(replace(scan)))
+        heal_scan(scan, QUICK, mask=drawn, prepared=ScanCache(replace(scan)))
 
 
 # the slice in view
@@ -123,7 +123,7 @@ Viewed = tuple[HealResult, list[Event]]
 
 
 @pytest.fixture(scope="module")
-def viewed(scan: Scan, drawn: np.ndarray, prepared: Prepared) -> Viewed:
+def viewed(scan: Scan, drawn: np.ndarray, prepared: ScanCache) -> Viewed:
     """The same heal with slice 12 in view, and its events."""
     events: list[Event] = []
     settings = replace(QUICK, batch=2)

@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from braindiffusion import errors
-from braindiffusion.cli.options import told
+from braindiffusion.cli.options import report_errors
 from braindiffusion.io.locks import Lock
 from braindiffusion.io.staging import PREFIX
 from braindiffusion.io.write import OutputFolder, complete
@@ -320,7 +320,7 @@ def test_a_gpu_lost_in_the_middle_of_a_healing(
         subject.act(tmp_path / "out", 1)
         assert (tmp_path / "out" / "provenance.json").is_file()
     else:
-        with pytest.raises(typer.Exit) as caught, told():
+        with pytest.raises(typer.Exit) as caught, report_errors():
             subject.act(tmp_path / "out", 1)
         assert caught.value.exit_code == 4
         assert capsys.readouterr().err.startswith(f"{kind}: The GPU failed during the work.\nWhy: CUDA error: an ille")

@@ -17,7 +17,7 @@ from braindiffusion.evaluation.models.data import spread
 from braindiffusion.events import OnEvent
 from braindiffusion.healing.models import main_model
 from braindiffusion.io.read import read_mask, read_scan
-from braindiffusion.pipeline.scan_cache import Prepared
+from braindiffusion.pipeline.scan_cache import ScanCache
 from braindiffusion.pipeline.stages import lesion_rule, mask_of_saliency
 from braindiffusion.settings import HealSettings
 from braindiffusion.training.packs import load_pack
@@ -86,7 +86,7 @@ def sample_items(settings: HealSettings, limit: int) -> list[Item]:
     truth = read_mask(resource("Samples", "SYNTHETIC_FLAIR_lesion_truth.nii.gz"), scan)
     device = torch.device(settings.device)
     card = main_model(settings, str(device)).card
-    stack, _ = Prepared(scan).stack(int(card["grid"]), None, device, card.get("scaling"))
+    stack, _ = ScanCache(scan).stack(int(card["grid"]), None, device, card.get("scaling"))
     drawn = mask_to_slices(truth, stack.placement)
     wanted = chosen_slices(settings.slices, len(stack), stack.brain) & drawn.any((1, 2))
     rows = np.nonzero(wanted)[0]

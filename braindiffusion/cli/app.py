@@ -40,7 +40,7 @@ from braindiffusion.cli.options import (
     keep_inputs,
     parse_labels,
     read_drawn,
-    told,
+    report_errors,
 )
 from braindiffusion.cli.prepare import prepare, pseudo_label
 from braindiffusion.cli.read import read
@@ -132,7 +132,7 @@ def demo(
     progress: Progress = ProgressKind.bar,
 ) -> None:
     """Heal the shipped sample scan (synthetic) and leave the pictures in DEMO."""
-    with told():
+    with report_errors():
         from braindiffusion.cards import resource
         from braindiffusion.io.read import read_scan
 
@@ -160,7 +160,7 @@ def heal(
     **chosen: Any,
 ) -> None:
     """Remove the lesion: healthy counterfactual, anomaly map, lesion map, overview and provenance."""
-    with told():
+    with report_errors():
         sources = {"--mask": mask, "--box": box, "--saliency": chosen["saliency"]}
         given = [name for name, value in sources.items() if value is not None]
         if len(given) > 1:
@@ -195,8 +195,8 @@ def saliency_command(
     progress: Progress = ProgressKind.bar,
     **chosen: Any,
 ) -> None:
-    """Where the classifier looks: a saliency map and the lesion probability of each slice."""
-    with told():
+    """Find the lesion: a saliency map and the lesion probability of each slice."""
+    with report_errors():
         settings = made(HealSettings, chosen, saliency=chosen["method"])
         from braindiffusion.io.read import read_scan
         from braindiffusion.io.write import check_writable

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from braindiffusion.cli.options import Device, Out, Progress, ProgressKind, told
+from braindiffusion.cli.options import Device, Out, Progress, ProgressKind, report_errors
 
 
 # long: each option is a parameter
@@ -33,7 +33,7 @@ def bench(
     progress: Progress = ProgressKind.bar,
 ) -> None:
     """What healing costs on this machine: reference mode against each improvement, and cost against work."""
-    with told():
+    with report_errors():
         import torch
 
         from braindiffusion.bench.report import markdown

@@ -15,7 +15,7 @@ from braindiffusion.cli.options import (
     ScanPath,
     SeriesChoice,
     parse_labels,
-    told,
+    report_errors,
 )
 from braindiffusion.cli.settings import made, settings_options
 from braindiffusion.settings import HealSettings
@@ -32,7 +32,7 @@ def check(
     **chosen: Any,
 ) -> None:
     """One page about a scan: geometry, orientation, contrast, brain, what would be healed or refused, and why."""
-    with told():
+    with report_errors():
         labels = parse_labels(mask_label)
         from braindiffusion.pipeline.check_input import check_input
 
@@ -49,7 +49,7 @@ def series_command(
     folder: Annotated[Path, typer.Argument(help="A folder with DICOM files, sub-folders too.", show_default=False)],
 ) -> None:
     """The DICOM series of a folder: which can be used, and why others cannot. Choose one with --series."""
-    with told():
+    with report_errors():
         from rich.console import Console
         from rich.table import Table
 

@@ -15,7 +15,7 @@ from braindiffusion.cli.options import (
     Out,
     Progress,
     ProgressKind,
-    told,
+    report_errors,
 )
 from braindiffusion.cli.settings import made, settings_options
 from braindiffusion.errors import Cancelled
@@ -55,7 +55,7 @@ def cohort_heal(
     **chosen: Any,
 ) -> None:
     """Heal every scan of a folder; one that fails is reported and stops no other. Run it again to go on."""
-    with told():
+    with report_errors():
         settings = made(HealSettings, chosen)
         from braindiffusion.cohort.cluster import require_dask
         from braindiffusion.cohort.run import check_apart, find_scans, heal_cohort, plan

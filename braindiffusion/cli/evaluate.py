@@ -15,7 +15,7 @@ from braindiffusion.cli.options import (
     Progress,
     ProgressKind,
     Split,
-    told,
+    report_errors,
 )
 from braindiffusion.cli.settings import made, parse_steps, settings_options
 from braindiffusion.io.paths import at_home
@@ -63,7 +63,7 @@ def evaluate_healing(
     **chosen: Any,
 ) -> None:
     """Every healing method beside floors and ceilings: overlap, false alarms, what healing does to the images, cost."""
-    with told():
+    with report_errors():
         settings = made(HealSettings, chosen, force=True)
         import torch
 
@@ -120,7 +120,7 @@ def evaluate_models(
     progress: Progress = ProgressKind.bar,
 ) -> None:
     """Numbers and a figure for each installed model, by its task."""
-    with told():
+    with report_errors():
         import csv
 
         import torch
@@ -193,7 +193,7 @@ def evaluate_induction(
     progress: Progress = ProgressKind.bar,
 ) -> None:
     """Lesions painted into lesion-free slices by each method: Dice, FID, KID, effects around them, tone, cost."""
-    with told():
+    with report_errors():
         step_count = parse_steps(steps)
         import torch
 
@@ -244,7 +244,7 @@ def evaluate_tissue(
     progress: Progress = ProgressKind.bar,
 ) -> None:
     """The hole test: is healed tissue told apart from real tissue? Holes in healthy slices, healed; the truth known."""
-    with told():
+    with report_errors():
         step_count = parse_steps(steps)
         import torch
 
@@ -275,7 +275,7 @@ def evaluate_nnunet(
     out: Out,
 ) -> None:
     """Lesion Dice and IoU of induction by nnU-Net v2's predictions on the exported pairs."""
-    with told():
+    with report_errors():
         import json
 
         from braindiffusion.evaluation.induction.nnunet import score
@@ -299,7 +299,7 @@ def evaluate_latent_level(
     **chosen: Any,
 ) -> None:
     """From which divergence on latent healing heals: a quantile over lesion-free val slices."""
-    with told():
+    with report_errors():
         import json
 
         from braindiffusion.evaluation.healing.latent_level import healthy_level, keep_level

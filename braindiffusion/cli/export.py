@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from braindiffusion import RESEARCH_USE_ONLY
-from braindiffusion.cli.options import BrainFile, Commands, Device, Out, told
+from braindiffusion.cli.options import BrainFile, Commands, Device, Out, report_errors
 
 
 class FaceRule(str, Enum):
@@ -28,8 +28,8 @@ def deidentify(
     key: Annotated[Path | None, typer.Option(help="Write case and scan to this CSV file, outside OUT.")] = None,
     device: Device = "auto",
 ) -> None:
-    """Copy scans without what identifies the patient; what is in doubt is held back, with the reason."""
-    with told():
+    """Copy scans without what identifies the patient; doubtful scans are held back, with the reason."""
+    with report_errors():
         from random import SystemRandom
 
         from braindiffusion.errors import QuarantineError, SettingsError
@@ -92,7 +92,7 @@ def teach_case(
     device: Device = "auto",
 ) -> None:
     """A folder with one page that opens anywhere, volumes and DICOM; without what identifies the patient."""
-    with told():
+    with report_errors():
         from braindiffusion.export.teaching.case import Texts, check_free, write_case
         from braindiffusion.export.teaching.result import pair_of
         from braindiffusion.io.read import read_mask, read_scan
@@ -116,7 +116,7 @@ def teach_index(
     title: Annotated[str, typer.Option()] = "Teaching files",
 ) -> None:
     """The page that lists the teaching files of a folder."""
-    with told():
+    with report_errors():
         from braindiffusion.export.teaching.collection import write_index
 
         count = write_index(collection, title)

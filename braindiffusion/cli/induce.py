@@ -24,7 +24,7 @@ from braindiffusion.cli.options import (
     keep_inputs,
     parse_labels,
     read_drawn,
-    told,
+    report_errors,
 )
 from braindiffusion.cli.settings import made, settings_options
 from braindiffusion.errors import SettingsError
@@ -130,7 +130,7 @@ def induce(
     **chosen: Any,
 ) -> None:
     """Paint a lesion: diseased scan, lesion, margin, two-colour difference, effects, overview and provenance."""
-    with told():
+    with report_errors():
         random = chosen["random"] and chosen["random"].value
         _one_source(lesion, box, random)
         stray = [f"--{name}" for name in SHAPE if chosen[name] is not None]

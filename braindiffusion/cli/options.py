@@ -41,7 +41,7 @@ class ProgressKind(str, Enum):
 ScanPath = Annotated[Path, typer.Argument(help="NIfTI, NRRD, a DICOM folder or one DICOM file.", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; made when missing.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:n.")]
-Progress = Annotated[ProgressKind, typer.Option(help="How progress is told (on stderr).")]
+Progress = Annotated[ProgressKind, typer.Option(help="How progress is shown (on stderr).")]
 Format = Annotated[ResultFormat, typer.Option("--format", help="dicom: a study of its own; see docs/dicom.md.")]
 BurnIn = Annotated[bool, typer.Option("--burn-in", help="DICOM: draw the synthetic mark into every image's corner.")]
 SeriesChoice = Annotated[
@@ -81,7 +81,7 @@ def _expanded(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """Turn an error into its message on stderr and its exit code."""
     try:
         yield

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from braindiffusion import RESEARCH_USE_ONLY
-from braindiffusion.cli.options import Device, Progress, ProgressKind, told
+from braindiffusion.cli.options import Device, Progress, ProgressKind, report_errors
 from braindiffusion.cli.settings import made, settings_options
 from braindiffusion.errors import SettingsError
 from braindiffusion.settings import HealSettings
@@ -60,7 +60,7 @@ def prepare(
     force: Annotated[bool, typer.Option("--force", help="Even where a file name tells another modality.")] = False,
 ) -> None:
     """Make a training pack from your own scans; patients are split, none is named."""
-    with told():
+    with report_errors():
         shares = parse_split(split)
         from braindiffusion.models.device import choose_device
         from braindiffusion.pipeline.progress import reporter
@@ -98,8 +98,8 @@ def pseudo_label(
     progress: Progress = ProgressKind.bar,
     **chosen: Any,
 ) -> None:
-    """Make lesion masks that nobody drew, where saliency and counterfactual agree, to train a segmenter with."""
-    with told():
+    """Make pseudo-labels for training a segmenter, where saliency and counterfactual agree."""
+    with report_errors():
         heal = made(HealSettings, chosen, force=True)
         import torch
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from braindiffusion.cli.options import told
+from braindiffusion.cli.options import report_errors
 from braindiffusion.cli.study import StudyPath
 from braindiffusion.cli.view import NoBrowser, Port, require_viewer
 
@@ -22,7 +22,7 @@ def read(
     no_browser: NoBrowser = False,
 ) -> None:
     """Read a blinded study in a window, one case at a time; it goes on where this reader stopped."""
-    with told():
+    with report_errors():
         require_viewer()
         typer.echo("Starting the viewer ...", err=True)  # what draws takes seconds to load
         from BrainViewerLib.launch import run_study

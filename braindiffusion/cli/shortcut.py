@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from braindiffusion.cli.options import told
+from braindiffusion.cli.options import report_errors
 from braindiffusion.errors import OutputError
 
 NAME = "BrainViewer"
@@ -51,7 +51,7 @@ def install_shortcut(
     remove: Annotated[bool, typer.Option("--remove", help="Take it away again.")] = False,
 ) -> None:
     """Put the viewer into the start menu (Linux, Windows) or into Applications (macOS)."""
-    with told():
+    with report_errors():
         path = place()
         try:
             if remove:

@@ -10,7 +10,7 @@ import typer
 
 from braindiffusion import RESEARCH_USE_ONLY
 from braindiffusion.cli.export import Face, FaceRule
-from braindiffusion.cli.options import Commands, Device, Out, Progress, ProgressKind, told
+from braindiffusion.cli.options import Commands, Device, Out, Progress, ProgressKind, report_errors
 from braindiffusion.io.paths import at_home
 
 study_app = Commands(help="Blinded reader studies: seal one, analyse its answers.", no_args_is_help=True)
@@ -69,7 +69,7 @@ def create(
     progress: Progress = ProgressKind.bar,
 ) -> None:
     """Seal a study: scans without names, random orders, and the labels in a key of their own."""
-    with told():
+    with report_errors():
         from braindiffusion.pipeline.progress import reporter
         from braindiffusion.studies.create import create_study
         from braindiffusion.studies.design import StudySettings
@@ -113,7 +113,7 @@ def analyse(
     ] = False,
 ) -> None:
     """Unblind a finished study and write its report: HTML, CSV tables, pictures."""
-    with told():
+    with report_errors():
         from braindiffusion.studies.analyse import analyse_study
 
         results = analyse_study(study, key, answers, interim, out=out)
@@ -126,7 +126,7 @@ def analyse(
 @study_app.command("protocols")
 def protocols() -> None:
     """The shipped protocols."""
-    with told():
+    with report_errors():
         from braindiffusion.studies.protocol import load_protocol, shipped
 
         for name in shipped():

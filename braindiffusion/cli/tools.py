@@ -16,7 +16,7 @@ from braindiffusion.cli.options import (
     Progress,
     ProgressKind,
     parse_budget,
-    told,
+    report_errors,
 )
 from braindiffusion.cli.settings import made, settings_options
 from braindiffusion.io.paths import at_home
@@ -38,7 +38,7 @@ def train(
     report_every: Annotated[str, typer.Option(help="Time between validation, figures and checkpoints.")] = "4m",
 ) -> None:
     """Train a model from a recipe; the best EMA weights and their card are left in OUT."""
-    with told():
+    with report_errors():
         import json
         import os
 
@@ -66,7 +66,7 @@ def evaluate_tune(
     **chosen: Any,
 ) -> None:
     """Choose mask and threshold (of a segmenter: threshold and least area) on the val split only."""
-    with told():
+    with report_errors():
         settings = made(HealSettings, chosen, model=model, force=True)
         import csv
         import json
@@ -100,7 +100,7 @@ def evaluate_tune(
 @models_app.command("list")
 def models_list() -> None:
     """Installed models with modality and licence."""
-    with told():
+    with report_errors():
         from rich.console import Console
         from rich.table import Table
 
@@ -125,7 +125,7 @@ def models_list() -> None:
 @models_app.command("methods")
 def models_methods() -> None:
     """Healing methods, the models each needs, and whether they are installed."""
-    with told():
+    with report_errors():
         from rich.console import Console
         from rich.table import Table
 
@@ -144,7 +144,7 @@ def models_methods() -> None:
 @models_app.command("info")
 def models_info(name: str) -> None:
     """The whole card of a model."""
-    with told():
+    with report_errors():
         import json
 
         from braindiffusion.cards import read_card
@@ -155,7 +155,7 @@ def models_info(name: str) -> None:
 @models_app.command("verify")
 def models_verify(name: Annotated[str | None, typer.Argument()] = None) -> None:
     """Check the weights of one model, or of all, against their cards."""
-    with told():
+    with report_errors():
         from braindiffusion.cards import installed
         from braindiffusion.models.registry import verify
 
@@ -167,7 +167,7 @@ def models_verify(name: Annotated[str | None, typer.Argument()] = None) -> None:
 @models_app.command("add")
 def models_add(file: Annotated[Path, typer.Argument(help="A .json card with its .safetensors beside it.")]) -> None:
     """Install your own model for this user."""
-    with told():
+    with report_errors():
         from braindiffusion.models.registry import add
 
         typer.echo(f"Installed {add(file)}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from braindiffusion.cli.options import told
+from braindiffusion.cli.options import report_errors
 from braindiffusion.errors import DependencyMissingError
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")]
@@ -39,7 +39,7 @@ def view(
     no_browser: NoBrowser = False,
 ) -> None:
     """Open the viewer in a window: find, mask, heal, compare. It serves this machine only."""
-    with told():
+    with report_errors():
         require_viewer()
         from BrainViewerLib.launch import run
 

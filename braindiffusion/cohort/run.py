@@ -129,8 +129,8 @@ def key_of(job: Job) -> str:
                     digest.update(block)
         digest.update(b"|")
     settings = plain({**asdict(job.settings), "device": None, "batch": None})
-    aids = [need.recipe for need in method_named(job.settings.method).aids.values()]
-    cards = [main_card(job.settings), *(read_card(n) for n in (*aids, *SHARED_MODELS) if n in installed())]
+    auxiliary_models = [need.recipe for need in method_named(job.settings.method).auxiliary_models.values()]
+    cards = [main_card(job.settings), *(read_card(n) for n in (*auxiliary_models, *SHARED_MODELS) if n in installed())]
     digest.update(json.dumps([__version__, settings, cards, job.file_format], sort_keys=True).encode())
     return digest.hexdigest()
 

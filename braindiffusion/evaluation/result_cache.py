@@ -21,7 +21,7 @@ def fingerprint(facts: Any) -> str:
     return hashlib.sha256(json.dumps(plain(facts), sort_keys=True).encode()).hexdigest()
 
 
-class Kept:
+class ResultCache:
     """A folder of results. One that was made from anything else, or is damaged, is as good as absent.
 
     Attributes:

@@ -29,7 +29,7 @@ def is_conditioned(card: Card) -> bool:
 
 
 @dataclass
-class Ran:
+class RunStats:
     """What a healing cost and was made with.
 
     Attributes:
@@ -103,7 +103,7 @@ def main_card(settings: HealSettings) -> dict[str, Any]:
         SettingsError: it is for something else, or the method refuses the settings.
     """
     method = method_named(settings.method)
-    cards = readable_cards(*method.aids.values(), *([method.model] if settings.model is None else []))
+    cards = readable_cards(*method.auxiliary_models.values(), *([method.model] if settings.model is None else []))
     if settings.model is not None:
         card: Card = read_card(settings.model)
         if not method.model.fits(card):
@@ -117,7 +117,7 @@ def main_card(settings: HealSettings) -> dict[str, Any]:
         if not found:
             raise missing(method, method.model)
         card = found[0]
-    for need in method.aids.values():
+    for need in method.auxiliary_models.values():
         if not fitting(need, cards, card):
             raise missing(method, need, card)
     method.options(settings, operating_point(card, settings.method))  # refuses what it cannot do
@@ -129,17 +129,17 @@ def main_model(settings: HealSettings, device: str) -> LoadedModel:
     return load_model(str(main_card(settings)["name"]), device)
 
 
-def aids_of(settings: HealSettings, main: LoadedModel) -> dict[str, LoadedModel]:
+def auxiliary_models_of(settings: HealSettings, main: LoadedModel) -> dict[str, LoadedModel]:
     """The further models of a method beside its main one, on its device, by the keyword the method takes them under.
 
     Raises:
         ModelNotFoundError: one is not installed; ModelCorruptError.
     """
     method = method_named(settings.method)
-    if not method.aids:
+    if not method.auxiliary_models:
         return {}
-    cards, found = readable_cards(*method.aids.values()), {}
-    for keyword, need in method.aids.items():
+    cards, found = readable_cards(*method.auxiliary_models.values()), {}
+    for keyword, need in method.auxiliary_models.items():
         chosen = fitting(need, cards, main.card)
         if not chosen:
             raise missing(method, need, main.card)
@@ -168,7 +168,7 @@ def describe_methods() -> list[dict[str, Any]]:
             facts = {"name": name, "label": name, "about": "", "masked": True, "needs": []}
             told.append({**facts, "available": False, "why": error.why})
             continue
-        needs = [("model", method.model), *method.aids.items()]
+        needs = [("model", method.model), *method.auxiliary_models.items()]
         have = {role: [str(card["name"]) for card in fitting(need, cards)] for role, need in needs}
         lacks = [need for role, need in needs if not have[role]]
         told.append(

@@ -2,7 +2,7 @@
 
 How a method gets its models: the main one (a denoiser, or what takes its place) is given to
 :func:`~braindiffusion.healing.run.heal_slices`, which loads the further ones itself
-(:func:`~braindiffusion.healing.models.aids_of`) and hands their networks to the method by keyword.
+(:func:`~braindiffusion.healing.models.auxiliary_models_of`) and hands their networks to the method by keyword.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ class Method:
     Attributes:
         settings: its settings' type.
         label, about: its name, and one line about it, for menus.
-        model: the main model; ``aids``: further ones, by the keyword under which the method gets the network.
+        model: the main model; ``auxiliary_models``: further ones, by the keyword under which the
+            method gets the network.
         masked: whether it heals inside a mask; one that does not is given the whole brain, and needs no saliency.
         takes_floor: whether it can be told how far the brain reaches (``floor``).
         takes_memory: whether it can use an inversion made before (``memory``).
@@ -96,7 +97,7 @@ class Method:
     label: str
     about: str
     model: Need = HEALTHY
-    aids: Mapping[str, Need] = field(default_factory=dict)
+    auxiliary_models: Mapping[str, Need] = field(default_factory=dict)
     masked: bool = True
     takes_floor: bool = False
     takes_memory: bool = False
@@ -141,30 +142,30 @@ def healer(name: str, settings: type[Any], label: str = "", about: str = "", **f
 
 METHODS.update({
     "dif_fuse": Method(
-        dif_fuse, DifFuseSettings, "Dif-fuse", "Draws what is masked anew, in step with the rest, which stays.",
+        dif_fuse, DifFuseSettings, "Dif-fuse", "Regenerates the masked region; the rest is preserved.",
         TISSUE, takes_floor=True, takes_memory=True,
     ),
     "repaint": Method(
-        repaint, RePaintSettings, "RePaint", "Paints what is masked from pure noise, again and again: 2,410 calls."
+        repaint, RePaintSettings, "RePaint", "Inpaints the masked region from pure noise by resampling: 2,410 calls."
     ),
     "autoddpm": Method(
-        autoddpm, AutoDDPMSettings, "AutoDDPM", "Masks what a first reconstruction does not fit, and stitches it anew.",
+        autoddpm, AutoDDPMSettings, "AutoDDPM", "Masks where a first reconstruction differs, and inpaints there.",
         masked=False, point={"threshold": 0.1},
     ),
     "anoddpm": Method(
-        anoddpm, AnoDDPMSettings, "AnoDDPM", "Partial diffusion with simplex noise, in which large lesions drown.",
+        anoddpm, AnoDDPMSettings, "AnoDDPM", "Partial diffusion with simplex noise.",
         SIMPLEX, masked=False, point={"threshold": 0.354},  # (x - xhat)^2 > 0.5 in [-1,1]
     ),
     "guided": Method(
-        guided, GuidedSettings, "Classifier guidance", "Pushed towards healthy by a classifier of noised slices.",
-        aids={"classifier": NOISED_CLASSIFIER}, masked=False, point={"threshold": OTSU},
+        guided, GuidedSettings, "Classifier guidance", "Guided towards healthy by a classifier of noised slices.",
+        auxiliary_models={"classifier": NOISED_CLASSIFIER}, masked=False, point={"threshold": OTSU},
     ),
     "cfg": Method(
         classifier_free, ClassifierFreeSettings, "Classifier-free guidance",
-        "One denoiser, told healthy and told nothing; the difference is what is healed.", LABELLED, masked=False,
+        "Classifier-free guidance towards the healthy class.", LABELLED, masked=False,
     ),
     "latent": Method(
-        latent, LatentSettings, "Latent diffusion", "Finds and heals what does not fit in a VQ-VAE's latents: quick.",
+        latent, LatentSettings, "Latent diffusion", "Inpaints unlikely latents of a VQ-VAE: quick.",
         LATENT, {"coder": CODER}, masked=False,
     ),
     "denoising_ae": Method(
@@ -172,11 +173,12 @@ METHODS.update({
         DENOISING_AE, masked=False, point={"anomaly": "median"},
     ),
     "f_anogan": Method(
-        f_anogan, FAnoGANSettings, "f-AnoGAN", "The nearest healthy slice that a GAN can draw, everywhere: 1 call.",
+        f_anogan, FAnoGANSettings, "f-AnoGAN", "The nearest healthy slice that a GAN can generate: 1 call.",
         ENCODED_GAN, masked=False,
     ),
     "mask_at_end": Method(
-        without_mask, AblationSettings, "Mask at the end", "Ablation: drawn anew everywhere, the mask applied once.",
+        without_mask, AblationSettings, "Mask at the end",
+        "Ablation: regenerated everywhere, the mask applied at the end.",
         fixed={"mask_at_end": True},
     ),
     "ddpm": Method(
@@ -188,11 +190,11 @@ METHODS.update({
         fixed={"up": "invert", "down": "ddpm"},
     ),
     "ddpm_ddim": Method(
-        without_mask, AblationSettings, "DDPM-DDIM", "Ablation: noised, brought back without noise, no mask.",
+        without_mask, AblationSettings, "DDPM-DDIM", "Ablation: noised, denoised without noise, no mask.",
         masked=False, fixed={"up": "noise", "down": "ddim"},
     ),
     "ddim": Method(
-        without_mask, AblationSettings, "DDIM", "Ablation: inverted and brought back: keeps the lesion.",
+        without_mask, AblationSettings, "DDIM", "Ablation: inverted and reconstructed: keeps the lesion.",
         masked=False, fixed={"up": "invert", "down": "ddim"},
     ),
 })  # fmt: skip

@@ -15,7 +15,7 @@ from braindiffusion.diffusion.transfer import send
 from braindiffusion.events import PREVIEW_STEPS, Event, OnEvent, OnStep, Step, step_teller
 from braindiffusion.healing.contract import Healed
 from braindiffusion.healing.dif_fuse import DifFuseSettings
-from braindiffusion.healing.models import Ran, aids_of, is_conditioned, predictor_of
+from braindiffusion.healing.models import RunStats, auxiliary_models_of, is_conditioned, predictor_of
 from braindiffusion.healing.registry import method_named, operating_point
 from braindiffusion.healing.surroundings import Surroundings, window_around
 from braindiffusion.healing.trajectories import BatchMemory, StackMemory, Trajectories
@@ -49,7 +49,7 @@ class _Healing:
         self.stack, self.mask, self.model, self.settings, self.device = stack, mask, model, settings, device
         self.method = method_named(settings.method)
         self.options = self.method.options(settings, operating_point(model.card, settings.method))
-        self.aids = aids_of(settings, model)
+        self.auxiliary_models = auxiliary_models_of(settings, model)
         self.precision = precision_for(settings.precision, device)
         self.predictor = predictor_of(model, self.precision)
         self.window = window_of(stack.brain, model.card.get("crop"))
@@ -71,7 +71,7 @@ class _Healing:
         images, mask, brain = (
             send(v[part][self.window][:, None], self.device) for v in (self.stack.images, self.mask, self.stack.brain)
         )
-        told: dict[str, Any] = {keyword: aid.network for keyword, aid in self.aids.items()}
+        told: dict[str, Any] = {keyword: aid.network for keyword, aid in self.auxiliary_models.items()}
         if self.settings.keep_outline and self.method.takes_floor:
             told["floor"] = floor_under(images, brain, mask, self.stack.placement.model_pitch)
         if memory is not None:
@@ -198,7 +198,7 @@ def heal_slices(
     on_event: OnEvent | None = None,
     view_slice: int | None = None,
     memory: Trajectories | None = None,
-) -> tuple[np.ndarray, np.ndarray, Ran]:
+) -> tuple[np.ndarray, np.ndarray, RunStats]:
     """Heal the slices whose mask is not empty.
 
     Args:
@@ -213,17 +213,17 @@ def heal_slices(
         where that has a ``score``, the anomaly map is multiplied by it.
     """
     work = healing_of(stack, mask, model, settings, device)
-    shelf, options = work.remembered(memory), work.options
+    inversion_cache, options = work.remembered(memory), work.options
     rows = np.nonzero(mask.any((1, 2)))[0]
     rows = work.order(rows, view_slice)
     first = 1 if view_slice is not None and view_slice in rows else 0
-    quick = np.array([shelf is not None and shelf.knows(int(s)) for s in rows], dtype=np.bool_)
+    quick = np.array([inversion_cache is not None and inversion_cache.knows(int(s)) for s in rows], dtype=np.bool_)
     order = np.lexsort((np.logical_not(quick), np.arange(len(rows)) >= first))
     rows, quick = rows[order], quick[order]
     calls = np.cumsum([0, *(options.calls(inverted=True) if q else options.calls() for q in quick)])
     total = int(calls[-1])
 
-    coarse = coarse_settings(options) if first and on_event and shelf and not quick[0] else None
+    coarse = coarse_settings(options) if first and on_event and inversion_cache and not quick[0] else None
     if on_event and coarse:
         s = int(rows[0])
         seen = work.look(s, coarse, lambda: on_event(Event("heal", 0, total)))
@@ -234,7 +234,7 @@ def heal_slices(
         every = None if coarse and not finished else PREVIEW_STEPS
         so_far = (int(calls[finished]), total)
         on_step = step_teller("heal", stack, work.window, part, shown, so_far, on_event, every)
-        work.heal(part, on_step, shelf.of(part) if shelf else None)
+        work.heal(part, on_step, inversion_cache.of(part) if inversion_cache else None)
 
     known, batch = first + int(quick[first:].sum()), work.batch()
     for start, stop, size in ((0, first, 1), (first, known, batch), (known, len(rows), batch)):
@@ -243,7 +243,7 @@ def heal_slices(
             heal(part, start + finished)
 
         in_batches(rows[start:stop], size, heal_from)
-    cards = [model.card, *(aid.card for aid in work.aids.values())]
+    cards = [model.card, *(aid.card for aid in work.auxiliary_models.values())]
     predictor = work.predictor
-    ran = Ran(options, predictor.calls, predictor.slice_calls, predictor.bf16, cards, work.score)
+    ran = RunStats(options, predictor.calls, predictor.slice_calls, predictor.bf16, cards, work.score)
     return work.healed, work.reconstruction, ran

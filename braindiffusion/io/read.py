@@ -228,7 +228,7 @@ def _load(given: str | Path, files: list[Path] | None = None, layers: bool = Fal
             return load_dicom(files or files_in(path), path, series)
         if not path.is_file():  # one might wait for ever
             why = "It is a pipe, a socket or a device."
-            raise errors.ScanUnreadableError(f"{path} is no file.", why, "Give a file or a folder.")
+            raise errors.ScanUnreadableError(f"{path} is not a file.", why, "Give a file or a folder.")
         if is_dicom(path):
             return load_dicom([path], path)
         form = next((form for form, ends in FORMATS.items() if path.name.lower().endswith(ends)), None)
@@ -242,7 +242,7 @@ def _load(given: str | Path, files: list[Path] | None = None, layers: bool = Fal
         why = error.strerror or str(error)
         raise errors.ScanUnreadableError(f"{path} cannot be opened.", why, "Check that you may read it.") from error
     known = "It is neither NIfTI, Analyze (.hdr, .img), MGH (.mgz), NRRD, MetaImage (.mha) nor DICOM."
-    raise errors.ScanUnreadableError(f"{path} is no scan that can be read.", known, "Convert it to NIfTI.")
+    raise errors.ScanUnreadableError(f"{path} is not a scan that can be read.", known, "Convert it to NIfTI.")
 
 
 def _load_image(path: Path, form: str, layers: bool = False) -> Scan:

@@ -28,7 +28,7 @@ class Method:
         settings: its settings' type.
         margin: whether it lets a margin around the lesion change.
         takes_floor: whether it can be told how far the brain reaches (``floor``).
-        condition: what its model must have been trained to see: ``lesion`` [p, b], or ``palette`` [torn image].
+        condition: what its model is given: ``lesion`` [p, b], or ``palette`` [image with the lesion replaced by noise].
     """
 
     run: Callable[..., Induced]

@@ -195,7 +195,7 @@ def add(card_file: Path) -> str:
         raise ModelFormatError(
             f"The model card {card_file.name} is not usable.",
             "The name of a model, and of its weights, is a plain file name.",
-            "Mend the card.",
+            "Fix the card.",
         )
     weights = card_file.parent / stored
     if not weights.is_file():

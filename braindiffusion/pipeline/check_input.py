@@ -20,7 +20,7 @@ from braindiffusion.finders.given import mostly_brain
 from braindiffusion.io.checks import times
 from braindiffusion.io.read import read_mask, read_scan
 from braindiffusion.pipeline.out_of_distribution import check_distribution
-from braindiffusion.pipeline.scan_cache import Prepared
+from braindiffusion.pipeline.scan_cache import ScanCache
 from braindiffusion.pipeline.stages import check_modality, check_saliency_modality
 from braindiffusion.settings import HealSettings
 from braindiffusion.volume.scan import Scan
@@ -130,7 +130,7 @@ def _what_would_be_done(
 
     device = choose_device(settings.device)
     model = main_model(settings, str(device))
-    kept = Prepared(scan)
+    kept = ScanCache(scan)
     whole, origin = kept.brain(own, device)
     litres = float(whole.sum()) * float(np.prod(scan.spacing)) / 1e6
     page.add("brain", f"{litres:.2f} litres, {BRAIN_IS[origin]}")

@@ -15,7 +15,7 @@ from braindiffusion.events import Event, OnEvent
 from braindiffusion.finders.contract import Found
 from braindiffusion.finders.gate import CLASSIFIER
 from braindiffusion.finders.given import drawn, mostly_brain, whole_brain, within_drawn
-from braindiffusion.healing.models import Ran, is_conditioned, main_model
+from braindiffusion.healing.models import RunStats, is_conditioned, main_model
 from braindiffusion.healing.registry import Method, method_named
 from braindiffusion.healing.run import heal_slices
 from braindiffusion.healing.trajectories import Trajectories
@@ -27,7 +27,7 @@ from braindiffusion.pipeline.out_of_distribution import check_distribution
 from braindiffusion.pipeline.preview import stored_index, with_planes
 from braindiffusion.pipeline.provenance import model_facts, record, scan_facts
 from braindiffusion.pipeline.provenance import plain as provenance_of
-from braindiffusion.pipeline.scan_cache import Prepared, prepared_for
+from braindiffusion.pipeline.scan_cache import ScanCache, prepared_for
 from braindiffusion.pipeline.stages import (
     check_modality,
     check_saliency_modality,
@@ -118,7 +118,7 @@ def _slice_table(wanted: np.ndarray, found: Found, region: np.ndarray, lesion: n
     ]
 
 
-def _finder_stack(kept: Prepared, brain: np.ndarray | None, device: torch.device) -> SliceStack:
+def _finder_stack(kept: ScanCache, brain: np.ndarray | None, device: torch.device) -> SliceStack:
     """The slices that the finder's classifier works on."""
     return kept.stack_for(load_model(CLASSIFIER, str(device)).card, brain, device)[0]
 
@@ -146,7 +146,7 @@ class _Road:
     device: torch.device
     model: LoadedModel
     method: Method
-    kept: Prepared
+    kept: ScanCache
     stack: SliceStack
     finder_stack: SliceStack
     wanted: np.ndarray
@@ -228,7 +228,7 @@ class _Maps:
     agreement: np.ndarray
 
 
-def _maps(road: _Road, region: np.ndarray, healed: np.ndarray, reconstruction: np.ndarray, ran: Ran) -> _Maps:
+def _maps(road: _Road, region: np.ndarray, healed: np.ndarray, reconstruction: np.ndarray, ran: RunStats) -> _Maps:
     """A mean of samples is smoother than any of them: what is shown is the first draw; the mean serves the maps."""
     rule, pitch = lesion_rule(road.settings, road.model.card), road.stack.placement.model_pitch
     weight = region if ran.score is None else region * ran.score.mean(0)
@@ -254,7 +254,7 @@ def heal_scan(
     brain: np.ndarray | None = None,
     on_event: OnEvent | None = None,
     view_slice: int | None = None,
-    prepared: Prepared | None = None,
+    prepared: ScanCache | None = None,
 ) -> HealResult:
     """Heal a scan.
 
@@ -335,7 +335,7 @@ def _result(
 
 
 def _record(
-    road: _Road, result: HealResult, found: Found, maps: _Maps, ran: Ran, carried: Carried, facts: dict[str, Any]
+    road: _Road, result: HealResult, found: Found, maps: _Maps, ran: RunStats, carried: Carried, facts: dict[str, Any]
 ) -> None:
     """The provenance of a result, and its warnings, written into it."""
     stack, settings, mask = road.stack, road.settings, facts["mask"]
@@ -364,7 +364,7 @@ def _record(
 
 
 def _lesion_found(
-    kept: Prepared, settings: HealSettings, brain: np.ndarray | None, device: torch.device, tell: OnEvent
+    kept: ScanCache, settings: HealSettings, brain: np.ndarray | None, device: torch.device, tell: OnEvent
 ) -> np.ndarray:
     """(I,J,K) bool, what the saliency marks as the lesion.
 
@@ -389,7 +389,7 @@ def _lesion_found(
 
 def _heal_undone(
     scan: Scan, settings: HealSettings, mask: np.ndarray | None, brain: np.ndarray | None, on_event: OnEvent | None,
-    view_slice: int | None, prepared: Prepared | None,
+    view_slice: int | None, prepared: ScanCache | None,
 ) -> HealResult:  # fmt: skip
     """Take back what the lesion displaced, then heal what is left of it.
 
@@ -454,7 +454,7 @@ def _heal_undone(
 def prepare_scan(
     scan: Scan,
     settings: HealSettings,
-    prepared: Prepared,
+    prepared: ScanCache,
     *,
     brain: np.ndarray | None = None,
     on_event: OnEvent | None = None,
@@ -504,7 +504,7 @@ def saliency_scan(
     *,
     brain: np.ndarray | None = None,
     on_event: OnEvent | None = None,
-    prepared: Prepared | None = None,
+    prepared: ScanCache | None = None,
 ) -> SaliencyResult:
     """Saliency map (I,J,K) float32 in [0,1] and the lesion probability of each slice; raises as :func:`heal_scan`."""
     settings = settings or HealSettings()

@@ -27,7 +27,7 @@ from braindiffusion.pipeline.carry import Carried
 from braindiffusion.pipeline.out_of_distribution import check_distribution
 from braindiffusion.pipeline.preview import stored_index, with_planes
 from braindiffusion.pipeline.provenance import model_facts, record
-from braindiffusion.pipeline.scan_cache import Prepared, prepared_for
+from braindiffusion.pipeline.scan_cache import ScanCache, prepared_for
 from braindiffusion.settings import InduceSettings, ShapeSettings
 from braindiffusion.volume.paste_back import check_outside
 from braindiffusion.volume.scan import Scan
@@ -219,7 +219,7 @@ def induce_scan(
     brain: np.ndarray | None = None,
     on_event: OnEvent | None = None,
     view_slice: int | None = None,
-    prepared: Prepared | None = None,
+    prepared: ScanCache | None = None,
 ) -> InduceResult:
     """Paint a lesion into a scan.
 
@@ -314,7 +314,7 @@ def displace_scan(
     *,
     brain: np.ndarray | None = None,
     on_event: OnEvent | None = None,
-    prepared: Prepared | None = None,
+    prepared: ScanCache | None = None,
 ) -> MassEffect | None:
     """What :func:`induce_scan` would displace before it paints: a preview without painting. ``None`` where it is off.
 
@@ -338,7 +338,7 @@ def shape_scan(
     *,
     brain: np.ndarray | None = None,
     on_event: OnEvent | None = None,
-    prepared: Prepared | None = None,
+    prepared: ScanCache | None = None,
 ) -> Shape:
     """The lesion that :func:`induce_scan` would make of a shape and the settings' seed, before it is painted.
 

@@ -21,7 +21,7 @@ from braindiffusion.volume.slices import SliceStack, to_slices, whole_slices
 MOST_STACKS, MOST_SALIENCIES = 3, 8
 
 
-class Prepared:
+class ScanCache:
     """The memory of one scan between runs. A run gives the same result with it as without it.
 
     Args:
@@ -117,7 +117,7 @@ class Prepared:
         return self._saliency[key]
 
 
-def prepared_for(scan: Scan, prepared: Prepared | None) -> Prepared:
+def prepared_for(scan: Scan, prepared: ScanCache | None) -> ScanCache:
     """``prepared``, or a new one.
 
     Raises:
@@ -125,4 +125,4 @@ def prepared_for(scan: Scan, prepared: Prepared | None) -> Prepared:
     """
     if prepared is not None and prepared.scan is not scan:
         raise ValueError("prepared belongs to another scan")
-    return prepared or Prepared(scan)
+    return prepared or ScanCache(scan)

@@ -13,7 +13,7 @@ from braindiffusion.lesions.models import choose_card
 from braindiffusion.lesions.placing import place_lesion
 from braindiffusion.models.device import choose_device
 from braindiffusion.pipeline.induce import InduceResult, induce_scan
-from braindiffusion.pipeline.scan_cache import Prepared, prepared_for
+from braindiffusion.pipeline.scan_cache import ScanCache, prepared_for
 from braindiffusion.settings import InduceSettings, ShapeSettings
 from braindiffusion.volume.scan import Scan
 
@@ -59,7 +59,7 @@ def induce_series(
     *,
     brain: np.ndarray | None = None,
     on_event: OnEvent | None = None,
-    prepared: Prepared | None = None,
+    prepared: ScanCache | None = None,
 ) -> Iterator[InduceResult]:
     """The lesion at ``count`` sizes (see :func:`growth`), one result after the other; arguments as ``induce_scan``.
 

@@ -161,7 +161,7 @@ def read_answers(study: SealedStudy, folders: list[Path] | None = None) -> dict[
     found: dict[str, dict[int, Path]] = {}
     for folder in folders or [study.folder / "answers"]:
         if folders and not folder.is_dir():
-            raise AnswersError(f"{folder} is no folder.", "Answers were to be there.", "Check the path.")
+            raise AnswersError(f"{folder} is not a folder.", "Answers were to be there.", "Check the path.")
         for reader, files in session_files(folder).items():
             for session, path in files.items():
                 first = found.setdefault(reader, {}).setdefault(session, path)

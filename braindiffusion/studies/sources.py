@@ -71,7 +71,7 @@ def find_sources(folder: Path) -> list[Source]:
         StudyError: no folder, no scan in it, or two of one name.
     """
     if not folder.is_dir():
-        raise StudyError(f"{folder} is no folder.", "Nothing to take scans from.", "Check the path.")
+        raise StudyError(f"{folder} is not a folder.", "Nothing to take scans from.", "Check the path.")
     files = _scan_files(folder)
     out = {
         name: Source(name, path, next((files[name + m] for m in MASKS[:2] if name + m in files), None))

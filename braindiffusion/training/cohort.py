@@ -147,13 +147,13 @@ def _participants(folder: Path) -> dict[str, str | None] | None:
     with path.open(newline="", encoding="utf-8-sig") as handle:
         rows = list(csv.DictReader(handle, delimiter="\t"))
     if rows and "participant_id" not in rows[0]:
-        raise CohortError(f"{path} is no table of participants.", "It has no participant_id.", "Mend or remove it.")
+        raise CohortError(f"{path} is not a table of participants.", "It has no participant_id.", "Fix or remove it.")
     out: dict[str, str | None] = {}
     for row in rows:
         split = row.get("split")
         if split is not None and split not in SPLITS:
             why = f"It is one of {', '.join(SPLITS)} for every participant, or the column is not there."
-            raise CohortError(f"{path} gives {row['participant_id']} the split '{split}'.", why, "Mend the table.")
+            raise CohortError(f"{path} gives {row['participant_id']} the split '{split}'.", why, "Fix the table.")
         out[row["participant_id"].removeprefix("sub-")] = split
     return out
 

@@ -50,7 +50,7 @@ def load_recipe(name: str) -> dict[str, Any]:
             f"There is no recipe '{name}'.", f"Shipped recipes: {known}.", "Name one, or give a .json file."
         ) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise RecipeError(f"The recipe {path.name} cannot be read.", str(error), "Mend the JSON.") from error
+        raise RecipeError(f"The recipe {path.name} cannot be read.", str(error), "Fix the JSON.") from error
     given = recipe if isinstance(recipe, dict) else {}
     missing = {"name", "task", "data", "network", "optimiser", "batch", "iterations"} - set(given)
     if missing or not isinstance(given["task"], str) or given["task"] not in TASKS:
@@ -236,7 +236,7 @@ def train(
     fabric = Fabric(
         accelerator="cuda" if on_cuda else "cpu",
         devices=here or (devices if on_cuda or devices != "auto" else 1),
-        strategy="auto" if everywhere <= 1 else "ddp_find_unused_parameters_true" if task.in_turns else "ddp",
+        strategy="auto" if everywhere <= 1 else "ddp_find_unused_parameters_true" if task.alternating else "ddp",
         precision="bf16-mixed" if half else "32-true",
         num_nodes=everywhere // here if here else 1,
     )

@@ -255,7 +255,7 @@ def _read_all(
         on_event(Event("prepare", len(cases), len(cases)))
     if not out:
         why = f"{len(skipped)} were left out, such as {skipped[0][0]}: {skipped[0][1]}" if skipped else "None is left."
-        raise CohortError("No scan could be used.", why, "Mend or convert the scans.")
+        raise CohortError("No scan could be used.", why, "Repair or convert the scans.")
     return out
 
 

@@ -1,4 +1,4 @@
-"""Lesion masks that nobody drew: where saliency and counterfactual agree, on slices known only to show a lesion.
+"""Pseudo-labels: lesion masks where saliency and counterfactual agree, on slices known only to show a lesion.
 
 Of a pack's masks one thing is used: whether a slice has any, its image-level label. A slice without a lesion gets an
 empty mask. On a slice with one, the region grown from the saliency and the lesion map of the healed slice both say

@@ -85,21 +85,21 @@ def teach(job: Job) -> dict[str, Any]:
 def _target(request: Request) -> Path:
     given = request.fields.get("target")
     if not isinstance(given, str) or not (target := at_home(given)).is_absolute():
-        raise malformed("'target' is no absolute path.")
+        raise malformed("'target' is not an absolute path.")
     return target
 
 
 def _task(request: Request) -> str:
     task = request.fields.get("task")
     if task not in TASKS:
-        raise malformed(f"'task' is none of {', '.join(TASKS)}.")
+        raise malformed(f"'task' is not one of {', '.join(TASKS)}.")
     return str(task)
 
 
 def _face(request: Request) -> Face:
     face = request.fields.get("face", "remove")
     if face not in ("remove", "blur", "keep"):
-        raise malformed("'face' is none of remove, blur, keep.")
+        raise malformed("'face' is not one of remove, blur, keep.")
     return face
 
 
@@ -111,7 +111,7 @@ def _array(request: Request, role: str, scan: Scan) -> np.ndarray | None:
 def _record(request: Request) -> dict[str, Any]:
     given = request.fields.get("provenance")
     if not isinstance(given, dict):
-        raise malformed("'provenance' is no object.")
+        raise malformed("'provenance' is not an object.")
     return given
 
 
@@ -119,7 +119,7 @@ def _words(request: Request, field: str) -> list[str]:
     """Texts that may name the patient; they are looked for and never written."""
     given = request.fields.get(field) or []
     if not isinstance(given, list) or not all(isinstance(word, str) for word in given):
-        raise malformed(f"'{field}' is no list of texts.")
+        raise malformed(f"'{field}' is not a list of texts.")
     return given
 
 

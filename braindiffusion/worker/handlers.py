@@ -230,7 +230,7 @@ class Bench:
         return [*(partial(_load, name) for name in WARM_MODELS), _calibrate]
 
     def _scan(self, job: Job) -> Scan:
-        """The scan of a request; its ``Prepared`` is the last one's where key, voxels and place are the same."""
+        """The scan of a request; its ``ScanCache`` is the last one's where key, voxels and place are the same."""
         given = job.request.fields.get("scan")
         job.progress("load", 0, 1)
         scan = read_scan(given)
@@ -238,9 +238,9 @@ class Bench:
         digest = hashlib.sha256(scan.voxels.tobytes()).digest()
         facts = (key, digest, scan.voxels.shape, scan.voxels.dtype.str, scan.affine.tobytes(), scan.modality, scan.path)
         if key is None or facts != self._key:
-            from braindiffusion.pipeline.scan_cache import Prepared
+            from braindiffusion.pipeline.scan_cache import ScanCache
 
-            self._key, self._prepared = facts, Prepared(scan)
+            self._key, self._prepared = facts, ScanCache(scan)
         job.progress("load", 1, 1)
         return self._prepared.scan
 

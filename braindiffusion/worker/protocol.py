@@ -57,7 +57,7 @@ class NamelessError(ProtocolError):
 
 
 def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 def parse(line: bytes) -> Request:
@@ -69,9 +69,9 @@ def parse(line: bytes) -> Request:
     try:
         message = json.loads(line, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise malformed(f"The line is no JSON: {error}.") from error
+        raise malformed(f"The line is not JSON: {error}.") from error
     if not isinstance(message, dict):
-        raise malformed("The line is no JSON object.")
+        raise malformed("The line is not JSON object.")
     number, name = message.pop("id", None), message.pop("request", None)
     if type(number) is not int:
         raise malformed("It lacks a whole number 'id'.")
@@ -124,7 +124,7 @@ def load_array(path: Any, name: str, shape: tuple[int, ...] | None = None) -> np
         MaskGeometryError: another shape than ``shape``.
     """
     if not isinstance(path, str) or not path.endswith(".npy") or not os.path.isfile(path):
-        raise malformed(f"'{name}' is no .npy file: {str(path)[:200]}.")
+        raise malformed(f"'{name}' is not an .npy file: {str(path)[:200]}.")
     try:
         # mapped first, so that a header that promises more than the file holds costs no memory
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -134,7 +134,7 @@ def load_array(path: Any, name: str, shape: tuple[int, ...] | None = None) -> np
     ) as error:  # fmt: skip
         raise malformed(f"'{name}' cannot be read: {str(error)[:200]}.") from error
     if not isinstance(mapped, np.ndarray):
-        raise malformed(f"'{name}' is no single array.")
+        raise malformed(f"'{name}' is not a single array.")
     if mapped.ndim != 3 or mapped.dtype.kind not in KINDS or not 0 < mapped.size <= MOST_VOXELS:
         raise malformed(f"'{name}' is {mapped.dtype} of shape {mapped.shape}, not one 3-D volume of numbers.")
     if shape is not None and mapped.shape != shape:
@@ -163,7 +163,7 @@ def folder_of(request: Request) -> Path:
     """Where the arrays of an answer go."""
     given = request.fields.get("folder")
     if not isinstance(given, str) or not os.path.isabs(given) or not os.path.isdir(given):
-        raise malformed("'folder' is no folder, given by its whole path.")
+        raise malformed("'folder' must be an absolute path to a directory.")
     return Path(given)
 
 
@@ -177,13 +177,13 @@ def read_scan(given: Any) -> Scan:
         ProtocolError: fields are missing or of the wrong kind.
     """
     if not isinstance(given, dict):
-        raise malformed("'scan' is no object.")
+        raise malformed("'scan' is not an object.")
     try:
         affine = np.array(given.get("affine"), dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise malformed("'scan.affine' is no 4 x 4 matrix.") from error
+        raise malformed("'scan.affine' is not a 4 x 4 matrix.") from error
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise malformed("'scan.affine' is no 4 x 4 matrix that spans a grid.")
+        raise malformed("'scan.affine' is not a 4 x 4 matrix that spans a grid.")
     modality, name = text(given, "modality"), text(given, "name")
     voxels = load_array(given.get("voxels"), "scan.voxels")
     if voxels.dtype.kind == "f" and not float(np.abs(voxels).max()) <= MOST_GREY:  # nor NaN
@@ -196,7 +196,7 @@ def text(given: Any, field: str) -> str | None:
     """A text field of SCAN, or ``None``."""
     value = given.get(field)
     if value is not None and not isinstance(value, str):
-        raise malformed(f"'scan.{field}' is no text.")
+        raise malformed(f"'scan.{field}' is not a text.")
     return value
 
 
@@ -205,5 +205,5 @@ def whole(given: Any, name: str, least: int = 0) -> int | None:
     if given is None:
         return None
     if type(given) is not int or not least <= given <= MOST_VOXELS:
-        raise malformed(f"'{name}' is no whole number from {least}.")
+        raise malformed(f"'{name}' is not a whole number from {least}.")
     return given

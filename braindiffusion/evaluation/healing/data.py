@@ -12,7 +12,7 @@ import numpy as np
 from braindiffusion.cards import installed, read_card
 from braindiffusion.errors import PackError
 from braindiffusion.evaluation.models.data import spread
-from braindiffusion.evaluation.result_cache import Kept
+from braindiffusion.evaluation.result_cache import ResultCache
 from braindiffusion.events import Event, OnEvent
 from braindiffusion.finders.gate import judge_slices
 from braindiffusion.healing.models import main_card
@@ -61,7 +61,7 @@ def measured_rows(pack: Pack, limit: int | None, lesion_only: bool) -> np.ndarra
     return wanted
 
 
-def _brain(scan: Scan, device: str, kept: Kept | None) -> np.ndarray:
+def _brain(scan: Scan, device: str, kept: ResultCache | None) -> np.ndarray:
     """(I,J,K) bool, the brain of a scan; kept, for finding it takes longer than all else that is done to a scan."""
     if kept is None:
         return brain_of(scan, None, device, check=False)[0]
@@ -74,7 +74,7 @@ def _brain(scan: Scan, device: str, kept: Kept | None) -> np.ndarray:
     return found["brain"]
 
 
-def cases(pack: Pack, wanted: np.ndarray, size: int, device: str, kept: Kept | None = None) -> Iterator[Case]:
+def cases(pack: Pack, wanted: np.ndarray, size: int, device: str, kept: ResultCache | None = None) -> Iterator[Case]:
     """The pack's patients that have a slice to measure, one after another."""
     for name, index, scan in pack.volumes():
         if wanted[index].any():
@@ -182,7 +182,7 @@ def _parts(sizes: list[int], fits: list[bool]) -> list[np.ndarray]:
 
 def collect(
     pack: Pack, split: str, settings: HealSettings, *, limit: int | None = None, lesion_only: bool = False,
-    probe: int | None = None, kept: Kept | None = None, on_event: OnEvent | None = None,
+    probe: int | None = None, kept: ResultCache | None = None, on_event: OnEvent | None = None,
 ) -> Measured:  # fmt: skip
     """The slices of a split, on the model grid, judged by the gate.
 

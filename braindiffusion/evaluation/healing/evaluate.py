@@ -33,7 +33,7 @@ from braindiffusion.evaluation.healing.scores import Scored, paired, score, stra
 from braindiffusion.evaluation.healing.tuning import Tuned, Tuner, read_json, sweep, swept_rows
 from braindiffusion.evaluation.metrics.distribution import distances
 from braindiffusion.evaluation.models.data import spread
-from braindiffusion.evaluation.result_cache import Kept, fingerprint
+from braindiffusion.evaluation.result_cache import ResultCache, fingerprint
 from braindiffusion.events import Event, OnEvent
 from braindiffusion.finders.gate import CLASSIFIER
 from braindiffusion.healing.models import main_card
@@ -121,7 +121,9 @@ def _runnable(rows: list[Row], plan: HealingPlan) -> tuple[list[Row], dict[str, 
     return run, missing
 
 
-def _real_ceiling(pack: Pack, data: Measured, judges: Judges, kept: Kept, base: HealSettings) -> dict[str, Any] | None:
+def _real_ceiling(
+    pack: Pack, data: Measured, judges: Judges, kept: ResultCache, base: HealSettings
+) -> dict[str, Any] | None:
     """Distance of real lesion-free slices of the train split, as many as were healed, from those of this split."""
     n = int(data.lesion.sum())
     if data.split == "train" or not (pack.split == "train").any() or len(judges.real) < 2 or n < 2:
@@ -188,7 +190,7 @@ def tuner_for(
     lesions = int(pack.masks[pack.split == "val"].any((1, 2)).sum())
     slices = lesions if plan.limit is None else min(lesions, plan.limit)
     tuner = Tuner(
-        pack, plan.settings, out, Kept(out / "runs"), limit=plan.limit, costly=plan.costly, again=again,
+        pack, plan.settings, out, ResultCache(out / "runs"), limit=plan.limit, costly=plan.costly, again=again,
         on_event=on_event,
     )  # fmt: skip
     todo = [r for r in rows if again or tuner.needs(r)]
@@ -206,7 +208,7 @@ def run_sweep(pack: Pack, plan: HealingPlan, out: Path, on_event: OnEvent | None
     """Vary the options of Dif-fuse on val; see :func:`~braindiffusion.evaluation.healing.tuning.sweep`."""
     limit = plan.limit or SWEPT_SLICES
     told = _Progress("tune", _work(swept_rows(), plan, limit, False), on_event)
-    kept = Kept(out / "runs")
+    kept = ResultCache(out / "runs")
     return sweep(Tuner(pack, plan.settings, out, kept, limit=limit, costly=plan.costly, told=told, on_event=on_event))
 
 
@@ -248,7 +250,7 @@ def evaluate_healing(pack: Pack, plan: HealingPlan, out: Path, *, on_event: OnEv
     """
     check(pack, plan)
     started = time.perf_counter()
-    device, base, kept = choose_device(plan.settings.device), plan.settings, Kept(out / "runs")
+    device, base, kept = choose_device(plan.settings.device), plan.settings, ResultCache(out / "runs")
     swept = run_sweep(pack, plan, out, on_event) if plan.sweep else read_json(out / "sweep.json")
     rows, missing = _runnable(rows_named(list(plan.methods), base.saliency, swept.get("chosen")), plan)
     tuner = tuner_for(pack, plan, out, rows, on_event=on_event)

@@ -10,7 +10,7 @@ import torch
 
 from braindiffusion.cards import installed, read_card
 from braindiffusion.evaluation.healing.data import Measured
-from braindiffusion.evaluation.healing.runs import Made
+from braindiffusion.evaluation.healing.runs import MethodOutput
 from braindiffusion.evaluation.metrics.distribution import distances
 from braindiffusion.evaluation.metrics.features import Features, classifier_features
 from braindiffusion.evaluation.metrics.overlap import interval_of
@@ -144,7 +144,7 @@ def judges_for(data: Measured, device: torch.device) -> Judges:
     return judges
 
 
-def lesion_slices_healed(data: Measured, made: Made, judges: Judges) -> dict[str, Any]:
+def lesion_slices_healed(data: Measured, made: MethodOutput, judges: Judges) -> dict[str, Any]:
     """Numbers of the healed lesion slices, the gate held open: per slice (n,), and their distance to real ones."""
     at = np.nonzero(data.lesion & made.measured)[0]
     before, after = data.images[at], np.clip(data.images[at] + made.values[at], 0, 1)
@@ -163,7 +163,7 @@ def lesion_slices_healed(data: Measured, made: Made, judges: Judges) -> dict[str
     return out
 
 
-def healthy_slices_healed(data: Measured, runs: list[Made], gated: bool) -> dict[str, Any]:
+def healthy_slices_healed(data: Measured, runs: list[MethodOutput], gated: bool) -> dict[str, Any]:
     """Mean change of lesion-free slices over the brain: as in use, and of those probed with the gate held open.
 
     Args:

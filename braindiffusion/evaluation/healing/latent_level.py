@@ -13,7 +13,7 @@ from braindiffusion.evaluation.healing.data import cases
 from braindiffusion.evaluation.models.data import spread
 from braindiffusion.events import Event, OnEvent
 from braindiffusion.healing.latent import SHARE, LatentSettings, cells_of, score_latents
-from braindiffusion.healing.models import aids_of, main_model, predictor_of
+from braindiffusion.healing.models import auxiliary_models_of, main_model, predictor_of
 from braindiffusion.models.device import CPU_BATCH, choose_device, precision_for
 from braindiffusion.models.registry import update_card
 from braindiffusion.settings import HealSettings
@@ -38,7 +38,7 @@ def healthy_level(
     """
     device = choose_device(settings.device)
     main = main_model(settings, str(device))
-    coder = aids_of(settings, main)["coder"].network
+    coder = auxiliary_models_of(settings, main)["coder"].network
     predictor = predictor_of(main, precision_for(settings.precision, device))
     part = pack.of_split("val")
     free = np.nonzero(~part.masks.any((1, 2)))[0]

@@ -13,7 +13,7 @@ import numpy as np
 from braindiffusion.evaluation.healing.data import Measured
 from braindiffusion.evaluation.healing.floors import BRIGHT_LEVELS
 from braindiffusion.evaluation.healing.rows import Row
-from braindiffusion.evaluation.healing.runs import Made
+from braindiffusion.evaluation.healing.runs import MethodOutput
 from braindiffusion.evaluation.metrics.overlap import patient_means
 from braindiffusion.volume.anomaly import OTSU, anomaly_map, lesion_map
 from braindiffusion.volume.masks import percentile_mask
@@ -27,7 +27,7 @@ LEAST_MM2 = (0.0, 50.0, 100.0)
 FINALISTS = 4
 
 
-def starting_points(row: Row, made: Made) -> list[Point]:
+def starting_points(row: Row, made: MethodOutput) -> list[Point]:
     """What is tried on val for a row, before the least area."""
     if row.find == "heal":
         return [{"variant": v, "threshold": t} for v in VARIANTS for t in THRESHOLDS]
@@ -40,7 +40,7 @@ def starting_points(row: Row, made: Made) -> list[Point]:
     return [{}]
 
 
-def score_map(row: Row, made: Made, point: Point, data: Measured, at: np.ndarray) -> np.ndarray:
+def score_map(row: Row, made: MethodOutput, point: Point, data: Measured, at: np.ndarray) -> np.ndarray:
     """(n,H,W) >= 0 of the slices ``at``, the higher the more of a lesion; 0 where the row can find nothing."""
     if row.find == "heal":
         healed = data.images[at] + made.values[at]
@@ -59,7 +59,7 @@ def open_slices(row: Row, data: Measured, at: np.ndarray) -> np.ndarray:
     return data.judged[at] if row.gated else np.ones(len(at), bool)
 
 
-def lesions(row: Row, made: Made, point: Point, data: Measured, at: np.ndarray) -> np.ndarray:
+def lesions(row: Row, made: MethodOutput, point: Point, data: Measured, at: np.ndarray) -> np.ndarray:
     """(n,H,W) bool of the slices ``at``: what a row calls a lesion, behind the gate."""
     found = from_map(row, score_map(row, made, point, data, at), made.region[at], point, data, at)
     return found & open_slices(row, data, at)[:, None, None]
@@ -85,7 +85,7 @@ def grid_dice(found: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     return np.divide(2.0 * (found & drawn).sum((1, 2)), both, out=np.full(len(both), np.nan), where=both > 0)
 
 
-def tuned_point(row: Row, made: Made, data: Measured) -> tuple[Point, float]:
+def tuned_point(row: Row, made: MethodOutput, data: Measured) -> tuple[Point, float]:
     """The operating point with the best lesion Dice on these slices, and that Dice (on the model grid).
 
     Mean over lesion slices per patient, then over patients. The least area is varied for the best few only.

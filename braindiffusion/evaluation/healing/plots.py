@@ -125,11 +125,11 @@ def heat_map(points: list[dict[str, Any]], slices: int, path: Path) -> bool:
 
 
 def level_curve(points: list[dict[str, Any]], slices: int, path: Path) -> bool:
-    """Like the paper's Fig. 7: lesion Dice by noise level K, the mask as in use, and under the percentile rule."""
+    """Like the paper's Fig. 7: lesion Dice by noise level K, the default mask, and under the percentile rule."""
     curves: dict[str, list[tuple[int, float]]] = {}
     for p in points:
         if p["group"] == "K":
-            curves.setdefault("mask as in use", []).append((p["settings"]["noise_level"], p["lesion_dice"]))
+            curves.setdefault("default mask", []).append((p["settings"]["noise_level"], p["lesion_dice"]))
         elif p["group"] == "K x percentile":
             name = f"percentile {p['settings']['percentile']:g}"
             curves.setdefault(name, []).append((p["settings"]["noise_level"], p["lesion_dice"]))
@@ -139,7 +139,7 @@ def level_curve(points: list[dict[str, Any]], slices: int, path: Path) -> bool:
     axes = figure.subplots()
     for name, curve in curves.items():
         x, y = zip(*sorted(curve), strict=True)
-        axes.plot(x, y, "o-", ms=3, lw=1.5 if name == "mask as in use" else 0.7, label=name)
+        axes.plot(x, y, "o-", ms=3, lw=1.5 if name == "default mask" else 0.7, label=name)
     axes.set(xlabel="noise level K", ylabel="lesion Dice")
     axes.legend(fontsize=7)
     figure.suptitle(

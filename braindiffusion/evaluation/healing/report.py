@@ -45,7 +45,7 @@ DEFINITIONS = {
     "are healed, of each slice the share of seeds; saliency, gate and guidance never saw that classifier",
     "outside": f"over the brain farther than {OUTSIDE_MM:g} mm from the drawn lesion: L1, PSNR (peak 1, 100 dB where "
     "nothing changed), SSIM (7 x 7, uniform)",
-    "identity": "mean |healed - original| over the brain of lesion-free slices as in use (slices the gate holds back "
+    "identity": "mean |healed - original| over the brain of lesion-free slices by default (slices the gate holds back "
     "stay as they are), and of those probed with the gate held open; white is 1, the median brain 0.45",
     "flicker": "mean |d_a - d_b| / mean (|d_a| + |d_b|) over neighbouring lesion slices of a scan, d = healed - "
     "original: 0 where both change alike, 1 where nothing is shared",

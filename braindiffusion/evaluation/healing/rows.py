@@ -15,7 +15,7 @@ from braindiffusion.settings import HealSettings
 
 Find = Literal["nothing", "bright", "saliency", "segmenter", "heal"]
 Region = Literal["rule", "brain", "drawn", "area"]
-GROUPS = ("floor", "saliency alone", "Dif-fuse", "ablation", "rival", "weak labels", "told the answer")
+GROUPS = ("floor", "saliency alone", "Dif-fuse", "ablation", "rival", "weak labels", "oracle mask (ceiling)")
 CHOSEN = "dif_fuse_chosen"
 COSTLY_CALLS = 150
 """Rows with more network calls a slice are measured on fewer slices, and once."""
@@ -116,7 +116,7 @@ def known_rows(chosen: dict[str, Any] | None = None) -> dict[str, Row]:
     rows = [
         *_floors(),
         *(Row(f"saliency_{s}", "saliency alone", f"{s} map above a percentile", "saliency", s) for s in SALIENCIES),
-        _heal("dif_fuse", "Dif-fuse", "as in use: the mask rule of the model's card"),
+        _heal("dif_fuse", "Dif-fuse", "default: the mask rule of the model's card"),
         _heal("dif_fuse_paper", "Dif-fuse", "the paper's mask: 90th percentile of the field", settings=PAPER_RULE),
         _heal("dif_fuse_joint", "Dif-fuse", "joint fusion (the paper)", settings={"fusion": "joint"}),
         _heal("dif_fuse_independent", "Dif-fuse", "two chains (the published code)",
@@ -126,9 +126,9 @@ def known_rows(chosen: dict[str, Any] | None = None) -> dict[str, Row]:
         Row("weak_segmenter", "weak labels", "a segmenter that never saw a drawn mask", "segmenter",
             model=SEGMENTERS["segmenter"], gated=False),
         _heal("dif_fuse_weak", "weak labels", "Dif-fuse inside that segmenter's mask", saliency="segmenter"),
-        Row("segmenter", "told the answer", "ceiling: a segmenter trained on drawn masks", "segmenter",
+        Row("segmenter", "oracle mask (ceiling)", "ceiling: a segmenter trained on drawn masks", "segmenter",
             model=SEGMENTERS["supervised"], gated=False),
-        _heal("dif_fuse_drawn", "told the answer", "oracle: Dif-fuse inside the drawn lesion", region="drawn",
+        _heal("dif_fuse_drawn", "oracle mask (ceiling)", "oracle: Dif-fuse inside the drawn lesion", region="drawn",
               gated=False),
     ]  # fmt: skip
     if chosen:

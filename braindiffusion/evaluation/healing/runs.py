@@ -15,7 +15,7 @@ from braindiffusion.cards import read_card
 from braindiffusion.evaluation.healing.data import Measured
 from braindiffusion.evaluation.healing.rows import COSTLY_CALLS, Row, calls_of
 from braindiffusion.evaluation.models.data import spread
-from braindiffusion.evaluation.result_cache import Kept, fingerprint
+from braindiffusion.evaluation.result_cache import ResultCache, fingerprint
 from braindiffusion.finders.contract import Found
 from braindiffusion.finders.gate import CLASSIFIER
 from braindiffusion.finders.given import DRAWN_MARGIN_MM
@@ -40,7 +40,7 @@ FORMAT = 1
 
 
 @dataclass
-class Made:
+class MethodOutput:
     """What a row made of the slices; (N,H,W) on the model grid.
 
     Attributes:
@@ -94,7 +94,10 @@ def row_facts(row: Row, base: HealSettings, device: torch.device, seed: int = 0)
         }
     if row.find == "heal":
         main, method, cards = main_card(settings), METHODS[row.method], readable_cards()
-        models += [main["name"], *(str(fitting(need, cards, main)[0]["name"]) for need in method.aids.values())]
+        models += [
+            main["name"],
+            *(str(fitting(need, cards, main)[0]["name"]) for need in method.auxiliary_models.values()),
+        ]
         options = method.options(settings, operating_point(main, row.method))
         facts |= {"method": row.method, "options": options, "seed": settings.seed}
         facts["keep_outline"] = settings.keep_outline
@@ -115,7 +118,7 @@ class Runner:
     """
 
     def __init__(
-        self, slices: Measured, base: HealSettings, kept: Kept, costly: int,
+        self, slices: Measured, base: HealSettings, kept: ResultCache, costly: int,
         told: Callable[[int], None] | None = None, folder: str | None = None,
     ) -> None:  # fmt: skip
         self.slices, self.base, self.kept, self.costly = slices, base, kept, costly
@@ -227,7 +230,7 @@ class Runner:
 
     # rows
 
-    def run(self, row: Row, seed: int = 0) -> Made:
+    def run(self, row: Row, seed: int = 0) -> MethodOutput:
         """Everything a row makes.
 
         Raises:
@@ -237,18 +240,18 @@ class Runner:
         everywhere, nowhere = np.ones(len(data), bool), np.zeros(len(data), bool)
         if row.find == "segmenter":
             maps, seconds = self.segmented(row.model)
-            return Made(maps, data.brain, everywhere, nowhere, seconds=seconds)
+            return MethodOutput(maps, data.brain, everywhere, nowhere, seconds=seconds)
         if row.find == "saliency":
             maps, seconds = self.saliency(row.of(self.base).saliency)
-            return Made(maps, data.brain, everywhere, nowhere, saliency_seconds=seconds)
+            return MethodOutput(maps, data.brain, everywhere, nowhere, saliency_seconds=seconds)
         if row.find == "bright":
             grey = smooth(data.images).astype(np.float32)
-            return Made(grey * data.brain, data.brain, everywhere, nowhere)
+            return MethodOutput(grey * data.brain, data.brain, everywhere, nowhere)
         if row.find == "nothing":
-            return Made(np.zeros_like(data.images), np.zeros_like(data.brain), everywhere, nowhere)
+            return MethodOutput(np.zeros_like(data.images), np.zeros_like(data.brain), everywhere, nowhere)
         return self._heal(row, seed)
 
-    def _heal(self, row: Row, seed: int) -> Made:
+    def _heal(self, row: Row, seed: int) -> MethodOutput:
         data, settings = self.slices, row.of(self.base, seed)
         measured = self.measured(row)
         region = self.region(row) & measured[:, None, None]
@@ -286,7 +289,7 @@ class Runner:
         healed = region.any((1, 2))
         n = max(1, int(healed.sum()))
         saliency = self.saliency(settings.saliency)[1] if row.needs_saliency else 0.0
-        return Made(
+        return MethodOutput(
             values, region, measured, healed, weight, sum(int(p["calls"]) for p in parts) / n,
             sum(float(p["seconds"]) for p in parts) / n, saliency,
         )  # fmt: skip

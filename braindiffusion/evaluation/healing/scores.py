@@ -11,7 +11,7 @@ from braindiffusion.evaluation.healing.data import Measured
 from braindiffusion.evaluation.healing.images import Judges, healthy_slices_healed, lesion_slices_healed
 from braindiffusion.evaluation.healing.maps import Point, from_map, open_slices, score_map
 from braindiffusion.evaluation.healing.rows import Row
-from braindiffusion.evaluation.healing.runs import Made
+from braindiffusion.evaluation.healing.runs import MethodOutput
 from braindiffusion.evaluation.induction.pairs import STRATA
 from braindiffusion.evaluation.metrics.overlap import Counts, count, interval_of, patient_means, standard_error, summary
 from braindiffusion.evaluation.metrics.ranking import Ranking
@@ -38,7 +38,7 @@ class Overlap:
         return np.array([c.dice for c in (self.open_counts if gate_open else self.counts)])
 
 
-def overlap_of(row: Row, made: Made, point: Point, data: Measured) -> Overlap:
+def overlap_of(row: Row, made: MethodOutput, point: Point, data: Measured) -> Overlap:
     """Overlap of all measured slices, a few at a time (their pixels are many)."""
     at, lesion = np.nonzero(made.measured)[0], data.lesion
     out = Overlap(at, [], [], Ranking())
@@ -83,7 +83,7 @@ def _mean_of(dicts: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def image_numbers(data: Measured, runs: list[Made], judges: Judges, gated: bool) -> dict[str, Any]:
+def image_numbers(data: Measured, runs: list[MethodOutput], judges: Judges, gated: bool) -> dict[str, Any]:
     """Numbers of the healed images: of each slice the mean over the runs, one for each seed."""
     found = [lesion_slices_healed(data, made, judges) for made in runs]
     patients = data.patient[found[0]["at"]]
@@ -116,11 +116,11 @@ class Scored:
     row: Row
     facts: dict[str, Any]
     overlap: Overlap
-    made: Made
+    made: MethodOutput
     dice: np.ndarray
 
 
-def score(row: Row, runs: list[Made], point: Point, data: Measured, judges: Judges) -> Scored:
+def score(row: Row, runs: list[MethodOutput], point: Point, data: Measured, judges: Judges) -> Scored:
     """Everything about a row.
 
     Args:

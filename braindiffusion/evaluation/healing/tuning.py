@@ -16,9 +16,9 @@ from braindiffusion.errors import PackError
 from braindiffusion.evaluation.healing.data import collect
 from braindiffusion.evaluation.healing.maps import Point, lesions, tuned_point
 from braindiffusion.evaluation.healing.rows import Row, known_rows, sweep_rows
-from braindiffusion.evaluation.healing.runs import Made, Runner, row_facts
+from braindiffusion.evaluation.healing.runs import MethodOutput, Runner, row_facts
 from braindiffusion.evaluation.metrics.overlap import count, interval_of
-from braindiffusion.evaluation.result_cache import Kept, fingerprint
+from braindiffusion.evaluation.result_cache import ResultCache, fingerprint
 from braindiffusion.events import OnEvent
 from braindiffusion.healing.models import main_card
 from braindiffusion.healing.registry import METHODS, operating_point
@@ -70,7 +70,8 @@ class Tuner:
     """
 
     def __init__(
-        self, pack: Pack, base: HealSettings, out: Path, kept: Kept, *, limit: int | None = None, costly: int = 0,
+        self, pack: Pack, base: HealSettings, out: Path, kept: ResultCache, *, limit: int | None = None,
+        costly: int = 0,
         again: bool = False, told: Callable[[int], None] | None = None, on_event: OnEvent | None = None,
     ) -> None:  # fmt: skip
         self.pack, self.base, self.out, self.kept = pack, base, out, kept
@@ -187,7 +188,7 @@ def write_points(points: dict[str, dict[str, Any]], base: HealSettings) -> list[
     return written
 
 
-def val_dice(row: Row, made: Made, point: Point, runner: Runner) -> dict[str, Any]:
+def val_dice(row: Row, made: MethodOutput, point: Point, runner: Runner) -> dict[str, Any]:
     """Lesion Dice on the pack's own pixels, mean over patients."""
     data = runner.slices
     at = np.nonzero(data.lesion & made.measured)[0]

@@ -202,7 +202,7 @@ def _told(bench: Bench, part: GridData, how: str, g: torch.Generator) -> Tensor:
 
 
 def evaluate_conditional(bench: Bench, picture: Path) -> Finding:
-    """A denoiser that is told a lesion mask (or a torn image) and, with ``kinds``, its kind.
+    """A denoiser given a lesion mask (or an image with the lesion replaced by noise) and, with ``kinds``, its kind.
 
     For each kind, on slices with a lesion of at least 50 mm2: estimates by level, samples from pure noise given the
     drawn mask, its boxes, and no mask, and how much brighter than the rest of the brain they are inside the mask.

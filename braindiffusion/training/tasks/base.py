@@ -19,14 +19,14 @@ Settings = dict[str, Any]
 class Task:
     """A loss, further validation numbers, and the number by which the best weights are kept (lower is better).
 
-    ``in_turns``: an iteration trains a part of the network only. ``prepare``: adds to the settings what the loss needs
-    of all training data.
+    ``alternating``: an iteration trains a part of the network only. ``prepare``: adds to the settings what the loss
+    needs of all training data.
     """
 
     loss: Callable[..., Tensor]
     numbers: Callable[[nn.Module, Batch], dict[str, float]] | None = None
     select: Callable[[dict[str, float]], float] = lambda numbers: numbers["loss"]
-    in_turns: bool = False
+    alternating: bool = False
     prepare: Callable[[Settings, Batch], Settings] | None = None
 
 

@@ -1,5 +1,5 @@
-"""Denoisers: unconditional (healthy), conditional on a lesion mask, on a torn image (Palette), on a label (guidance),
-with simplex noise."""
+"""Denoisers: unconditional (healthy), conditional on a lesion mask, on an image with the lesion replaced by noise
+(Palette), on a label (guidance), with simplex noise."""
 
 from __future__ import annotations
 

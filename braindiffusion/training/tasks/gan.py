@@ -28,5 +28,5 @@ def gan_encoder_loss(
 
 
 # A critic's loss says nothing of the generator: the last weights are kept.
-GAN = Task(gan_loss, select=lambda numbers: 0.0, in_turns=True)
+GAN = Task(gan_loss, select=lambda numbers: 0.0, alternating=True)
 GAN_ENCODER = Task(gan_encoder_loss)
