@@ -32,7 +32,7 @@ _TABLE: tuple[tuple[str | None, str], ...] = (  # words are lower case, separate
     ("PET", r"\bpet\b|\bfdg\b|\bsuv\b"),
     ("DWI", r"\bdwi\b|\bdti\b|\bdiff\b|diffusion|\btracew?\b|\bb ?1000\b"),
     ("T2*", r"\bt2w? ?(?:\*|star\b)|\bhemo\b|" + _T2 + r" (?:\w+ )*(?:gre|ffe|fl2d)\b"),
-    ("T1", r"t1w? ?flair"),
+    ("T1", r"t1w? ?(?:(?:tse|fse|se) )?flair"),
     ("FLAIR", r"flair|\bt2f\b|dark ?fluid|\bda fl\b"),
     (None, r"\bpd\b.*\bt2|\bt2w?\b.*\bpd\b"),
     ("PD", r"\bpdw?\b|proton density"),
@@ -42,6 +42,11 @@ _TABLE: tuple[tuple[str | None, str], ...] = (  # words are lower case, separate
     ("T2", _T2),
     ("CT", r"\b(?:n?cct|ct|ncct)\b"),
 )
+_ONTO = re.compile(
+    r"(?:\b(?:(?:co)?reg(?:istered)?|warped|aligned)? ?(?:on)?to|\bspace(?= t[12]w\b| mni)) ?"
+    r"(?:flair|t1\w*|t2\w*|dwi|mni\w*)\b(?: space\b)?"
+)
+"""Onto what an image was registered, which is not what it shows. (Siemens' SPACE is a sequence.)"""
 _AGENT = (
     r"t1(?:c|ce|gd|post)\b|\b(?:ce|km|gd|gad\w*|contrast|c\+)(?![a-z0-9])|\bpost\b(?! ?(?:op|proc))|\+ ?(?:c|gd|km)\b"
 )
@@ -57,7 +62,7 @@ def modality_of(text: str) -> str | None:
     bids = _BIDS.match(name)
     if bids and (found := BIDS_SUFFIXES.get(bids["suffix"].lower())):
         return "T1GD" if found == "T1" and "_ce-" in bids["entities"].lower() else found
-    words = re.sub(r"[^a-z0-9*+]+", " ", text.lower()).strip()
+    words = _ONTO.sub(" ", re.sub(r"[^a-z0-9*+]+", " ", text.lower())).strip()
     found = next((contrast for contrast, pattern in _TABLE if re.search(pattern, words)), None)
     agent = found == "T1" and re.search(_AGENT, words) and not re.search(_NO_AGENT, words)
     return "T1GD" if agent else found

@@ -66,3 +66,17 @@ def test_modules_and_reading_ask_the_same_table() -> None:
 
 def test_every_contrast_is_told_by_some_text() -> None:
     assert {contrast for contrast in KNOWN if contrast} == set(CONTRASTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "contrast"),
+    [
+        ("T1_N4_regtoFLAIR.nii.gz", "T1"), ("T2_N4_regtoFLAIR_brain.nii.gz", "T2"), ("T1w_to_FLAIR.nii.gz", "T1"),
+        ("T1_N4_regtoFLAIR_noneck_regtoMNI.nii.gz", "T1"), ("FLAIR_regtoT1.nii.gz", "FLAIR"),
+        ("FLAIR_to_MNI152", "FLAIR"), ("space-T1w_FLAIR", "FLAIR"), ("regtoFLAIR.nii.gz", None),
+        ("T1_TSE_FLAIR.nii.gz", "T1"), ("t2_space_flair_sag", "FLAIR"), ("t1_space_sag", "T1"),
+        ("photo_FLAIR", "FLAIR"),
+    ],
+)  # fmt: skip
+def test_onto_what_it_was_registered_is_not_what_it_shows(name: str, contrast: str | None) -> None:
+    assert modality_of(name) == contrast
