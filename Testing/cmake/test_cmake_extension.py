@@ -81,7 +81,7 @@ def test_installed_packages_find_each_other_and_their_resources(installed: tuple
     code = (
         "from BrainCounterfactualCommon.host import packageRoot, resourceFolder;"
         "from BrainCounterfactualCommon.models import readCards;"
-        "import braindiffusion.models.registry as r;"
+        "import braindiffusion.cards as r;"
         "print(packageRoot(), resourceFolder('Samples'), len(readCards()), r.resource('Models', 'brain-mask.json'))"
     )
     done = subprocess.run(
