@@ -46,6 +46,11 @@ class ModelCard(dict[str, Any]):
         return str(self.get("condition", "lesion")) if self.get("kinds") else None
 
     @property
+    def context(self) -> list[str]:
+        """What a model is shown besides the noisy slice, channel by channel; empty where it is shown nothing."""
+        return list(self.get("context", []))
+
+    @property
     def kinds(self) -> list[str]:
         """Its classes of lesions, such as ``stroke_flair``."""
         return list(self.get("kinds", []))
@@ -203,7 +208,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     },
     **{
         name: lambda v: isinstance(v, list) and all(isinstance(each, str) for each in v)
-        for name in ("kinds", "classes", "outputs", "known_failures")
+        for name in ("kinds", "classes", "outputs", "known_failures", "context")
     },
     "data": lambda v: isinstance(v, list) and all(isinstance(d, dict) and isinstance(d.get("name"), str) for d in v),
     **{name: lambda v: type(v) is int and v >= 0 for name in ("bytes", "parameters")},

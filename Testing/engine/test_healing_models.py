@@ -44,7 +44,7 @@ def own(no_user_models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def card_of(recipe: str) -> dict[str, Any]:
     """What training a recipe would say in the card."""
     data = load_recipe(recipe)
-    said = {k: v for k, v in data.get("settings", {}).items() if k in ("condition", "noise", "autoencoder")}
+    said = {k: v for k, v in data.get("settings", {}).items() if k in ("condition", "context", "noise", "autoencoder")}
     return {"task": data["task"], **said, **data["card"]}
 
 

@@ -25,7 +25,7 @@ DENOISERS = ("denoiser", "context", "latent_denoiser")
 
 def is_conditioned(card: Card) -> bool:
     """Whether a model is shown the surroundings of what it heals (:mod:`braindiffusion.healing.surroundings`)."""
-    return card.get("condition") == list(CHANNELS)
+    return card.get("context") == list(CHANNELS)
 
 
 @dataclass

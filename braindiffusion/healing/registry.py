@@ -44,27 +44,27 @@ class Need:
         task: of its card, or several.
         says: what its card says beside that; what is not named here is not in the card.
         named: field of the main model's card that names it, where the two belong together.
-        conditions: what it may be shown beside the noisy slice, as its card lists it; ``None`` is nothing.
+        contexts: what it may be shown besides the noisy slice, as its card lists it; ``None`` is nothing.
     """
 
     recipe: str
     task: str | tuple[str, ...] = "denoiser"
     says: Mapping[str, Any] = field(default_factory=dict)
     named: str | None = None
-    conditions: tuple[Any, ...] = (None,)
+    contexts: tuple[Any, ...] = (None,)
 
     def fits(self, card: Mapping[str, Any]) -> bool:
         """Whether a model, by its card, is one of these."""
-        said = ("kinds", "noise", "classes")
+        said = ("condition", "kinds", "noise", "classes")
         return (
             card.get("task", "denoiser") in ((self.task,) if isinstance(self.task, str) else self.task)
-            and card.get("condition") in self.conditions
+            and card.get("context") in self.contexts
             and all(card.get(k) == self.says.get(k) for k in said)
         )
 
 
 HEALTHY = Need("flair-healthy-128")
-TISSUE = Need("tissue-256", ("context", "denoiser"), conditions=(list(CHANNELS), None))
+TISSUE = Need("tissue-256", ("context", "denoiser"), contexts=(list(CHANNELS), None))
 """Inpaints inside the mask of any contrast; a model that sees no surroundings serves too."""
 SIMPLEX = Need("flair-simplex-128", says={"noise": "simplex"})
 LABELLED = Need("flair-guided-128", says={"classes": list(CLASSES)})

@@ -399,7 +399,7 @@ def make_card(
         "modality": recipe.get("modality", ["ANY"]),
         "network": recipe["network"],
         "prediction": recipe.get("settings", {}).get("prediction", "eps"),
-        **{k: recipe["settings"][k] for k in ("condition", "noise", "autoencoder") if k in recipe.get("settings", {})},
+        **{k: recipe["settings"][k] for k in ("condition", "context", "noise", "autoencoder") if k in recipe.get("settings", {})},
         "grid": recipe["data"]["grid"],
         "crop": recipe["data"].get("crop"),
         "range": [0.0, 1.0],
