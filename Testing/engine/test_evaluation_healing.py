@@ -48,7 +48,7 @@ from braindiffusion.settings import HealSettings
 from braindiffusion.training.packs import Pack, load_pack
 
 WEAK_SEGMENTER, SEGMENTER = SEGMENTERS["segmenter"], SEGMENTERS["supervised"]
-BASE = HealSettings(steps=2, device="cpu", precision="fp32", force=True)
+BASE = HealSettings(model="flair-healthy-128", steps=2, device="cpu", precision="fp32", force=True)
 FEW = ("dif_fuse", "saliency_gradient", "denoising_ae")
 
 

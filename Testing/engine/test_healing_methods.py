@@ -51,7 +51,8 @@ def stack(head_phantom: Scan) -> SliceStack:
 
 def quick(name: str, **changes: object) -> HealSettings:
     level = {"noise_level": 20} if hasattr(METHODS[name].settings(), "noise_level") else {}
-    return HealSettings(**{"method": name, "steps": 2, "precision": "fp32", "batch": 3} | level | changes)
+    own = {"model": "flair-healthy-128"} if name == "dif_fuse" else {}  # the one on the grid of these slices
+    return HealSettings(**{"method": name, **own, "steps": 2, "precision": "fp32", "batch": 3} | level | changes)
 
 
 def middle(stack: SliceStack, slices: int = 2) -> np.ndarray:

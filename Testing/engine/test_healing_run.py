@@ -25,7 +25,7 @@ from braindiffusion.volume.slices import SliceStack, to_slices
 
 pytestmark = pytest.mark.usefixtures("small_network")
 CPU = torch.device("cpu")
-SETTINGS = HealSettings(steps=6, precision="fp32", device="cpu", force=True)
+SETTINGS = HealSettings(model="flair-healthy-128", steps=6, precision="fp32", device="cpu", force=True)
 
 
 @pytest.fixture

@@ -169,7 +169,7 @@ def test_keys_of_a_stack_tell_its_slices_apart() -> None:
 # healing a scan, with a small random network
 
 
-QUICK = HealSettings(steps=6, precision="fp32", force=True)
+QUICK = HealSettings(model="flair-healthy-128", steps=6, precision="fp32", force=True)
 
 
 def drawn(scan: Scan, *slices: int, wide: int = 8) -> np.ndarray:

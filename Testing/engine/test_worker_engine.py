@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.skipif("flair-healthy-128" not in installed(), reason="the denoiser is not shipped"),
 ]
 ARRAYS = ("counterfactual", "anomaly", "lesion", "mask", "edited", "saliency")
-QUICK = HealSettings(steps=1, precision="fp32", force=True)
+QUICK = HealSettings(model="flair-healthy-128", steps=1, precision="fp32", force=True)
 
 
 @pytest.fixture(scope="module")
@@ -266,3 +266,20 @@ def test_far_too_little_gpu_memory_falls_back_to_the_cpu_and_says_so(monkeypatch
     assert plan.warning is not None
     assert "CPU" in plan.warning
     assert plan.seconds > 5
+
+
+@pytest.mark.weights
+def test_a_model_with_surroundings_shows_the_slice_in_view_first_and_its_result_does_not_depend_on_it(
+    scan: Scan, drawn: np.ndarray, prepared: Prepared
+) -> None:
+    events: list[Event] = []
+    settings = HealSettings(model="tissue-256", steps=6, force=True)
+    seen = heal_scan(scan, settings, mask=drawn, prepared=prepared, on_event=events.append, view_slice=12)
+    unseen = heal_scan(scan, settings, mask=drawn, prepared=prepared)
+    first = next(e for e in events if e.preview is not None)
+    assert stored_index(first.slice_index, seen.stack.placement) == 12
+    assert first.coarse
+    np.testing.assert_array_equal(seen.counterfactual, unseen.counterfactual)
+    assert (seen.counterfactual[~seen.edited] == scan.voxels[~seen.edited]).all()
+    last = {e.stage: (e.done, e.total) for e in events}
+    assert all(done == total for done, total in last.values())

@@ -15,7 +15,6 @@ import SimpleITK as sitk  # noqa: N813 - its usual name
 from product_run import (
     MAPS,
     MARK,
-    QUICK,
     Head,
     Run,
     names,
@@ -30,9 +29,15 @@ from product_run import (
     strings,
     succeed,
 )
+from product_run import (
+    QUICK as QUICK_STEPS,
+)
 from scipy import ndimage
 
 pytestmark = pytest.mark.weights
+
+QUICK = (*QUICK_STEPS, "--model", "flair-healthy-128")
+"""By the denoiser that sees no surroundings; of the one that does there is a test at the end."""
 
 SEAM_MM = 4.0
 """The edit fades over 2 mm and starts half a native pixel (3.2 mm) outside the mask."""
@@ -430,3 +435,27 @@ def test_slices_without_any_brain(head: Head, tmp_path: Path) -> None:
     for command in ("saliency", "heal"):
         succeed(command, scan, "--slices", "21:22", "--progress", "none", "--out", tmp_path / command)
         assert provenance(tmp_path / command)["slices"] == []
+
+
+@pytest.mark.parametrize("contrast", ["FLAIR", "T1"])
+def test_the_default_model_heals_a_drawn_region_of_any_contrast(head: Head, tmp_path: Path, contrast: str) -> None:
+    scan = tmp_path / f"head_{contrast}.nii.gz"
+    scan.write_bytes(Path(head.scan).read_bytes())
+    command = ("heal", scan, "--mask", head.mask, "--brain", head.brain, "--slices", "10:12", *QUICK_STEPS)
+    summary = succeed(*command, "--out", tmp_path / "out").out
+    assert "2 of 2 slices healed, 3 network calls each" in summary
+    facts = provenance(tmp_path / "out")
+    assert facts["models"][0]["name"] == "tissue-256"
+    assert facts["method"]["settings"]["inversion"] == "known"
+    before, after = read_nifti(scan), read_nifti(tmp_path / "out" / "counterfactual.nii.gz")
+    edited = read_nifti(tmp_path / "out" / "edited.nii.gz").voxels > 0
+    assert (before.voxels[~edited] == after.voxels[~edited]).all()
+    assert (before.voxels[edited] != after.voxels[edited]).mean() > 0.5
+
+
+def test_a_model_that_sees_the_surroundings_has_one_fusion(head: Head, tmp_path: Path) -> None:
+    command = ("heal", head.scan, "--mask", head.mask, "--brain", head.brain, *QUICK_STEPS, "--fusion", "joint")
+    result = run(*command, "--out", tmp_path / "out")
+    assert result.code == 2
+    assert "cached fusion" in result.err
+    assert not (tmp_path / "out").exists()

@@ -116,7 +116,7 @@ def test_what_is_installed_finds_its_own_files(site: Path, tmp_path: Path) -> No
         "import json, braindiffusion, BrainViewerLib\n"
         "from BrainCounterfactualCommon.host import resourceFolder\n"
         "from BrainCounterfactualCommon.models import readCards\n"
-        "from braindiffusion.models.registry import installed, resource\n"
+        "from braindiffusion.cards import installed, resource\n"
         "from braindiffusion.studies.protocol import shipped\n"
         "sample = resource('Samples', 'SYNTHETIC_FLAIR_lesion.nii.gz')\n"
         "paths = [braindiffusion.__file__, BrainViewerLib.__file__, sample, resourceFolder('Models'),\n"

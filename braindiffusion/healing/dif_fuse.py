@@ -66,6 +66,12 @@ class DifFuseSettings:
                 raise SettingsError(
                     f"There is no {name} '{getattr(self, name)}'.", f"Known: {', '.join(known)}.", "Choose one of them."
                 )
+        if self.inversion == "known" and self.fusion != "cached":
+            raise SettingsError(
+                f"This model cannot heal by {self.fusion} fusion.",
+                "It is shown the surroundings, which stay as they are: that is cached fusion.",
+                "Leave --fusion out, or choose a model that sees none: --model flair-healthy-128.",
+            )
         for name, least, most in (("noise_level", 0, 999), ("samples", 1, None), ("fixed_point", 0, None)):
             value = getattr(self, name)
             if value < least or (most is not None and value > most):
@@ -93,6 +99,12 @@ class DifFuseSettings:
             return list(range(1, self.noise_level + 1)), [*range(self.noise_level - 2, -1, -1), CLEAN]
         up = ascending_levels(self.noise_level, self.steps, self.spacing)
         return up, [*reversed(up), CLEAN]
+
+    def from_hint(self) -> DifFuseSettings:
+        """The settings of a walk that starts from a noised hint."""
+        if self.start_ratio is None:
+            return self
+        return replace(self, noise_level=min(self.noise_level, level_of_ratio(self.start_ratio)))
 
     def calls(self, inverted: bool = False) -> int:
         """Network calls a batch of slices costs (each on the batch, or on its samples).
@@ -236,8 +248,8 @@ def inpaint(
     every level, as in Algorithm 1.
     """
     n, s = len(x0), settings.samples
-    if hint is not None and settings.start_ratio is not None:
-        settings = replace(settings, noise_level=level_of_ratio(settings.start_ratio, schedule))
+    if hint is not None:
+        settings = settings.from_hint()
     _, down = settings.levels()
     denoise = _Denoiser(model, schedule, settings, n, settings.calls(), on_step)
     noise = SharedNoise(generator, tuple(x0.shape[1:]), s)  # type: ignore[arg-type]

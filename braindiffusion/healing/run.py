@@ -102,6 +102,10 @@ class _Healing:
             self.score = np.zeros_like(self.healed) if self.score is None else self.score
             self.score[:, part, rows, columns] = out.score[:, :, 0].float().cpu().numpy()
 
+    def calls(self, s: int, inverted: bool) -> int:
+        """Network calls that slice ``s`` costs; ``inverted``: its inversion is remembered."""
+        return int(self.options.calls(inverted=True) if inverted else self.options.calls())
+
     def order(self, rows: np.ndarray, first: int | None) -> np.ndarray:
         """In which order slices are healed: from ``first`` outwards, where one is named."""
         return rows if first is None else rows[np.argsort(np.abs(rows - first), kind="stable")]
@@ -136,6 +140,10 @@ class _InContext(_Healing):
 
     def batch(self) -> int:
         return 1
+
+    def calls(self, s: int, inverted: bool) -> int:
+        hint = self.surroundings.hint(s, self.window) is not None
+        return int((self.options.from_hint() if hint else self.options).calls())
 
     def grey(self, values: Tensor) -> Tensor:
         """Model values -> grey values in [0,1]."""
@@ -216,22 +224,24 @@ def heal_slices(
     inversion_cache, options = work.remembered(memory), work.options
     rows = np.nonzero(mask.any((1, 2)))[0]
     rows = work.order(rows, view_slice)
-    first = 1 if view_slice is not None and view_slice in rows else 0
+    seen_first = view_slice is not None and view_slice in rows
+    first = int(seen_first and rows[0] == view_slice)
     quick = np.array([inversion_cache is not None and inversion_cache.knows(int(s)) for s in rows], dtype=np.bool_)
     order = np.lexsort((np.logical_not(quick), np.arange(len(rows)) >= first))
     rows, quick = rows[order], quick[order]
-    calls = np.cumsum([0, *(options.calls(inverted=True) if q else options.calls() for q in quick)])
+    calls = np.cumsum([0, *(work.calls(int(s), bool(q)) for s, q in zip(rows, quick, strict=True))])
     total = int(calls[-1])
 
-    coarse = coarse_settings(options) if first and on_event and inversion_cache and not quick[0] else None
-    if on_event and coarse:
-        s = int(rows[0])
+    looked_at = seen_first and (not first or (inversion_cache is not None and not quick[0]))
+    coarse = coarse_settings(options) if on_event and looked_at else None
+    if on_event and coarse and view_slice is not None:
+        s = int(view_slice)
         seen = work.look(s, coarse, lambda: on_event(Event("heal", 0, total)))
         on_event(Event("heal", 0, total, s, seen, coarse=True))
 
     def heal(part: np.ndarray, finished: int) -> None:
         shown = 0 if view_slice is not None else len(part) // 2
-        every = None if coarse and not finished else PREVIEW_STEPS
+        every = None if coarse and first and not finished else PREVIEW_STEPS
         so_far = (int(calls[finished]), total)
         on_step = step_teller("heal", stack, work.window, part, shown, so_far, on_event, every)
         work.heal(part, on_step, inversion_cache.of(part) if inversion_cache else None)

@@ -33,6 +33,8 @@ from braindiffusion.training.grid_data import GridData
 from braindiffusion.training.tasks import TASKS, Batch, Task
 
 RECIPES = Path(__file__).parent / "recipes"
+SAID_OF_SETTINGS = ("condition", "context", "noise", "autoencoder")
+"""Settings of a recipe that its model's card repeats: what decides how the model is called."""
 
 
 def load_recipe(name: str) -> dict[str, Any]:
@@ -399,7 +401,7 @@ def make_card(
         "modality": recipe.get("modality", ["ANY"]),
         "network": recipe["network"],
         "prediction": recipe.get("settings", {}).get("prediction", "eps"),
-        **{k: recipe["settings"][k] for k in ("condition", "context", "noise", "autoencoder") if k in recipe.get("settings", {})},
+        **{k: v for k, v in recipe.get("settings", {}).items() if k in SAID_OF_SETTINGS},
         "grid": recipe["data"]["grid"],
         "crop": recipe["data"].get("crop"),
         "range": [0.0, 1.0],
