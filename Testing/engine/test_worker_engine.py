@@ -270,7 +270,7 @@ def test_far_too_little_gpu_memory_falls_back_to_the_cpu_and_says_so(monkeypatch
 
 @pytest.mark.weights
 def test_a_model_with_surroundings_shows_the_slice_in_view_first_and_its_result_does_not_depend_on_it(
-    scan: Scan, drawn: np.ndarray, prepared: Prepared
+    scan: Scan, drawn: np.ndarray, prepared: ScanCache
 ) -> None:
     events: list[Event] = []
     settings = HealSettings(model="tissue-256", steps=6, force=True)
