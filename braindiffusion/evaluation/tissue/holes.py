@@ -19,6 +19,7 @@ SIZES_MM2 = (300.0, 1500.0)
 CSF_SHARE = 0.15
 """A hole with more of its pixels this dark is counted to the ventricles (or cisterns)."""
 BORDER_MM = 6.0
+HOLES_A_SLICE, APART_PX = 2, 12
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ def _place_of(image: np.ndarray, brain: np.ndarray, hole: np.ndarray, pitch: flo
 
 
 def lay_holes(pack: Pack, brains: np.ndarray, limit: int, seed: int = 0) -> list[Hole]:
-    """At most ``limit`` holes, one a slice, spread over patients: masks of other patients on lesion-free slices.
+    """At most ``limit`` holes, spread over patients: masks of other patients on lesion-free slices.
+
+    A slice gets its second hole, well apart from the first, only when every slice has one.
 
     Args:
         brains: (N,H,W) bool.
@@ -97,10 +100,13 @@ def lay_holes(pack: Pack, brains: np.ndarray, limit: int, seed: int = 0) -> list
         rows[i] for i in range(max(map(len, by_patient.values()))) for rows in by_patient.values() if i < len(rows)
     ]
     holes: list[Hole] = []
-    for index in order:
+    taken = {index: np.zeros_like(brains[index]) for index in order}
+    for index in order * HOLES_A_SLICE:
         if len(holes) == limit:
             break
-        patient, brain = str(pack.patient[index]), brains[index]
+        patient, brain = str(pack.patient[index]), brains[index] & ~taken[index]
+        if not brain.any():
+            continue
         others = lesions[pack.patient[lesions] != patient]
         candidates = np.argwhere(brain)
         for _ in range(40 if len(others) else 0):
@@ -113,7 +119,8 @@ def lay_holes(pack: Pack, brains: np.ndarray, limit: int, seed: int = 0) -> list
             span = max(1, last[patient] - first[patient])
             where = (pack.position[index] - first[patient]) / span
             end = last[patient] > first[patient] and (where < 0.2 or where > 0.8)
-            place = _place_of(pack.images[index].astype(np.float32), brain, hole, pack.pitch_mm, end)
+            place = _place_of(pack.images[index].astype(np.float32), brains[index], hole, pack.pitch_mm, end)
+            taken[index] |= ndimage.binary_dilation(hole, iterations=APART_PX)
             holes.append(Hole(int(index), patient, hole, size, place))
             break
     return holes

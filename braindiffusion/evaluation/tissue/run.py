@@ -20,6 +20,8 @@ from braindiffusion.volume.brain import find_brain
 from braindiffusion.volume.scan import Scan
 
 MEAN_OF = 8
+NOMINAL_MM = 2.0
+"""Distance of a pack's slices."""
 Fill = Callable[[list[int]], list[np.ndarray]]
 
 
@@ -67,22 +69,26 @@ def heal_holes(
     from braindiffusion.pipeline.heal import heal_scan
 
     out: dict[int, np.ndarray] = {}
-    at = {h.index: n for n, h in enumerate(holes)}
+    at: dict[int, list[int]] = {}
+    for n, hole in enumerate(holes):
+        at.setdefault(hole.index, []).append(n)
     for _, index, scan in pack.volumes():
         here = [i for i in index if i in at]
         if not here:
             continue
         mask = np.zeros(pack.images[index].shape, bool)
         for z, i in enumerate(index):
-            if i in at:
-                mask[z] = holes[at[i]].mask
-        volume = Scan(scan.voxels, scan.affine, scan.modality, scan.source)
+            for n in at.get(int(i), ()):
+                mask[z] |= holes[n].mask
+        affine = scan.affine.copy()
+        affine[2, 2] = NOMINAL_MM  # a pack does not say; the size of a brain is judged by it
+        volume = Scan(scan.voxels, affine, scan.modality, scan.source)
         result = heal_scan(
             volume, settings, mask=mask.transpose(2, 1, 0), brain=brains[index].transpose(2, 1, 0)
         ).counterfactual.transpose(2, 1, 0)
         for z, i in enumerate(index):
-            if i in at:
-                out[at[i]] = result[z].astype(np.float32) / 255.0
+            for n in at.get(int(i), ()):
+                out[n] = result[z].astype(np.float32) / 255.0
         on_hole(len(out))
     return [out[n] for n in range(len(holes))]
 
