@@ -17,7 +17,7 @@ from braindiffusion.healing.contract import Healed
 from braindiffusion.healing.dif_fuse import DifFuseSettings, dif_fuse
 from braindiffusion.healing.trajectories import BatchMemory, Inversion, StackMemory, Trajectories
 from braindiffusion.pipeline.heal import HealResult, heal_scan
-from braindiffusion.pipeline.scan_cache import ScanCache
+from braindiffusion.pipeline.scan_cache import MOST_STACKS, ScanCache
 from braindiffusion.settings import HealSettings
 from braindiffusion.volume.scan import Scan
 
@@ -226,7 +226,7 @@ def test_another_brain_is_another_stack(head_phantom: Scan) -> None:
         assert calls(result) == 13
     for smaller in (250, 300):  # more stacks than are kept: what belongs to the dropped ones goes too
         heal_scan(head_phantom, QUICK, mask=mask, brain=head_phantom.voxels > smaller, prepared=kept)
-    assert len(kept.trajectories) <= 2
+    assert len(kept.trajectories) <= MOST_STACKS
 
 
 def test_without_prepared_nothing_is_kept(head_phantom: Scan, monkeypatch: pytest.MonkeyPatch) -> None:

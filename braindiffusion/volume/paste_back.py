@@ -64,14 +64,15 @@ def edit_slice(
         healed, mask: (H,W), as in :func:`carry_back`.
         rng: for the grain; without it the native detail stays (good enough for a preview).
         within: (rows,cols) bool, where the slice may change: the seam then lies inside it, and inside the mask.
-            Without it the seam lies outside the mask, so that the whole of the mask is healed.
+            Without it the seam lies outside the mask, so that the whole of the mask is healed. Of a stack with a
+            ``head`` nothing is faded: what was healed replaces what was there.
     """
     p = stack.placement
     native_mm = float(np.mean(p.pitch))
     core = p.up(mask[None])[0]
     inside = core > 0.5 if within is None else (core > 0.5) & within
-    if not inside.any():
-        weight = np.zeros(core.shape)
+    if not inside.any() or stack.head is not None:
+        weight = inside.astype(float)  # a model that saw the surroundings has drawn the seam itself
     elif within is None:
         distance = ndimage.distance_transform_edt(~inside, sampling=p.pitch)
         weight = np.clip(1.0 - np.maximum(distance - 0.5 * native_mm, 0.0) / seam_mm, 0.0, 1.0)
