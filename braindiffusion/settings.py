@@ -114,8 +114,8 @@ def check(settings: Any) -> None:
         low, high = known.least, known.most
         if (low is not None and not value >= low) or (high is not None and not value <= high):
             raise SettingsError(
-                f"{title} {value:g} is not possible.",
-                f"It is at least {low:g}" + (f" and at most {high:g}." if high is not None else "."),
+                f"{title} {value:.10g} is not possible.",
+                f"It is at least {low:.10g}" + (f" and at most {high:.10g}." if high is not None else "."),
                 "Choose a value in that range.",
             )
 

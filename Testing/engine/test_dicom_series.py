@@ -156,17 +156,17 @@ def test_positions_that_jitter(tmp_path: Path) -> None:
 
 
 def test_choosing_among_several(tmp_path: Path) -> None:
-    first = series(tmp_path / "a", 1, SeriesDescription="t2 flair tra Mustermann")
-    second = series(tmp_path / "b", 2, SeriesDescription="t1 mprage sag Mustermann")
+    first = series(tmp_path / "a", 1, SeriesDescription="t2 flair tra Mustermann", SeriesInstanceUID="1.2.840.9")
+    second = series(tmp_path / "b", 2, SeriesDescription="t1 mprage sag 3 Mustermann")
     error = refused(errors.DicomSeriesError, tmp_path, "--series")
     assert "Mustermann" not in str(error)
     assert "FLAIR, 9 x 8 x 12 voxels" in error.why
     uid = str(pydicom.dcmread(next((tmp_path / "b").iterdir())).SeriesInstanceUID)
     number = next(str(s.number) for s in list_series(tmp_path) if s.uid == uid)
-    for wanted in (number, uid, uid[-8:], "T1 MPRAGE SAG MUSTERMANN", "mprage"):
+    for wanted in (number, uid, uid[-8:], "T1 MPRAGE SAG 3 MUSTERMANN", "mprage"):
         same(read_scan(tmp_path, series=wanted), second)
     same(read_scan(tmp_path, series="flair"), first)
-    for wanted in ("9", "Muster", "", "t2 tse"):
+    for wanted in ("9", "3", "²", "Muster", "", "t2 tse"):
         with pytest.raises(errors.DicomSeriesError, match="is not one series"):
             read_scan(tmp_path, series=wanted)
 

@@ -247,7 +247,9 @@ def masks() -> dict[str, np.ndarray]:
     lesion[3:6, 2:5, 2:4] = True
     region = lesion.copy()
     region[2:8, 1:7, 1:5] = True
-    return {"lesion": lesion, "mask": region}
+    edited = region.copy()
+    edited[1, 1:7, 1:5] = True
+    return {"lesion": lesion, "mask": region, "edited": edited}
 
 
 def test_masks_as_a_segmentation(planted: Scan, tmp_path: Path) -> None:
@@ -256,7 +258,7 @@ def test_masks_as_a_segmentation(planted: Scan, tmp_path: Path) -> None:
     out = written(tmp_path / "out", planted, arrays, source=source_of(planted))
     seg = hd.seg.segread(out / "masks" / "0001.dcm")
     image = pydicom.dcmread(out / "counterfactual" / "0001.dcm")
-    assert [s.SegmentLabel for s in seg.SegmentSequence] == ["lesion", "edited region"]
+    assert [s.SegmentLabel for s in seg.SegmentSequence] == ["lesion", "healed region", "edited region"]
     assert seg.SyntheticData == "YES"
     assert seg.SeriesDescription.startswith("SYNTHETIC")
     assert seg.FrameOfReferenceUID == image.FrameOfReferenceUID

@@ -51,7 +51,9 @@ def test_the_same_scan_under_two_names_is_refused(cohort: Path, tmp_path: Path) 
 def test_a_mask_on_another_grid_is_refused_by_name(cohort: Path, tmp_path: Path, head_phantom: Scan) -> None:
     lesion = np.zeros((10, 10, 10), np.uint8)
     lesion[5] = 1
-    save(cohort / "carl_mask.nii.gz", lesion, head_phantom.affine)
+    half_a_voxel = np.eye(4)
+    half_a_voxel[:3, 3] = 0.5
+    save(cohort / "carl_mask.nii.gz", lesion, head_phantom.affine @ half_a_voxel)
     for settings in (QUICK, PrepareSettings(size=128, skip_bad=True)):
         with pytest.raises(MaskGeometryError, match="carl_mask"):
             prepare_pack(cohort, tmp_path / "mine.npz", settings)

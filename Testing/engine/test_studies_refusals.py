@@ -91,7 +91,7 @@ def bad_scan(f: dict[str, Path], t: Path) -> None:
     ("attempt", "error", "match"),
     [
         (bad_empty, StudyError, "no scan in"),
-        (bad_missing, StudyError, "no folder"),
+        (bad_missing, StudyError, "nowhere is not a folder"),
         (bad_grid, StudyError, "different grids"),
         (bad_prior_grid, StudyError, "its prior lie on different grids"),
         (bad_prior_missing, StudyError, "prior is missing"),

@@ -90,6 +90,10 @@ def read_source(files: Sequence[Path]) -> Source:
         InputError: as for :func:`braindiffusion.io.read.read_scan`.
     """
     headers = image_headers(list(files), files[0].parent)
+    count = len({str(header.get("SeriesInstanceUID", "")) for header in headers.values()})
+    if count > 1:
+        why = f"They are images of {count} series, which may be of several patients."
+        raise errors.DicomSeriesError("The files are not one series.", why, "Give the files of one series.")
     first = next(iter(headers.values()))
     modality = str(first.get("Modality") or "MR")
     if modality not in KINDS:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MOST_FILES = 100_000
 MINIMUM_BYTES = 132
+SHORTEST_UID_END = 6
+"""Characters; fewer digits are the number of a series, and never the end of a UID that happens to have them."""
 SURVEYS = ("localizer", "scout", "survey", "topogram", "3-plane", "3plane", "loc")
 """First words of descriptions of series that only say where the others lie."""
 
@@ -167,7 +169,8 @@ def choose(series: list[Series], wanted: str | None, path: Path) -> tuple[Series
     """One series, and sentences for the user.
 
     Args:
-        wanted: its number, UID or description (or a part that only it has), or ``None`` for the only usable one.
+        wanted: its number, UID (or the end of it, from ``SHORTEST_UID_END`` characters) or description (or a part that
+            only it has), or ``None`` for the only usable one.
 
     Raises:
         DicomSeriesError: none or several are meant.
@@ -195,11 +198,13 @@ def choose(series: list[Series], wanted: str | None, path: Path) -> tuple[Series
 
 
 def _named(series: list[Series], wanted: str, path: Path) -> Series:
+    number = int(wanted) if wanted.isdecimal() and len(wanted) < SHORTEST_UID_END else None
     rules = (
-        lambda s: wanted.isdigit() and s.number == int(wanted),
+        lambda s: s.number == number,
         lambda s: s.uid == wanted,
         lambda s: s.description.lower() == wanted.lower(),
-        lambda s: bool(wanted) and (s.uid.endswith(wanted) or wanted.lower() in s.description.lower()),
+        lambda s: len(wanted) >= SHORTEST_UID_END and s.uid.endswith(wanted),
+        lambda s: bool(wanted) and number is None and wanted.lower() in s.description.lower(),
     )
     for rule in rules:
         found = [s for s in series if rule(s)]
