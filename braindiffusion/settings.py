@@ -86,7 +86,7 @@ def setting(default: Any = MISSING, help: str = "", **facts: Any) -> Any:  # noq
 
 def declared(kind: type[Any]) -> dict[str, Setting]:
     """The settings of a class, in order."""
-    return {f.name: f.metadata["setting"] for f in fields(kind)}
+    return {f.name: f.metadata["setting"] for f in fields(kind) if "setting" in f.metadata}
 
 
 def defaults_of(kind: type[Any]) -> dict[str, Any]:

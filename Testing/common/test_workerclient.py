@@ -103,7 +103,7 @@ def test_hello_tells_versions_devices_and_models(client):
     assert {"flair-healthy-128", "brain-mask"} <= {card["name"] for card in data["models"]}
     methods = {method["name"]: method for method in data["methods"]}
     assert methods["dif_fuse"]["available"]
-    assert methods["dif_fuse"]["needs"][0]["models"][0] == "flair-healthy-128"
+    assert methods["dif_fuse"]["needs"][0]["models"][0] == "tissue-256"
 
 
 def test_a_heal_and_the_same_again(seat, drawn, sample):

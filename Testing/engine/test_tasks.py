@@ -40,7 +40,8 @@ def batch(n: int = 6, side: int = 32) -> dict[str, Tensor]:
     lesion = ((x - 0.2) ** 2 + y**2 < 0.04).float().expand(n, 1, side, side).clone()
     lesion[::2] = 0
     label = torch.arange(n) % 2
-    return {"image": image, "brain": brain, "lesion": lesion, "label": label, "kind": torch.zeros_like(label)}
+    beside = {"mirror": image.flip(-1), "neighbour": image, "beside": label > 0, "line": torch.zeros(n, 2)}
+    return {"image": image, "brain": brain, "lesion": lesion, "label": label, "kind": torch.zeros_like(label), **beside}
 
 
 class Answers(nn.Module):
@@ -281,6 +282,7 @@ def test_the_denoising_autoencoder_is_judged_inside_the_brain() -> None:
 
 NETWORKS = {
     "denoiser": lambda: Answers(lambda x, level: 0.1 * x),
+    "context": lambda: Answers(lambda x, level: 0.1 * x[:, :1]),
     "autoencoder": lambda: Autoencoder(widths=(4, 8), latent=4),
     "classifier": lambda: Classifier(widths=(4, 8)).eval(),
     "brain_mask": lambda: Answers(lambda x: 4 * x - 1),
@@ -332,7 +334,7 @@ def test_training_augments_and_validation_does_not(name: str) -> None:
     for training in (False, True):
         TASKS[name].loss(Answers(listen), batch(), g(), {"autoencoder": "-"}, training=training)
     assert not torch.equal(seen[0], seen[1])
-    if name not in {"denoiser", "latent_denoiser", "denoising_ae", "noised_classifier"}:
+    if name not in {"denoiser", "context", "latent_denoiser", "denoising_ae", "noised_classifier"}:
         assert torch.equal(seen[0], batch()["image"])
 
 

@@ -234,6 +234,8 @@ def heal_slices(
 
     looked_at = seen_first and (not first or (inversion_cache is not None and not quick[0]))
     coarse = coarse_settings(options) if on_event and looked_at else None
+    if on_event and seen_first and not first and coarse is None:
+        coarse = replace(options, samples=1)  # its turn comes later
     if on_event and coarse and view_slice is not None:
         s = int(view_slice)
         seen = work.look(s, coarse, lambda: on_event(Event("heal", 0, total)))

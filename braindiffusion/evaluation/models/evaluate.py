@@ -14,6 +14,7 @@ from braindiffusion.cards import installed, read_card
 from braindiffusion.errors import PackError
 from braindiffusion.evaluation.models.brain_masks import evaluate_brain_mask
 from braindiffusion.evaluation.models.classifiers import evaluate_autoencoder, evaluate_classifier
+from braindiffusion.evaluation.models.context import evaluate_context
 from braindiffusion.evaluation.models.data import Bench, Finding, bench_for
 from braindiffusion.evaluation.models.denoisers import evaluate_denoiser
 from braindiffusion.evaluation.models.gans import evaluate_gan
@@ -26,6 +27,7 @@ from braindiffusion.pipeline.provenance import plain
 Evaluator = Callable[[Bench, Path], Finding]
 EVALUATORS: dict[str, Evaluator] = {
     "denoiser": evaluate_denoiser,
+    "context": evaluate_context,
     "latent_denoiser": evaluate_denoiser,
     "autoencoder": evaluate_autoencoder,
     "vqvae": evaluate_autoencoder,

@@ -175,7 +175,9 @@ def tissue_test(
             ]
             seconds = (time.perf_counter() - started) / len(holes)
         else:
-            own = replace(settings, model=settings.model if name == "heal" else name, margin_mm=0.0, seam="outside", force=True)
+            own = replace(
+                settings, model=settings.model if name == "heal" else name, margin_mm=0.0, seam="outside", force=True
+            )
             healed = heal_holes(part, brains, holes, own, told)
             seconds = (time.perf_counter() - started) / len(holes)
             if means:

@@ -74,6 +74,7 @@ def other_looks(x: Tensor, g: torch.Generator) -> Tensor:
 def _cropped(planes: Tensor, hole: int, brain: int, side: int, g: torch.Generator) -> Tensor:
     """A square of each slice near its hole (channel numbers given)."""
     h, w = planes.shape[-2:]
+    side = min(side, h, w)
     out = []
     for p in planes:
         inside = torch.nonzero(p[hole] > 0.5)
@@ -98,7 +99,7 @@ def context_examples(
     if whole:  # whole slices cost more: fewer of them
         batch = {k: v[: max(1, len(v) // 3)] for k, v in batch.items()}
     image, mirror, neighbour = (batch[k].float() for k in ("image", "mirror", "neighbour"))
-    brain, lesion = batch["brain"], _grown(batch["lesion"], 3) > 0.5
+    brain, lesion = batch["brain"] > 0.5, _grown(batch["lesion"], 3) > 0.5
     n, line = len(image), batch["line"]
     shapes = settings["shapes"]
     hole = torch.stack([random_hole(shapes, b[0], g) for b in brain])[:, None]
