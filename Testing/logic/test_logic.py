@@ -32,7 +32,7 @@ def test_models_of_the_scan_come_first_with_their_licence(logic, head):
         ("t1ce", "T1GD"),
         ("T1w post contrast", "T1GD"),
         ("sub-01_T1w", "T1"),
-        ("ADC", None),
+        ("ADC", "ADC"),
         ("scan", None),
     ],
 )

@@ -97,7 +97,9 @@ def test_prepare_refuses_what_makes_no_cohort(scans: Path, tmp_path: Path, head:
     fails(2, "SettingsError", "--names", "--key", tmp_path / "key.csv")
     (scans / "carl_mask.nii.gz").unlink()
     fails(3, "CohortError")
-    save_nifti(scans / "anna_mask.nii.gz", head.lesion[1:].astype(np.uint8), head.affine)
+    half_a_voxel = np.eye(4)
+    half_a_voxel[0, 3] = 0.5
+    save_nifti(scans / "anna_mask.nii.gz", head.lesion.astype(np.uint8), head.affine @ half_a_voxel)
     fails(3, "MaskGeometryError", "--without-mask", "healthy")
     save_nifti(scans / "carl_FLAIR.nii", head.voxels, head.affine)
     fails(3, "CohortError", "--without-mask", "healthy")

@@ -185,7 +185,7 @@ def heal(models: Path) -> Subject:
     scan, lesion, brain = _scan()
 
     def act(out: Path, version: int) -> None:
-        settings = HealSettings(steps=3, seed=version, device="cpu", precision="fp32")
+        settings = HealSettings(model="flair-healthy-128", steps=3, seed=version, device="cpu", precision="fp32")
         heal_and_write(scan, settings, lesion, brain, out, ResultFormat.nifti, ProgressKind.none)
 
     return Subject(act, same=("out/counterfactual.nii.gz",))
@@ -221,7 +221,7 @@ def export(models: Path) -> Subject:
 
     add_model(models, "flair-healthy-128", 64)
     scan, lesion, brain = _scan()
-    settings = HealSettings(steps=2, device="cpu", precision="fp32")
+    settings = HealSettings(model="flair-healthy-128", steps=2, device="cpu", precision="fp32")
     result = heal_scan(scan, settings, mask=lesion, brain=brain)
     return Subject(lambda out, version: write_result(out, scan, result, "dicom") if not out.exists() else None, False)
 

@@ -343,6 +343,8 @@ def test_the_worker_says_so_too(error: Exception, name: str) -> None:
 WALL = {("time", "time"), ("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today")}
 STAMPS = {"braindiffusion/export/dicom.py"}
 """Where the time of day is written down and nothing is reckoned with it."""
+AGES = {"BrainViewer/BrainViewerLib/session.py"}
+"""Where the age of a file is told, which an earlier run wrote: no other clock outlives a run."""
 
 
 def test_nothing_is_reckoned_by_the_time_of_day() -> None:
@@ -355,4 +357,4 @@ def test_nothing_is_reckoned_by_the_time_of_day() -> None:
                 base = of.id if isinstance(of, ast.Name) else of.attr if isinstance(of, ast.Attribute) else ""
                 if (base, node.func.attr) in WALL:
                     found.append(path.relative_to(ROOT).as_posix())
-    assert set(found) <= STAMPS, found
+    assert set(found) <= STAMPS | AGES, found

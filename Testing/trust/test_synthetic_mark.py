@@ -24,7 +24,7 @@ EXPORTS = {
     "export.results.write_saliency", "export.results.write_induction", "export.results.write_result",
     "worker.exports.export",
     "export.teaching.case.write_case", "export.teaching.collection.write_index", "studies.create.create_study",
-    "cohort.table.write_table",
+    "cohort.table.write_table", "export.series.write_series",
 }  # fmt: skip
 """Writers of what may be taken for a patient's picture, or tells of one; each has its proof below."""
 OTHERS = ("cli.bench.", "cli.evaluate.", "cli.tools.", "evaluation.", "training.", "models.", "studies.analyse.",
@@ -60,6 +60,11 @@ def _picture(path: Path) -> bool:
         return NOT_FOR_DIAGNOSIS in str(picture.info.get("Description", ""))
 
 
+def _animation(path: Path) -> bool:
+    with Image.open(path) as film:
+        return film.n_frames > 1 and NOT_FOR_DIAGNOSIS.encode() in film.info.get("comment", b"")
+
+
 def _dicom(path: Path) -> bool:
     import pydicom
 
@@ -76,6 +81,7 @@ MARKED: dict[str, Callable[[Path], bool]] = {
     ".gz": lambda path: MARK in gzip.decompress(path.read_bytes())[:352],
     ".nrrd": lambda path: MARK in path.read_bytes()[:2000],
     ".png": _picture,
+    ".gif": _animation,
     ".dcm": _dicom,
     ".json": _json,
     ".html": lambda path: MARK in path.read_bytes(),
@@ -109,7 +115,7 @@ def result(tmp_path_factory: pytest.TempPathFactory):
         registry.release()
         add_model(models, "flair-healthy-128", 64)
         scan, lesion, brain = kill_trials._scan()
-        settings = HealSettings(steps=2, samples=2, device="cpu", precision="fp32")
+        settings = HealSettings(model="flair-healthy-128", steps=2, samples=2, device="cpu", precision="fp32")
         yield scan, heal_scan(scan, settings, mask=lesion, brain=brain), brain
         registry.release()
 
@@ -145,6 +151,28 @@ def test_an_induction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert unmarked(tmp_path / "out") == []
 
 
+def test_a_growth_series_in_every_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lesion_models import add_lesion_model
+
+    from braindiffusion.export.series import write_series
+    from braindiffusion.pipeline.series import induce_series
+    from braindiffusion.settings import InduceSettings
+
+    (tmp_path / "models").mkdir()
+    monkeypatch.setenv("BRAINDIFFUSION_MODELS", str(tmp_path / "models"))
+    registry.release()
+    add_lesion_model(tmp_path / "models")
+    scan, lesion, brain = kill_trials._scan()
+    settings = InduceSettings(
+        method="mededit", model="lesion-128", steps=2, resamples=1, device="cpu", precision="fp32"
+    )
+    results = list(induce_series(scan, lesion, settings, 2, brain=brain))
+    registry.release()
+    for file_format in FileFormat:
+        write_series(tmp_path / file_format.value, scan, results, file_format.value)
+        assert unmarked(tmp_path / file_format.value) == []
+
+
 def test_saliency_in_every_format(result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from typer.testing import CliRunner
 
@@ -156,7 +184,7 @@ def test_saliency_in_every_format(result, tmp_path: Path, monkeypatch: pytest.Mo
     table = [{"slice": s, "lesion_probability": 0.5, "judged_lesion": True} for s in (4, 5)]
     found = heal.SaliencyResult(healed.saliency, healed.stack, table, record(scan, task="saliency"), [], scan)
     monkeypatch.setattr(heal, "saliency_scan", lambda *a, **k: found)
-    monkeypatch.setattr("braindiffusion.io.read.read_scan", lambda path: scan)
+    monkeypatch.setattr("braindiffusion.io.read.read_scan", lambda path, **options: scan)
     for file_format in FileFormat:
         out = tmp_path / file_format.value
         command = ["saliency", "scan.nii", "--out", str(out), "--format", file_format.value, "--progress", "none"]

@@ -150,7 +150,8 @@ def _what_would_be_done(
     else:
         with page.part("would heal"):
             classifier = load_model(CLASSIFIER, str(device))
-            check_saliency_modality(scan, classifier, settings.force)
+            for warning in check_saliency_modality(scan, classifier, settings.force):
+                page.add("note", warning)
             probability, judged = judge_slices(stack, settings, wanted, device)
             page.add("would heal", f"{int(judged.sum())} of {int(wanted.sum())} slices, judged to show a lesion")
     for warning in check_distribution(stack, whole, model.card, scan.modality, probability)[1]:

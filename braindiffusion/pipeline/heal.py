@@ -277,7 +277,8 @@ def heal_scan(
     model = main_model(settings, str(device))
     warnings = [*scan.notes, *check_modality(scan, model, settings.force)]
     if mask is None and (method.masked or settings.gate is not None):
-        check_saliency_modality(scan, load_model(CLASSIFIER, str(device)), settings.force)
+        warnings += check_saliency_modality(scan, load_model(CLASSIFIER, str(device)), settings.force)
+    warnings = list(dict.fromkeys(warnings))  # both models may say the same
     lesion_rule(settings, model.card)  # refuses before anything is computed
 
     kept = prepared_for(scan, prepared)

@@ -65,15 +65,15 @@ def _fitting(modality: str, model: LoadedModel) -> str:
     return f"No model for {modality} is installed: choose a scan of {' or '.join(model.modality)}."
 
 
-def check_saliency_modality(scan: Scan, classifier: LoadedModel, force: bool) -> None:
-    """Refuses to look for a lesion in a contrast the classifier never saw, unless forced.
+def check_saliency_modality(scan: Scan, classifier: LoadedModel, force: bool) -> list[str]:
+    """Warnings about the contrast a lesion is looked for in; refuses one the classifier never saw, unless forced.
 
     Raises:
         ModalityError: a known mismatch; a drawn mask needs no classifier.
     """
     known = classifier.modality
     if force or scan.modality is None or scan.modality in known:
-        return
+        return check_modality(scan, classifier, force)
     raise ModalityError(
         f"The lesion of a {scan.modality} scan cannot be found.",
         f"The classifier was trained on {', '.join(known)} only.",
