@@ -22,6 +22,8 @@ DIF_FUSE = {
     "why": "",
 }
 """What is known of the methods before the worker has told."""
+DEFAULT_MODEL = "tissue-256"
+"""The model that heals unless another is chosen."""
 
 
 def readCards(folder=None):
@@ -82,9 +84,10 @@ def serving(cards, method):
     """Those of the cards whose models can be a method's main one, its own first; none for an unknown method."""
     if method is None:
         return []
-    if not method["needs"]:  # the worker has not told: a healthy denoiser is one that is told nothing
-        told = ("kinds", "condition", "noise", "classes")
-        return [card for card in cards if card.get("task") == "denoiser" and not any(card.get(key) for key in told)]
+    if not method["needs"]:  # the worker has not told: a healthy denoiser is told nothing but the surroundings
+        told, tasks = ("kinds", "condition", "noise", "classes"), ("context", "denoiser")
+        found = [card for card in cards if card.get("task") in tasks and not any(card.get(key) for key in told)]
+        return sorted(found, key=lambda card: card.get("name") != DEFAULT_MODEL)
     byName = {card.get("name"): card for card in cards}
     return [byName[name] for name in method["needs"][0]["models"] if name in byName]
 

@@ -8,6 +8,8 @@ from typing import Annotated
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
+from BrainCounterfactualCommon.models import DEFAULT_MODEL
+
 
 @parameterNodeWrapper
 class BrainCounterfactualParameterNode:
@@ -21,7 +23,7 @@ class BrainCounterfactualParameterNode:
     maskSegmentation: vtkMRMLSegmentationNode
     boxRoi: vtkMRMLMarkupsROINode
     method: str = "dif_fuse"
-    modelName: str = "flair-healthy-128"
+    modelName: str = DEFAULT_MODEL
     saliencyMethod: str = "acat"
     saliencyVisible: bool = True
     saliencyOpacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.5

@@ -30,7 +30,7 @@ class BrainCounterfactualTest(ModuleTestBase):
             self.logic.heal(self.sample, {}, maskNode=self.logic.maskSegmentation(self.sample))
         self.logic.setModality(self.sample, "T1")
         with self.assertRaises(Problem):
-            self.logic.heal(self.sample)
+            self.logic.heal(self.sample, {"model": "flair-healthy-128"})
 
     def test_MaskToolsOnTheSample(self):
         self.delayDisplay("Mask from file, box and clear")

@@ -7,6 +7,7 @@ from typing import Any
 from BrainCounterfactualLib.texts import saliencyChoices
 
 from BrainCounterfactualCommon.exporting import FACES
+from BrainCounterfactualCommon.models import DEFAULT_MODEL
 from BrainViewerLib.inducing import DEFAULTS as INDUCE_DEFAULTS
 from BrainViewerLib.inductiondesk import NO_INDUCTION
 from BrainViewerLib.jobs import DEFAULTS
@@ -107,7 +108,7 @@ HEAL: dict[str, Any] = {
     "methods": [],
     "method_masked": True,
     "method_about": "",
-    "model": "flair-healthy-128",
+    "model": DEFAULT_MODEL,
     "models": [],
     "model_note": "",
     "estimate": "",

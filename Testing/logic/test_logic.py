@@ -17,7 +17,7 @@ from BrainCounterfactualCommon.host import Problem
 
 def test_models_of_the_scan_come_first_with_their_licence(logic, head):
     cards = logic.modelsFor(head)
-    assert cards[0]["name"] == "flair-healthy-128"
+    assert cards[0]["name"] == "tissue-256"
     assert cards[0]["fits"]
     assert all(card["licence"] for card in cards)
     assert {card["task"] for card in logic.models()} >= {"denoiser", "classifier"}
@@ -48,10 +48,10 @@ def test_modality_is_guessed_and_can_be_said(logic, core, name, modality):
 def test_wrong_modality_is_refused_unless_forced(logic, core):
     node = makeVolume(np.ones((4, 5, 6), np.int16), np.eye(4), "T1w")
     with pytest.raises(Problem, match="This is a T1 scan") as caught:
-        logic.heal(node)
+        logic.heal(node, {"model": "flair-healthy-128"})
     assert caught.value.className == "ModalityError"
     assert not logic.busy
-    logic.heal(node, {"force": True})
+    logic.heal(node, {"model": "flair-healthy-128", "force": True})
     assert logic.busy
 
 

@@ -291,7 +291,7 @@ async def main():
     viewer = BrainViewer(Path(sys.argv[1]))
     state = viewer.state
     first = viewer.scans.volume
-    assert state.model == "flair-healthy-128" and state.can_heal, (state.model, state.heal_hint)
+    assert state.model == "tissue-256" and state.can_heal, (state.model, state.heal_hint)
     state.case_title, state.saved, state.saved_text = "Infiltrating tumour", True, "Saved in x"
     state.mode = "induce"
     viewer._on_mode()
@@ -305,13 +305,13 @@ async def main():
     second = viewer.scans.volume
     assert state.case_title == ""
     viewer.scans.choose_modality("T1")
-    assert state.model == "t1-healthy-128" and state.warnings == [], (state.model, state.warnings)
+    assert state.model == "tissue-256" and state.warnings == [], (state.model, state.warnings)
     assert not state.can_heal and not state.can_find and "draw a mask" in state.heal_hint, state.heal_hint
     assert "--" not in state.heal_hint
     state.estimate = "About 642 min"
     state.message = "a line of before"
     viewer.scans.choose_scan(first.GetID())
-    assert state.model == "flair-healthy-128" and state.warnings == [] and state.estimate == ""
+    assert state.model == "tissue-256" and state.warnings == [] and state.estimate == ""
     assert state.message == first.GetName() + " is shown."
     assert state.case_title == "Infiltrating tumour" and state.can_find
     viewer.scans.choose_scan(second.GetID())

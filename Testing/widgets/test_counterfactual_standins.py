@@ -44,12 +44,14 @@ def test_standin_painting_enables_apply(widget, scan):
 
 def test_standin_model_shows_licence_and_modality_can_be_said(widget, scan):
     assert "CC BY-NC-SA" in widget.ui.licenceLabel.text
-    assert widget.ui.modelComboBox.currentText == "flair-healthy-128"
+    models = widget.ui.modelComboBox
+    assert models.currentText == "tissue-256"
     assert widget.ui.modalityComboBox.currentText == "FLAIR"
     index = widget.ui.modalityComboBox.findText("T1")
     widget.ui.modalityComboBox.setCurrentIndex(index)
     assert widget.logic.modality(scan) == "T1"
-    assert "not for this modality" in widget.ui.modelComboBox.currentText
+    assert models.currentText == "tissue-256"  # it is for any
+    assert models.findText("flair-healthy-128 (not for this modality)") >= 0
 
 
 def test_standin_new_box_lies_on_the_slice_and_marks(widget, scan):

@@ -25,7 +25,7 @@ from braindiffusion.worker.protocol import Request, folder_of, load_array, malfo
 from braindiffusion.worker.session import Handler, Job
 
 _IMPORT = threading.Lock()
-WARM_MODELS = ("brain-mask", "flair-healthy-128", "flair-acat-classifier", "flair-acat-autoencoder")
+WARM_MODELS = ("brain-mask", "tissue-256", "flair-acat-classifier", "flair-acat-autoencoder")
 
 
 def engine() -> Any:
