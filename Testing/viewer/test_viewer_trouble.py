@@ -350,10 +350,16 @@ def test_nothing_of_another_scan_or_tab_stays_on_the_page(viewer_packages, insid
 def test_errors_in_the_window_name_no_options_of_the_command_line(viewer_packages) -> None:
     from BrainViewerLib.page import without_flags
 
+    from braindiffusion.errors import SettingsError
+    from braindiffusion.healing.dif_fuse import DifFuseSettings
+
     said = "Say where it is: draw a mask (--mask) or a box (--box)."
     assert without_flags(said) == "Say where it is: draw a mask or a box."
     assert without_flags("or lower the gate (--gate 0.1), to heal") == "or lower the gate, to heal"
     assert without_flags("a mask (2 mm)") == "a mask (2 mm)"
+    with pytest.raises(SettingsError) as caught:
+        DifFuseSettings(inversion="known", fusion="joint")
+    assert "--" not in without_flags(caught.value.action)
 
 
 def test_left_handed_voxels_are_turned_in_place(viewer_packages) -> None:

@@ -70,7 +70,7 @@ class DifFuseSettings:
             raise SettingsError(
                 f"This model cannot heal by {self.fusion} fusion.",
                 "It is shown the surroundings, which stay as they are: that is cached fusion.",
-                "Leave --fusion out, or choose a model that sees none: --model flair-healthy-128.",
+                "Choose cached fusion (--fusion), or a model that is shown none, such as flair-healthy-128 (--model).",
             )
         for name, least, most in (("noise_level", 0, 999), ("samples", 1, None), ("fixed_point", 0, None)):
             value = getattr(self, name)
