@@ -224,3 +224,18 @@ def test_a_folder_of_other_scans_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.nii.gz").write_bytes(b"x")
     error = refused(errors.ScanNotFoundError, tmp_path, "no DICOM images")
     assert "a.nii.gz" in error.action
+
+
+@pytest.mark.parametrize("keyword", ["ImageType", "SeriesDescription", "EchoTime", "SeriesInstanceUID", "Rows"])
+def test_an_attribute_of_an_unknown_kind_is_damage(tmp_path: Path, keyword: str) -> None:
+    """One flipped bit in the two letters that say how an attribute is written; pydicom tells when it is looked at."""
+    series(tmp_path)
+    file = tmp_path / "000.dcm"
+    tag = pydicom.tag.Tag(keyword)
+    start = tag.group.to_bytes(2, "little") + tag.element.to_bytes(2, "little")
+    data = file.read_bytes()
+    at = data.index(start, 132) + 5
+    file.write_bytes(data[:at] + bytes([data[at] ^ 0x40]) + data[at + 1 :])
+    for one in (file, tmp_path):
+        with pytest.raises(errors.InputError):
+            read_scan(one)

@@ -7,6 +7,8 @@ patient; descriptions are for the list that the user asks for.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,32 +138,46 @@ def series_in(files: list[Path], path: Path) -> list[Series]:
         InputError: as for :func:`image_headers`.
     """
     groups: dict[str, dict[Path, Dataset]] = {}
-    for file, header in image_headers(files, path).items():
-        groups.setdefault(str(header.get("SeriesInstanceUID", "")), {})[file] = header
-    found = []
-    for uid, headers in groups.items():
-        first = next(iter(headers.values()))
-        stack, error = None, None
-        try:
-            stack = _guarded_stack(headers, path)
-        except errors.InputError as problem:
-            error = problem
-        kinds = [str(kind).upper() for kind in first.get("ImageType") or []]
-        text = str(first.get("SeriesDescription") or "")
-        survey = "LOCALIZER" in kinds or text.lower().replace("_", " ").split(" ")[0] in SURVEYS
-        found.append(Series(0, uid, text, modality_of_dicom(first, path.name), headers, stack, error, survey))
+    with _decoding(path):
+        for file, header in image_headers(files, path).items():
+            groups.setdefault(str(header.get("SeriesInstanceUID", "")), {})[file] = header
+    found = [_one_series(uid, headers, path) for uid, headers in groups.items()]
     found.sort(key=lambda s: (not s.usable, s.stack is None, -len(s.headers), s.uid))
     return [Series(n, *list(vars(s).values())[1:]) for n, s in enumerate(found, 1)]
 
 
-def _guarded_stack(headers: dict[Path, Dataset], path: Path) -> Stack:
-    """:func:`~braindiffusion.io.dicom.stack_of`; pydicom decodes a header only where it is asked."""
+def _one_series(uid: str, headers: dict[Path, Dataset], path: Path) -> Series:
+    """A series, not yet numbered; what is wrong with it is kept, for there may be others."""
+    first = next(iter(headers.values()))
+    text, modality, stack, error, survey = "", None, None, None, False
+    try:
+        with _decoding(path):
+            stack = stack_of(headers, path)
+    except errors.InputError as problem:
+        error = problem
+    try:
+        with _decoding(path):
+            kinds = [str(kind).upper() for kind in first.get("ImageType") or []]
+            text = str(first.get("SeriesDescription") or "")
+            survey = "LOCALIZER" in kinds or text.lower().replace("_", " ").split(" ")[0] in SURVEYS
+            modality = modality_of_dicom(first, path.name)
+    except errors.InputError as problem:
+        stack, error = None, error or problem
+    return Series(0, uid, text, modality, headers, stack, error, survey)
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Damage of a header as our error; pydicom decodes a header only where it is asked.
+
+    Raises:
+        ScanUnreadableError: a header in ``path`` is damaged.
+    """
     from pydicom.errors import BytesLengthException
 
-    damage = (AttributeError, NotImplementedError, TypeError, ValueError, BytesLengthException, RecursionError)
     try:
-        return stack_of(headers, path)
-    except damage as error:
+        yield
+    except (AttributeError, NotImplementedError, TypeError, ValueError, BytesLengthException, RecursionError) as error:
         raise errors.ScanUnreadableError(f"A DICOM header in {path} is damaged.", str(error), COPY_AGAIN) from error
 
 
@@ -225,15 +241,11 @@ def load_dicom(files: list[Path], path: Path, wanted: str | None = None) -> Scan
     Raises:
         InputError: as for :func:`choose`.
     """
-    from pydicom.errors import BytesLengthException
-
     found = series_in(files, path)
     series, notes = choose(found, wanted, path)
     assert series.stack is not None
-    try:
+    with _decoding(path):
         return load_stack(series.stack, series.headers, path, notes)
-    except (AttributeError, NotImplementedError, TypeError, ValueError, BytesLengthException) as error:
-        raise errors.ScanUnreadableError(f"A DICOM header in {path} is damaged.", str(error), COPY_AGAIN) from error
 
 
 def list_series(folder: Path) -> list[Series]:
