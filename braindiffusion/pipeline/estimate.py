@@ -31,7 +31,7 @@ SALIENCY_BYTES = 3_600
 """As :data:`~braindiffusion.models.device.HEAL_BYTES`, for saliency: twice 1760."""
 CALL_SECONDS = {"cpu": 0.03, "cuda": 0.002}
 """Of one call of the healthy denoiser on one slice, where it was not measured."""
-BESIDE_HEALTHY = {"latent_denoiser": 0.35, "denoising_ae": 0.7}
+BESIDE_HEALTHY = {"latent_denoiser": 0.35, "denoising_ae": 0.7, "context": 2.2}
 """A call's cost by the network's task, in calls of the healthy denoiser (the recipes' networks on one CPU thread)."""
 SALIENCY_CALLS = {"acat": 2 * STEPS * 1.6, "gradient": 2.0}
 """Cost of a slice's saliency in denoiser calls, where it was not measured."""
