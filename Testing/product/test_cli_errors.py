@@ -258,7 +258,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], Any]]] = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_spoilt_weights_are_4(head: Head, own_models: Path, tmp_path: Path, damage: str) -> None:
     name, spoil = DAMAGE[damage]
-    spoil(own_models / "flair-healthy-128.safetensors")
+    spoil(own_models / "tissue-256.safetensors")
     refused(tmp_path, 4, name, "heal", head.scan, "--box", head.box, *QUICK)
 
 
@@ -290,7 +290,19 @@ def test_another_modality_is_3_unless_forced(head: Head, tmp_path: Path, command
 
 def test_an_unknown_modality_is_warned_of(head: Head, tmp_path: Path) -> None:
     scan = save_nifti(tmp_path / "scan.nii.gz", head.voxels, head.affine)
-    result = succeed("heal", scan, "--box", head.box, "--slices", "11:12", *QUICK, "--out", tmp_path / "out")
+    result = succeed(
+        "heal",
+        scan,
+        "--model",
+        "flair-healthy-128",
+        "--box",
+        head.box,
+        "--slices",
+        "11:12",
+        *QUICK,
+        "--out",
+        tmp_path / "out",
+    )
     assert "Warning: Neither the header nor the file name says what this scan is" in result.err
 
 

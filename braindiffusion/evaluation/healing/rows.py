@@ -10,7 +10,7 @@ from braindiffusion.errors import BrainDiffusionError, SettingsError
 from braindiffusion.finders.maps import MAPS as SALIENCIES
 from braindiffusion.finders.segmenter import SEGMENTERS
 from braindiffusion.healing.models import main_card
-from braindiffusion.healing.registry import HEALTHY, METHODS, operating_point
+from braindiffusion.healing.registry import HEALTHY, METHODS, TISSUE, operating_point
 from braindiffusion.settings import HealSettings
 
 Find = Literal["nothing", "bright", "saliency", "segmenter", "heal"]
@@ -53,7 +53,7 @@ class Row:
     def of(self, base: HealSettings, seed: int = 0) -> HealSettings:
         """The settings it runs with."""
         own = {"method": self.method, "saliency": self.saliency or base.saliency, "seed": base.seed + seed}
-        if METHODS[self.method].model != HEALTHY:
+        if METHODS[self.method].model not in (HEALTHY, TISSUE):
             own["model"] = None  # the model asked for is a healthy one, and not this method's
         chosen = replace(base, **{**own, **self.settings})
         if not self.options:
