@@ -113,6 +113,7 @@ def fits_the_window(desk: Desk) -> None:
 def test_hands_of_a_radiologist(start_viewer, open_desk, sample: Path) -> None:
     desk = open_desk(start_viewer(sample))
     desk.until(lambda: desk.state("scan_loaded") and desk.text("at-Axial") != "")
+    desk.settle()  # a view hears the mouse once its picture is there
     window_and_level(desk)
     slices(desk)
     letters_and_scale(desk)
