@@ -123,12 +123,13 @@ def test_the_patient_is_in_no_file_and_no_line_of_the_worker(logic, head, engine
 
 
 def test_a_name_of_the_scene_in_a_text_is_a_doubt(logic, real, head, tmp_path):
-    """The volume is called as the patient is; so is nobody in the teaching file."""
+    """The volume is called as the patient is; so is nobody in the teaching file. Only the advice tells the word."""
     result = healed(logic, head)
     texts = dict(TEXTS, history="xaveria was well before")
     name, error = finished(real(logic), logic.saveTeachingFile, result, tmp_path / "case", texts, face="keep")
     assert (name, error.className) == ("onError", "QuarantineError")
-    assert "averia" not in str(error)
+    assert "averia" not in error.what + error.cause
+    assert "The word is 'xaveria'" in error.action
     assert not (tmp_path / "case").exists()
     logic._client = None
 
