@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from braindiffusion.errors import DependencyMissingError
+
 SSIM_SIGMA = 1.5
 ERODED_PX = 2
 SCALES = (1.0, 2.0, 4.0)
@@ -80,10 +82,20 @@ def told_apart(
 
     Returns:
         the AUROC, and (2n,) patch scores: the true ones first.
+
+    Raises:
+        DependencyMissingError: scikit-learn is not installed.
     """
-    from sklearn.ensemble import RandomForestClassifier
-    from sklearn.metrics import roc_auc_score
-    from sklearn.model_selection import GroupKFold
+    try:
+        from sklearn.ensemble import RandomForestClassifier
+        from sklearn.metrics import roc_auc_score
+        from sklearn.model_selection import GroupKFold
+    except ImportError as error:
+        raise DependencyMissingError(
+            "The hole test needs scikit-learn.",
+            "It is not installed.",
+            'Install it with: pip install "slicer-brain-counterfactual[evaluate]"',
+        ) from error
 
     rng = np.random.default_rng(seed)
     rows, owner, label = [], [], []
