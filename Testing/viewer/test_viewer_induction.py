@@ -46,8 +46,13 @@ def draw_and_check(desk: Desk) -> None:
     painted = desk.ml("lesion")
     desk.until(lambda: desk.has("margin-mm"))
     desk.click("tool-draw")
-    desk.page.wait_for_timeout(400)
-    desk.circle("Axial", 0.62, 0.6, 0.04)
+    desk.until(lambda: desk.state("tool") == "draw")
+    for _ in range(3):  # as above
+        desk.page.wait_for_timeout(600)
+        desk.circle("Axial", 0.62, 0.6, 0.04)
+        desk.page.wait_for_timeout(1500)
+        if desk.ml("lesion") > painted:
+            break
     desk.until(lambda: desk.ml("lesion") > painted)
     desk.page.keyboard.press("z")
     desk.until(lambda: desk.ml("lesion") == painted)
