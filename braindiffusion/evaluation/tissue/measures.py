@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from braindiffusion.errors import DependencyMissingError
+from braindiffusion.training.tasks.classifier import auroc
 
 SSIM_SIGMA = 1.5
 ERODED_PX = 2
@@ -88,7 +89,6 @@ def told_apart(
     """
     try:
         from sklearn.ensemble import RandomForestClassifier
-        from sklearn.metrics import roc_auc_score
         from sklearn.model_selection import GroupKFold
     except ImportError as error:
         raise DependencyMissingError(
@@ -116,8 +116,7 @@ def told_apart(
         probability = forest.predict_proba(x[test])[:, 1]
         for n in np.unique(patch[test]):
             scores[n] = probability[patch[test] == n].mean()
-    truth = np.repeat([0, 1], len(holes))
-    return float(roc_auc_score(truth, scores)), scores
+    return auroc(scores, np.repeat([0, 1], len(holes))), scores
 
 
 def interval_of(values: np.ndarray, groups: np.ndarray, statistic, draws: int = 1000, seed: int = 0):

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from braindiffusion.cards import installed
-from braindiffusion.errors import Cancelled, SettingsError
+from braindiffusion.errors import SettingsError
 from braindiffusion.evaluation.tissue.fills import FILLS
 from braindiffusion.evaluation.tissue.holes import Hole, lay_holes
 from braindiffusion.evaluation.tissue.measures import interval_of, psnr, sharpness, ssim, told_apart
 from braindiffusion.pipeline.stages import Event, HealSettings, OnEvent
 from braindiffusion.training.packs import Pack
+from braindiffusion.training.tasks.classifier import auroc
 from braindiffusion.volume.brain import find_brain
 from braindiffusion.volume.scan import Scan
 
@@ -102,13 +103,11 @@ def _measured(true: list[np.ndarray], holes: list[Hole], row: TissueRow) -> None
         for i, (t, x, m) in enumerate(zip(true, row.healed, masks, strict=True))
     ]
 
-    def auroc(pairs: np.ndarray) -> float:
-        from sklearn.metrics import roc_auc_score
-
-        return float(roc_auc_score(np.repeat([0, 1], len(pairs)), np.concatenate([pairs[:, 0], pairs[:, 1]])))
+    def apart_of(pairs: np.ndarray) -> float:
+        return auroc(np.concatenate([pairs[:, 0], pairs[:, 1]]), np.repeat([0, 1], len(pairs)))
 
     row.summary = {"told_apart": apart, "told_apart_interval": interval_of(
-        np.stack([scores[:n], scores[n:]], 1), patients, auroc)}  # fmt: skip
+        np.stack([scores[:n], scores[n:]], 1), patients, apart_of)}  # fmt: skip
     for key, over in (("psnr", np.mean), ("ssim", np.mean), ("sharpness", np.median)):
         values = np.array([h[key] for h in row.holes])
         row.summary |= {key: float(over(values)), f"{key}_interval": interval_of(values, patients, over)}
@@ -119,7 +118,7 @@ def _measured(true: list[np.ndarray], holes: list[Hole], row: TissueRow) -> None
                 "holes": len(keep), "psnr": float(np.mean([row.holes[i]["psnr"] for i in keep])),
                 "ssim": float(np.mean([row.holes[i]["ssim"] for i in keep])),
                 "sharpness": float(np.median([row.holes[i]["sharpness"] for i in keep])),
-                "told_apart": auroc(np.stack([scores[keep], scores[n + np.array(keep)]], 1)),
+                "told_apart": apart_of(np.stack([scores[keep], scores[n + np.array(keep)]], 1)),
             }  # fmt: skip
     if row.mean is not None:
         both = [(psnr(t, x, m), ssim(t, x, m)) for t, x, m in zip(true, row.mean, masks, strict=True)]
@@ -194,6 +193,3 @@ def tissue_test(
         "rows": {r.name: {"seconds": r.seconds, **r.summary} for r in rows},
     }  # fmt: skip
     return TissueReport(facts, true, holes, rows)
-
-
-__all__ = ["MEAN_OF", "Cancelled", "TissueReport", "TissueRow", "brains_of", "heal_holes", "tissue_test"]
