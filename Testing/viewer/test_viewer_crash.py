@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from desk import PATIENCE, Desk
+from loops import run_beside
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills with signals")
 
@@ -96,9 +97,6 @@ def test_what_dies_at_once_is_not_started_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, viewer_packages: None
 ) -> None:
     """Three deaths within two minutes: an error with the place of the log and of what is kept."""
-    import asyncio
-    from concurrent.futures import ThreadPoolExecutor
-
     from BrainViewerLib import supervisor
 
     child = (
@@ -109,7 +107,7 @@ def test_what_dies_at_once_is_not_started_for_ever(
     )
     monkeypatch.setenv("BRAINVIEWER_STATE", str(tmp_path))
     monkeypatch.setattr(supervisor, "COMMAND", (sys.executable, "-c", child))
-    with ThreadPoolExecutor() as beside, pytest.raises(supervisor.ViewerDiedError, match="3 times"):
-        beside.submit(lambda: asyncio.run(supervisor.Supervisor([]).run())).result()  # the browser has a loop here
+    with pytest.raises(supervisor.ViewerDiedError, match="3 times"):
+        run_beside(supervisor.Supervisor([]).run())
     assert len(list((tmp_path / "sessions").iterdir())) == 1
     assert [supervisor.died(code) for code in (0, 3, 4, 130 - 256, 134, 1)] == [False, False, False, True, True, True]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import os
 import subprocess
@@ -16,6 +15,7 @@ from BrainViewerLib import web
 from BrainViewerLib.glcheck import GraphicsMissingError, require_graphics
 from BrainViewerLib.security import Guard
 from BrainViewerLib.web import safe_parts
+from loops import run_beside
 
 
 def ask(server, path: str, **headers: str) -> tuple[int, http.client.HTTPMessage, bytes]:
@@ -41,7 +41,7 @@ def knock(server, secret: str = "", **headers: str) -> int:
             except aiohttp.WSServerHandshakeError as error:
                 return error.status
 
-    return asyncio.run(connect())
+    return run_beside(connect())
 
 
 def test_rules_without_a_server() -> None:
@@ -125,8 +125,8 @@ def test_the_websocket_itself_asks_for_the_token(start_viewer) -> None:
             answer = await socket.receive(timeout=20)
             return str(answer.data)
 
-    assert "Authentication failed" in asyncio.run(hello("wrong"))
-    assert "clientID" in asyncio.run(hello(server.token))
+    assert "Authentication failed" in run_beside(hello("wrong"))
+    assert "clientID" in run_beside(hello(server.token))
 
 
 def test_only_this_machine_is_served(start_viewer) -> None:
@@ -237,7 +237,7 @@ def test_an_upload_has_limits(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(web, "MOST_FILES", 2)
 
     def send(*parts: Part) -> int:
-        return asyncio.run(web.receive(Form(*parts), tmp_path))
+        return run_beside(web.receive(Form(*parts), tmp_path))
 
     assert send(Part("a", b"12345"), Part("../b", b"12345")) == 2
     assert (tmp_path / "b").read_bytes() == b"12345"
@@ -279,3 +279,18 @@ def test_a_scan_that_is_not_there_is_told_on_the_command_line(viewer_packages) -
     )  # fmt: skip
     assert done.returncode == 3, done.stderr
     assert "ScanNotFoundError" in done.stderr
+
+
+def test_a_coroutine_runs_beside_a_loop_that_is_running() -> None:
+    """As in a run of all viewer tests: the browser's own loop is running in this thread."""
+    import asyncio
+
+    async def seven() -> int:
+        return 7
+
+    async def outer() -> int:
+        return run_beside(seven())
+
+    assert run_beside(outer()) == 7
+    with pytest.raises(ZeroDivisionError):
+        run_beside(asyncio.to_thread(lambda: 1 // 0))
