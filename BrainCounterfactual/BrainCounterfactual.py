@@ -17,10 +17,11 @@ from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule
 
-from BrainCounterfactualCommon import dependencies, layouts, models, overlays, startup
-from BrainCounterfactualCommon.bindings import showJobButton
 from BrainCounterfactualCommon.host import RESEARCH_USE_ONLY, Problem
-from BrainCounterfactualCommon.panelwidget import PanelWidget
+from BrainCounterfactualCommon.panels.bindings import showJobButton
+from BrainCounterfactualCommon.panels.panelwidget import PanelWidget
+from BrainCounterfactualCommon.scene import layouts, overlays, startup
+from BrainCounterfactualCommon.worker import dependencies, models
 
 
 class BrainCounterfactual(ScriptedLoadableModule):

@@ -8,10 +8,10 @@ import os
 
 import slicer
 
-from BrainCounterfactualCommon import scene
 from BrainCounterfactualCommon.host import Problem
 from BrainCounterfactualCommon.host import tr as _
-from BrainCounterfactualCommon.results import isSynthetic
+from BrainCounterfactualCommon.scene import volumes
+from BrainCounterfactualCommon.scene.results import isSynthetic
 
 DICOM_FOLDER, CASE_FOLDER = "SYNTHETIC_dicom", "SYNTHETIC_case"
 """Names of new folders, before their number; they tell nothing of the scan."""
@@ -105,8 +105,8 @@ def identifyingWords(volumeNode):
     storage = volumeNode.GetStorageNode()
     if storage is not None:
         paths.append(storage.GetFileName() or "")
-    hierarchy = scene.hierarchy()
-    item = scene.itemOf(volumeNode)
+    hierarchy = volumes.hierarchy()
+    item = volumes.itemOf(volumeNode)
     while item and item != hierarchy.GetSceneItemID():
         for attribute in ("DICOM.PatientName", "DICOM.PatientID", "DICOM.PatientBirthDate", "DICOM.StudyDate"):
             names.append(hierarchy.GetItemAttribute(item, attribute))

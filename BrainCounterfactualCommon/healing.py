@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from BrainCounterfactualCommon import counterfactuals, masks, models, scene
-from BrainCounterfactualCommon.healsettings import checkedSettings
 from BrainCounterfactualCommon.host import Problem
 from BrainCounterfactualCommon.host import tr as _
+from BrainCounterfactualCommon.scene import counterfactuals, masks, volumes
+from BrainCounterfactualCommon.worker import models
+from BrainCounterfactualCommon.worker.settings import checkedSettings
 
 
 class Healing:
@@ -44,7 +45,7 @@ class Healing:
         """Heal the scan, or one slice of it.
 
         Args:
-            settings: fields of the engine's HealSettings (see :mod:`BrainCounterfactualCommon.healsettings`).
+            settings: fields of the engine's HealSettings (see :mod:`BrainCounterfactualCommon.worker.settings`).
             callbacks: see ``Callbacks`` in jobs.py; a dict or any object with these attributes.
             maskNode: segmentation or labelmap drawn by the user; without it the saliency decides.
             sliceIndex: heal only this slice: index along the scan's axial voxel axis.
@@ -61,7 +62,7 @@ class Healing:
         if maskNode is not None:
             mask = self.maskArray(maskNode, volumeNode)
             if sliceIndex is not None:
-                axis = 2 - scene.axialAxis(scene.ijkToRas(volumeNode))[0]
+                axis = 2 - volumes.axialAxis(volumes.ijkToRas(volumeNode))[0]
                 mask = mask & (
                     np.arange(mask.shape[axis]).reshape([-1 if a == axis else 1 for a in range(3)]) == sliceIndex
                 )
@@ -74,7 +75,7 @@ class Healing:
                 )
             arrays["mask"] = np.ascontiguousarray(mask.transpose())
         if sliceIndex is not None:
-            stacked = scene.stackIndex(volumeNode, sliceIndex)
+            stacked = volumes.stackIndex(volumeNode, sliceIndex)
             checked["slices"] = [stacked, stacked + 1]
         payload = {"view_slice": sliceIndex if viewSlice is None else int(viewSlice), "previews": True}
         return self._start("heal", volumeNode, checked, callbacks, counterfactuals.make, payload, arrays)

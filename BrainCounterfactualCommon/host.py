@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from BrainCounterfactualCommon.workerclient import WorkerError
+from BrainCounterfactualCommon.worker.client import WorkerError
 
 logger = logging.getLogger("BrainCounterfactual")
 

@@ -9,11 +9,12 @@ import hashlib
 import slicer
 import vtk
 
-from BrainCounterfactualCommon import dependencies, models, saving, scene
 from BrainCounterfactualCommon.host import LogicBase, Problem, packageRoot
 from BrainCounterfactualCommon.host import tr as _
-from BrainCounterfactualCommon.jobs import Run
-from BrainCounterfactualCommon.workerclient import WorkerClient
+from BrainCounterfactualCommon.scene import saving, volumes
+from BrainCounterfactualCommon.worker import dependencies, models
+from BrainCounterfactualCommon.worker.client import WorkerClient
+from BrainCounterfactualCommon.worker.jobs import Run
 
 
 class ModuleLogic(LogicBase):
@@ -24,7 +25,7 @@ class ModuleLogic(LogicBase):
     """
 
     Result = None
-    """A subclass of :class:`BrainCounterfactualCommon.results.Result`."""
+    """A subclass of :class:`BrainCounterfactualCommon.scene.results.Result`."""
 
     def __init__(self, client=None):
         LogicBase.__init__(self)
@@ -110,7 +111,7 @@ class ModuleLogic(LogicBase):
 
     def placeBox(self, roiNode, volumeNode, sliceIndex=None):
         """Put a box of 40 mm into the middle of a slice, five slices high, to be moved and sized by its handles."""
-        scene.placeBox(roiNode, volumeNode, scene.sliceCount(volumeNode) // 2 if sliceIndex is None else sliceIndex)
+        volumes.placeBox(roiNode, volumeNode, volumes.sliceCount(volumeNode) // 2 if sliceIndex is None else sliceIndex)
 
     # --- jobs ----------------------------------------------------------------------------------------------
 
@@ -161,13 +162,13 @@ class ModuleLogic(LogicBase):
             raise Problem(
                 "BusyError", _("Something is under way already."), _("One job runs at a time."), _("Cancel it first.")
             )
-        scene.voxels(volumeNode)
-        scene.ijkToWorld(volumeNode)
+        volumes.voxels(volumeNode)
+        volumes.ijkToWorld(volumeNode)
 
     def _start(self, request, volumeNode, checked, callbacks, makeResult, payload=None, arrays=None, facts=None):
         self._observeScene()
-        voxels = scene.engineVoxels(volumeNode)
-        affine = scene.ijkToRas(volumeNode)
+        voxels = volumes.engineVoxels(volumeNode)
+        affine = volumes.ijkToRas(volumeNode)
         key = hashlib.sha1(voxels.tobytes() + affine.tobytes()).hexdigest()
         scan = {
             "affine": affine.tolist(),

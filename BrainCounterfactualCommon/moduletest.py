@@ -8,8 +8,8 @@ import unittest
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
-from BrainCounterfactualCommon import layouts, startup
 from BrainCounterfactualCommon.host import resourceFolder
+from BrainCounterfactualCommon.scene import layouts, startup
 
 SAMPLE = "SYNTHETIC_FLAIR_lesion.nii.gz"
 MOST_SECONDS = 600

@@ -14,10 +14,10 @@ from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule
 
-from BrainCounterfactualCommon import startup
-from BrainCounterfactualCommon.bindings import showJobButton
 from BrainCounterfactualCommon.host import RESEARCH_USE_ONLY
-from BrainCounterfactualCommon.panelwidget import PanelWidget
+from BrainCounterfactualCommon.panels.bindings import showJobButton
+from BrainCounterfactualCommon.panels.panelwidget import PanelWidget
+from BrainCounterfactualCommon.scene import startup
 
 
 class BrainLesionSim(ScriptedLoadableModule):

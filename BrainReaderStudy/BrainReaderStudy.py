@@ -11,11 +11,11 @@ from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule
 
-from BrainCounterfactualCommon import startup
-from BrainCounterfactualCommon.bars import Bars
 from BrainCounterfactualCommon.host import RESEARCH_USE_ONLY
-from BrainCounterfactualCommon.layouts import LayoutSwitch
-from BrainCounterfactualCommon.modulewidget import ModuleWidget
+from BrainCounterfactualCommon.panels.bars import Bars
+from BrainCounterfactualCommon.panels.modulewidget import ModuleWidget
+from BrainCounterfactualCommon.scene import startup
+from BrainCounterfactualCommon.scene.layouts import LayoutSwitch
 
 SOFTWARE = "BrainReaderStudy 0.1.0 on Slicer {}"
 WRITING = ("Ctrl+Return",)

@@ -1,6 +1,6 @@
 """The combo boxes of the panel: model with its licence, methods. Needs no Qt of its own."""
 
-from BrainCounterfactualCommon.choicepanel import ChoicePanelBase
+from BrainCounterfactualCommon.panels.choicepanel import ChoicePanelBase
 from BrainCounterfactualLib import texts
 
 

@@ -1,8 +1,8 @@
 """How a result is shown: original, counterfactual and difference side by side, fading and flickering between them."""
 
-from BrainCounterfactualCommon import layouts, masks, overlays
-from BrainCounterfactualCommon.comparison import ComparisonBase
 from BrainCounterfactualCommon.host import tr as _
+from BrainCounterfactualCommon.scene import layouts, masks, overlays
+from BrainCounterfactualCommon.scene.comparison import ComparisonBase
 
 COVERED = (layouts.COUNTERFACTUAL, layouts.DIFFERENCE, layouts.UNCERTAINTY, layouts.CORONAL)
 """Views that are kept free of the mask being drawn and of the box."""

@@ -6,14 +6,14 @@ thread.
 
 import numpy as np
 
-from BrainCounterfactualCommon import masks, scene
-from BrainCounterfactualCommon.counterfactuals import Counterfactual
 from BrainCounterfactualCommon.exporting import Exporting
 from BrainCounterfactualCommon.healing import Healing
-from BrainCounterfactualCommon.healsettings import checkedSettings
 from BrainCounterfactualCommon.host import Problem
 from BrainCounterfactualCommon.host import tr as _
 from BrainCounterfactualCommon.modulelogic import ModuleLogic
+from BrainCounterfactualCommon.scene import masks, volumes
+from BrainCounterfactualCommon.scene.counterfactuals import Counterfactual
+from BrainCounterfactualCommon.worker.settings import checkedSettings
 from BrainCounterfactualLib import saliency
 
 CLASSIFIER = "flair-acat-classifier"
@@ -50,7 +50,7 @@ class BrainCounterfactualLogic(Healing, Exporting, ModuleLogic):
         Raises:
             Problem: nothing does.
         """
-        mask = scene.voxels(saliencyNode) >= max(float(threshold), 1e-6)
+        mask = volumes.voxels(saliencyNode) >= max(float(threshold), 1e-6)
         if not mask.any():
             raise Problem(
                 "EmptyMaskError",
@@ -69,7 +69,7 @@ class BrainCounterfactualLogic(Healing, Exporting, ModuleLogic):
 
     def clearMask(self, seg, volumeNode):
         """Empty the mask."""
-        self.setMaskArray(np.zeros(scene.voxels(volumeNode).shape, bool), seg, volumeNode)
+        self.setMaskArray(np.zeros(volumes.voxels(volumeNode).shape, bool), seg, volumeNode)
 
     # --- jobs ----------------------------------------------------------------------------------------------
 
@@ -82,7 +82,7 @@ class BrainCounterfactualLogic(Healing, Exporting, ModuleLogic):
         """
         payload = {
             "settings": checkedSettings(settings),
-            "slices": slices or scene.sliceCount(volumeNode),
+            "slices": slices or volumes.sliceCount(volumeNode),
             "saliency": bool(withSaliency),
         }
         return self.client.submit("estimate", payload, onResult=lambda answer: onResult(answer.data), onError=onError)

@@ -8,7 +8,7 @@ from typing import Annotated
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
-from BrainCounterfactualCommon.models import DEFAULT_MODEL
+from BrainCounterfactualCommon.worker.models import DEFAULT_MODEL
 
 
 @parameterNodeWrapper

@@ -1,8 +1,8 @@
 """The result section of the panel: history, slice table. Needs no Qt of its own."""
 
-from BrainCounterfactualCommon import layouts
-from BrainCounterfactualCommon.bindings import ChoiceBinding
-from BrainCounterfactualCommon.resultpanel import ResultPanelBase
+from BrainCounterfactualCommon.panels.bindings import ChoiceBinding
+from BrainCounterfactualCommon.panels.resultpanel import ResultPanelBase
+from BrainCounterfactualCommon.scene import layouts
 from BrainCounterfactualLib import texts
 from BrainCounterfactualLib.comparison import COVERED, Comparison
 

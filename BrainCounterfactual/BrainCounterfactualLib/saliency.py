@@ -1,8 +1,8 @@
 """Where the classifier looks, as a volume in the scene; a scan has one at a time."""
 
-from BrainCounterfactualCommon import overlays, scene
 from BrainCounterfactualCommon.host import tr as _
-from BrainCounterfactualCommon.results import Made, makeSliceTable
+from BrainCounterfactualCommon.scene import overlays, volumes
+from BrainCounterfactualCommon.scene.results import Made, makeSliceTable
 
 REFERENCE = "BrainCounterfactual.saliency"
 
@@ -22,7 +22,7 @@ def make(volumeNode, arrays, data):
     if previous is not None:
         previous.remove()
     name = volumeNode.GetName()
-    node = scene.addVolume(
+    node = volumes.addVolume(
         arrays["saliency"].transpose().astype("float32"), volumeNode, "{} ({})".format(_("Saliency"), name)
     )
     overlays.style(node, overlays.HEAT, 0.0, 1.0, threshold=0.05)
@@ -31,7 +31,7 @@ def make(volumeNode, arrays, data):
     made.record({"table": table}, volumeNode, data)
     volumeNode.SetNodeReferenceID(REFERENCE, node.GetID())
     for other in made.nodes():
-        scene.putBeside(other, volumeNode)
+        volumes.putBeside(other, volumeNode)
     return made
 
 

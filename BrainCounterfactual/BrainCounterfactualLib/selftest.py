@@ -3,9 +3,10 @@
 
 import slicer
 
-from BrainCounterfactualCommon import counterfactuals, dependencies, layouts, scene
 from BrainCounterfactualCommon.host import Problem, resourceFolder
 from BrainCounterfactualCommon.moduletest import ModuleTestBase
+from BrainCounterfactualCommon.scene import counterfactuals, layouts, volumes
+from BrainCounterfactualCommon.worker import dependencies
 from BrainCounterfactualLib.comparison import Comparison
 from BrainCounterfactualLib.logic import BrainCounterfactualLogic
 
@@ -38,7 +39,7 @@ class BrainCounterfactualTest(ModuleTestBase):
         marked = int(self.logic.maskArray(seg, self.sample).sum())
         self.assertGreater(marked, 0)
         roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
-        roi.SetCenter(*scene.sliceCenter(self.sample, scene.sliceCount(self.sample) // 2))
+        roi.SetCenter(*volumes.sliceCenter(self.sample, volumes.sliceCount(self.sample) // 2))
         roi.SetSize(30, 30, 30)
         self.logic.addBoxToMask(roi, seg, self.sample)
         self.assertGreater(int(self.logic.maskArray(seg, self.sample).sum()), marked)
@@ -50,7 +51,7 @@ class BrainCounterfactualTest(ModuleTestBase):
         self.delayDisplay("Compare, undo, save, close, load, compare again")
         scan, seg = self.sample, self._drawTruth()
         lesion = self.logic.maskArray(seg, scan).transpose()
-        voxels = scene.engineVoxels(scan)
+        voxels = volumes.engineVoxels(scan)
         healed = voxels.copy()
         healed[lesion] = voxels[~lesion & (voxels > 0)].mean()
         arrays = {"counterfactual": healed, "anomaly": lesion.astype("float32"), "lesion": lesion, "mask": lesion}
@@ -76,7 +77,7 @@ class BrainCounterfactualTest(ModuleTestBase):
             return
         self.delayDisplay("Saliency, then healing the sample")
         saliency = self.resultOf(self.logic.computeSaliency)
-        self.assertGreater(scene.voxels(saliency.saliencyNode).max(), 0)
+        self.assertGreater(volumes.voxels(saliency.saliencyNode).max(), 0)
         result = self.resultOf(self.logic.heal, {"steps": 5}, maskNode=self._drawTruth())
         self.assertIn("SYNTHETIC", result.counterfactualNode.GetName())
         self.assertTrue(result.provenance["check"]["outside_identical"])

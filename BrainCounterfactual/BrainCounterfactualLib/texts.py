@@ -3,7 +3,7 @@
 from html import escape
 
 from BrainCounterfactualCommon.host import tr as _
-from BrainCounterfactualCommon.texts import checked, withoutScan
+from BrainCounterfactualCommon.panels.texts import checked, withoutScan
 
 
 def saliencyChoices():

@@ -1,6 +1,6 @@
 """The combo boxes of the panel: kind of lesion, generator, method. Needs no Qt of its own."""
 
-from BrainCounterfactualCommon.choicepanel import ChoicePanelBase
+from BrainCounterfactualCommon.panels.choicepanel import ChoicePanelBase
 from BrainLesionSimLib import texts
 
 SAME = ("kind", "shapeKind", "shapeSide", "shapeLobe", "method", "condition", "device", "healRegion")

@@ -1,8 +1,8 @@
 """How an induction is shown: prior, lesion with the change in two colors, diseased; fading and flickering."""
 
-from BrainCounterfactualCommon import layouts
-from BrainCounterfactualCommon.comparison import ComparisonBase
 from BrainCounterfactualCommon.host import tr as _
+from BrainCounterfactualCommon.scene import layouts
+from BrainCounterfactualCommon.scene.comparison import ComparisonBase
 from BrainLesionSimLib import drawing
 from BrainLesionSimLib.inductions import LESION, MARGIN
 

@@ -8,8 +8,8 @@ import json
 
 import numpy as np
 
-from BrainCounterfactualCommon import masks, scene
 from BrainCounterfactualCommon.host import tr as _
+from BrainCounterfactualCommon.scene import masks, volumes
 
 LESION_REFERENCE, MARGIN_REFERENCE = "BrainLesionSim.lesion", "BrainLesionSim.margin"
 LESION_SEGMENT, MARGIN_SEGMENT = "Lesion", "Margin"
@@ -34,7 +34,7 @@ def lesionArray(volumeNode):
     """(k,j,i) bool."""
     node = lesionOf(volumeNode, make=False)
     if node is None:
-        return np.zeros(scene.voxels(volumeNode).shape, bool)
+        return np.zeros(volumes.voxels(volumeNode).shape, bool)
     return masks.segmentArray(node, LESION_SEGMENT, volumeNode)
 
 
@@ -50,7 +50,7 @@ def lesionMl(volumeNode):
     if not count:
         return 0.0
     _segment, image = masks.labelmapOf(node, LESION_SEGMENT)
-    voxel = abs(np.linalg.det(scene.matrixOf(image.GetImageToWorldMatrix)[:3, :3]))
+    voxel = abs(np.linalg.det(volumes.matrixOf(image.GetImageToWorldMatrix)[:3, :3]))
     return float(count * voxel / 1000.0)
 
 
@@ -72,9 +72,9 @@ def grown(mask, volumeNode, reachMm):
     """
     if not mask.any():
         return mask.copy()
-    affine = scene.ijkToRas(volumeNode)
+    affine = volumes.ijkToRas(volumeNode)
     reach = np.rint(reachMm / np.linalg.norm(affine[:3, :3], axis=0)).astype(int)
-    reach[scene.axialAxis(affine)[0]] = 0
+    reach[volumes.axialAxis(affine)[0]] = 0
     reach = reach[::-1]
     at = np.argwhere(mask)
     low, high = np.maximum(at.min(0) - reach, 0), np.minimum(at.max(0) + reach + 1, mask.shape)

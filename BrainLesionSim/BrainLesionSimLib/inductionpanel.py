@@ -6,10 +6,10 @@ import tempfile
 
 import slicer
 
-from BrainCounterfactualCommon import layouts, scene
-from BrainCounterfactualCommon.bindings import onClicks
 from BrainCounterfactualCommon.host import tr as _
-from BrainCounterfactualCommon.resultpanel import ResultPanelBase
+from BrainCounterfactualCommon.panels.bindings import onClicks
+from BrainCounterfactualCommon.panels.resultpanel import ResultPanelBase
+from BrainCounterfactualCommon.scene import layouts, volumes
 from BrainLesionSimLib import drawing, texts
 from BrainLesionSimLib.comparison import COVERED, Comparison
 
@@ -68,7 +68,7 @@ class InductionPanel(ResultPanelBase):
 
     def showDrawn(self):
         """The slice that holds most of the lesion as drawn comes into view."""
-        areas = drawing.lesionArray(self.volumeNode).sum(scene.planeAxes(self.volumeNode))
+        areas = drawing.lesionArray(self.volumeNode).sum(volumes.planeAxes(self.volumeNode))
         if areas.any():
             self._jump(int(areas.argmax()))
 

@@ -7,10 +7,11 @@ which are kept.
 import numpy as np
 import slicer
 
-from BrainCounterfactualCommon import masks, models, overlays, scene
-from BrainCounterfactualCommon.counterfactuals import Counterfactual
 from BrainCounterfactualCommon.host import tr as _
-from BrainCounterfactualCommon.results import Result, makeTable, nameOf
+from BrainCounterfactualCommon.scene import masks, overlays, volumes
+from BrainCounterfactualCommon.scene.counterfactuals import Counterfactual
+from BrainCounterfactualCommon.scene.results import Result, makeTable, nameOf
+from BrainCounterfactualCommon.worker import models
 from BrainLesionSimLib import drawing
 
 KEPT = "BrainLesionSim.Kept"
@@ -72,14 +73,14 @@ class Induction(Result):
 
     def arrays(self):
         """``(role, (k,j,i) array)`` of everything to be saved."""
-        yield "diseased", scene.voxels(self.diseasedNode)
-        yield "difference", scene.voxels(self.differenceNode).astype(np.uint8)
+        yield "diseased", volumes.voxels(self.diseasedNode)
+        yield "difference", volumes.voxels(self.differenceNode).astype(np.uint8)
         for role, segment in (("lesion", LESION), ("generate_mask", MARGIN)):
             yield role, self.marked(segment).astype(np.uint8)
         if self.deviationNode is not None:
-            yield "deviation", scene.voxels(self.deviationNode)
+            yield "deviation", volumes.voxels(self.deviationNode)
         if self.healed is not None:
-            yield "healed", scene.voxels(self.healed.counterfactualNode)
+            yield "healed", volumes.voxels(self.healed.counterfactualNode)
 
     def facts(self):
         return {"effects": self.effects, **({"round_trip": self.roundTrip} if self.roundTrip else {})}
@@ -90,7 +91,7 @@ class Induction(Result):
             healing.remove()
         drawn = masks.maskOf(self.node, make=False)
         if drawn is not None:
-            scene.removeNode(drawn)
+            volumes.removeNode(drawn)
         Result.remove(self)
 
 
@@ -112,14 +113,14 @@ def make(volumeNode, arrays, data, made=None):
     def named(what):
         return nameOf(what, order, volumeNode)
 
-    node = scene.addVolume(kji["diseased"], volumeNode, named(_("Diseased")))
+    node = volumes.addVolume(kji["diseased"], volumeNode, named(_("Diseased")))
     overlays.sameGrays(node, volumeNode)
     models.setModality(node, models.modalityOf(volumeNode))
-    others = {"difference": scene.addVolume(kji["difference"], volumeNode, named(_("Induced change")), labelmap=True)}
+    others = {"difference": volumes.addVolume(kji["difference"], volumeNode, named(_("Induced change")), labelmap=True)}
     others["difference"].GetDisplayNode().SetAndObserveColorNodeID(twoColors().GetID())
     others["marks"] = _marks(volumeNode, named(_("Lesion and margin")), kji)
     if "deviation" in kji:
-        others["deviation"] = scene.addVolume(kji["deviation"].astype("float32"), volumeNode, named(_("Uncertainty")))
+        others["deviation"] = volumes.addVolume(kji["deviation"].astype("float32"), volumeNode, named(_("Uncertainty")))
         span = overlays.range99(kji["deviation"])
         overlays.style(others["deviation"], overlays.SPREAD, 0.0, span, threshold=1e-6)
     effects = data.get("effects", {})

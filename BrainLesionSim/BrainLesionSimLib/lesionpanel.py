@@ -2,8 +2,8 @@
 
 import slicer
 
-from BrainCounterfactualCommon.bindings import onClicks
 from BrainCounterfactualCommon.host import tr as _
+from BrainCounterfactualCommon.panels.bindings import onClicks
 from BrainLesionSimLib import drawing, texts
 from BrainLesionSimLib.settings import settingsOf
 

@@ -6,13 +6,13 @@ thread.
 
 import numpy as np
 
-from BrainCounterfactualCommon import masks, scene
 from BrainCounterfactualCommon.exporting import Exporting
 from BrainCounterfactualCommon.healing import Healing
 from BrainCounterfactualCommon.host import Problem
 from BrainCounterfactualCommon.host import tr as _
-from BrainCounterfactualCommon.jobs import Callbacks
 from BrainCounterfactualCommon.modulelogic import ModuleLogic
+from BrainCounterfactualCommon.scene import masks, volumes
+from BrainCounterfactualCommon.worker.jobs import Callbacks
 from braindiffusion.settings import MARGIN_INDUCERS, MARGIN_MM, MAX_ML
 from BrainLesionSimLib import drawing, inductions, kinds, roundtrip, thumbnails
 from BrainLesionSimLib.settings import checkedSettings, checkedShape
@@ -92,7 +92,7 @@ class BrainLesionSimLogic(Healing, Exporting, ModuleLogic):
 
     def clearLesion(self, volumeNode):
         """Empty the lesion."""
-        self.setLesion(np.zeros(scene.voxels(volumeNode).shape, bool), volumeNode)
+        self.setLesion(np.zeros(volumes.voxels(volumeNode).shape, bool), volumeNode)
 
     # --- jobs ----------------------------------------------------------------------------------------------
 
@@ -139,7 +139,7 @@ class BrainLesionSimLogic(Healing, Exporting, ModuleLogic):
                 _("Nothing has been drawn on the scan."),
                 _("Paint, add a box, load a file, or let one be made."),
             )
-        ml = float(lesion.sum()) * scene.voxelVolumeMl(volumeNode)
+        ml = float(lesion.sum()) * volumes.voxelVolumeMl(volumeNode)
         if ml > MAX_ML:
             raise Problem(
                 "LesionSizeError",

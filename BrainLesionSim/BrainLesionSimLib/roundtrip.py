@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from BrainCounterfactualCommon import scene
+from BrainCounterfactualCommon.scene import volumes
 from BrainLesionSimLib import inductions
 
 LESION, MARGIN = "lesion", "margin"
@@ -36,9 +36,9 @@ def errors(prior, diseased, healed, edited):
 def record(induction, healing, region):
     """Compute the errors of a healed induction and keep them, and the healing, with it."""
     found = errors(
-        scene.voxels(induction.volumeNode),
-        scene.voxels(induction.diseasedNode),
-        scene.voxels(healing.counterfactualNode),
+        volumes.voxels(induction.volumeNode),
+        volumes.voxels(induction.diseasedNode),
+        volumes.voxels(healing.counterfactualNode),
         induction.marked(inductions.EDITED),
     )
     induction.tell("RoundTrip", dict(found, region=region))

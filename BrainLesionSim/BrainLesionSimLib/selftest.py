@@ -3,9 +3,10 @@
 
 import slicer
 
-from BrainCounterfactualCommon import dependencies, layouts, scene
 from BrainCounterfactualCommon.host import Problem
 from BrainCounterfactualCommon.moduletest import ModuleTestBase
+from BrainCounterfactualCommon.scene import layouts, volumes
+from BrainCounterfactualCommon.worker import dependencies
 from BrainLesionSimLib import inductions
 from BrainLesionSimLib.comparison import Comparison
 from BrainLesionSimLib.logic import BrainLesionSimLogic
@@ -31,10 +32,10 @@ class BrainLesionSimTest(ModuleTestBase):
     def test_DrawingOnTheSample(self):
         self.delayDisplay("Box, size, margin and clear")
         roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
-        roi.SetCenter(*scene.sliceCenter(self.sample, scene.sliceCount(self.sample) // 2))
+        roi.SetCenter(*volumes.sliceCenter(self.sample, volumes.sliceCount(self.sample) // 2))
         roi.SetSize(30, 30, 30)
         count = self.logic.addBox(roi, self.sample)
-        self.assertAlmostEqual(self.logic.lesionMl(self.sample), count * scene.voxelVolumeMl(self.sample), 3)
+        self.assertAlmostEqual(self.logic.lesionMl(self.sample), count * volumes.voxelVolumeMl(self.sample), 3)
         self.logic.updateMargin(self.sample)
         self.assertIsNotNone(self.logic.marginSegmentation(self.sample))
         self.logic.clearLesion(self.sample)
@@ -48,7 +49,7 @@ class BrainLesionSimTest(ModuleTestBase):
         self.logic.placeBox(roi, scan)
         self.logic.addBox(roi, scan)
         lesion = self.logic.lesionArray(scan).transpose()
-        diseased = scene.engineVoxels(scan)
+        diseased = volumes.engineVoxels(scan)
         diseased[lesion] += 50
         arrays = {"diseased": diseased, "lesion": lesion, "generate_mask": lesion, "edited": lesion}
         arrays["difference"] = lesion.astype("uint8")

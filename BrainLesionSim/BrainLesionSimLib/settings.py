@@ -1,6 +1,6 @@
 """The settings of an induction: from the panel's parameters, and checked before anything is sent."""
 
-from BrainCounterfactualCommon.checks import checked
+from BrainCounterfactualCommon.worker.settings import checked
 from braindiffusion.settings import MARGIN_INDUCERS, InduceSettings, ShapeSettings
 
 

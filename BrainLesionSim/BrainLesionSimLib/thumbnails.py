@@ -4,7 +4,7 @@ import numpy as np
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
-from BrainCounterfactualCommon import scene
+from BrainCounterfactualCommon.scene import volumes
 from BrainLesionSimLib.inductions import LESION
 
 SIDE = 96
@@ -20,11 +20,11 @@ def write(induction, path):
 def picture(induction):
     """(SIDE,SIDE,3) uint8: patient's right on the left, front above; the lesion's outline in red."""
     lesion = induction.marked(LESION).transpose()
-    affine = scene.ijkToRas(induction.node)
-    axis = scene.axialAxis(affine)[0]
+    affine = volumes.ijkToRas(induction.node)
+    axis = volumes.axialAxis(affine)[0]
     others = tuple(n for n in range(3) if n != axis)
     index = int(lesion.sum(others).argmax())
-    voxels = scene.voxels(induction.node).transpose()
+    voxels = volumes.voxels(induction.node).transpose()
     plane, mark = (_asSeen(array.take(index, axis), affine, others) for array in (voxels, lesion))
     aspect = _spacing(affine, others)
     display = induction.node.GetDisplayNode()

@@ -9,9 +9,9 @@ import time
 import slicer
 import vtk
 
-from BrainCounterfactualCommon import layouts, scene
 from BrainCounterfactualCommon.host import LogicBase, Problem
 from BrainCounterfactualCommon.host import tr as _
+from BrainCounterfactualCommon.scene import layouts, volumes
 
 from .answersheet import AnswerSheet
 from .session import Session, openStudy
@@ -234,7 +234,7 @@ class BrainReaderStudyLogic(LogicBase):
     def toMiddle(self):
         """All views at the middle slice of their scans."""
         for role, node in self.nodes.items():
-            layouts.jumpToSlice(node, scene.sliceCount(node) // 2, (VIEWS[role],))
+            layouts.jumpToSlice(node, volumes.sliceCount(node) // 2, (VIEWS[role],))
 
     def fit(self):
         """Show the case whole, where the application can; no use of a tool by the reader."""
@@ -262,7 +262,7 @@ class BrainReaderStudyLogic(LogicBase):
             self.hideViews()
         for node in [*nodes, marks]:
             if node is not None and slicer.mrmlScene.IsNodePresent(node):
-                scene.removeNode(node)
+                volumes.removeNode(node)
 
     # --- answers ---
 

@@ -1,8 +1,8 @@
 """The panel while a case is read: progress, one question at a time with all its definitions, and saving."""
 
-from BrainCounterfactualCommon.bindings import onClicks
 from BrainCounterfactualCommon.host import Problem
 from BrainCounterfactualCommon.host import tr as _
+from BrainCounterfactualCommon.panels.bindings import onClicks
 
 from .answersheet import choicesOf
 from .questions import MOST_TEXT

@@ -10,8 +10,8 @@ import tempfile
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
-from BrainCounterfactualCommon import layouts
 from BrainCounterfactualCommon.host import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY, Problem, resourceFolder
+from BrainCounterfactualCommon.scene import layouts
 from BrainReaderStudyLib.logic import LAYOUTS, BrainReaderStudyLogic
 
 SAMPLE = "SYNTHETIC_FLAIR_lesion.nii.gz"

@@ -11,22 +11,24 @@ import slicer
 from BrainCounterfactualLib.logic import BrainCounterfactualLogic
 from BrainLesionSimLib.logic import BrainLesionSimLogic
 
-from BrainViewerLib import keys, loading, theme, ui, view_ui, web
-from BrainViewerLib.display import Display
-from BrainViewerLib.history import History
-from BrainViewerLib.inducing import WATCHED, Inducing
-from BrainViewerLib.inductiondesk import InductionDesk
-from BrainViewerLib.jobs import DEFAULTS, Jobs
-from BrainViewerLib.keeping import Keeping
-from BrainViewerLib.maskdesk import MaskDesk
-from BrainViewerLib.page import LocalPage
-from BrainViewerLib.pointer import Pointer
-from BrainViewerLib.resultdesk import ResultDesk
-from BrainViewerLib.saving import Saving
-from BrainViewerLib.scans import Scans
-from BrainViewerLib.session import Session
-from BrainViewerLib.start import start_state
-from BrainViewerLib.views import Board
+from BrainViewerLib.controllers import loading
+from BrainViewerLib.controllers.history import History
+from BrainViewerLib.controllers.inducing import WATCHED, Inducing
+from BrainViewerLib.controllers.inductiondesk import InductionDesk
+from BrainViewerLib.controllers.jobs import DEFAULTS, Jobs
+from BrainViewerLib.controllers.keeping import Keeping
+from BrainViewerLib.controllers.maskdesk import MaskDesk
+from BrainViewerLib.controllers.resultdesk import ResultDesk
+from BrainViewerLib.controllers.saving import Saving
+from BrainViewerLib.controllers.scans import Scans
+from BrainViewerLib.page import keys, theme, ui, view_ui
+from BrainViewerLib.page.start import start_state
+from BrainViewerLib.server import web
+from BrainViewerLib.server.page import LocalPage
+from BrainViewerLib.server.session import Session
+from BrainViewerLib.views.board import Board
+from BrainViewerLib.views.display import Display
+from BrainViewerLib.views.pointer import Pointer
 
 
 class BrainViewer(LocalPage):

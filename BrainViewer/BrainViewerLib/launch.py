@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 
 from BrainCounterfactualCommon.host import Problem
 from braindiffusion import __version__, errors
-from BrainViewerLib import supervisor
-from BrainViewerLib.glcheck import DEBIAN_PACKAGES, GraphicsMissingError, require_graphics
-from BrainViewerLib.session import Session, log_path
+from BrainViewerLib.server import supervisor
+from BrainViewerLib.server.glcheck import DEBIAN_PACKAGES, GraphicsMissingError, require_graphics
+from BrainViewerLib.server.session import Session, log_path
 
 if TYPE_CHECKING:
-    from BrainViewerLib.page import LocalPage
+    from BrainViewerLib.server.page import LocalPage
 
 MOST_LOG_BYTES = 1_000_000
 QUICK_SECONDS = 5.0
@@ -179,7 +179,7 @@ def run_study(study: Path, reader: str, answers: Path | None, port: int, window:
         StudyError, StudyKeyError, AnswersError, OutputError: no study, no such reader, answers that were changed.
     """
     with graphics():
-        from BrainViewerLib.kiosk import Kiosk
+        from BrainViewerLib.kiosk.app import Kiosk
     try:
         kiosk = Kiosk(study, reader, answers)
     except Problem as problem:

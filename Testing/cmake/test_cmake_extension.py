@@ -80,7 +80,7 @@ def test_installed_packages_find_each_other_and_their_resources(installed: tuple
     """From the installed folder alone, as in Slicer, where only that folder is on the path."""
     code = (
         "from BrainCounterfactualCommon.host import packageRoot, resourceFolder;"
-        "from BrainCounterfactualCommon.models import readCards;"
+        "from BrainCounterfactualCommon.worker.models import readCards;"
         "import braindiffusion.cards as r;"
         "print(packageRoot(), resourceFolder('Samples'), len(readCards()), r.resource('Models', 'brain-mask.json'))"
     )

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from BrainCounterfactualCommon import dependencies, texts
 from BrainCounterfactualCommon.host import Problem
-from BrainCounterfactualCommon.workerclient import WorkerClient
+from BrainCounterfactualCommon.panels import texts
+from BrainCounterfactualCommon.worker import dependencies
+from BrainCounterfactualCommon.worker.client import WorkerClient
 
 ROOT = Path(__file__).resolve().parents[2]
 

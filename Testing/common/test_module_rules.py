@@ -13,7 +13,7 @@ FILES = sorted(path for folder in MODULES for path in folder.rglob("*.py"))
 MOST_LINES = 400
 CORE = {
     f"braindiffusion.{name}"
-    for name in ("cards", "errors", "events", "mask_values", "modality", "registries", "settings")
+    for name in ("cards", "errors", "events", "modality", "registries", "settings", "volume.mask_values")
 } | {"braindiffusion"}
 """The engine's torch-free core (see Testing/engine/test_core.py)."""
 
@@ -36,7 +36,7 @@ def engine_imports(path: Path) -> set[str]:
 
 
 def test_files_are_found() -> None:
-    assert {"logic.py", "scene.py", "workerclient.py", "BrainCounterfactual.py"} <= {path.name for path in FILES}
+    assert {"logic.py", "volumes.py", "client.py", "BrainCounterfactual.py"} <= {path.name for path in FILES}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

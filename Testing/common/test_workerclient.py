@@ -11,8 +11,8 @@ import numpy as np
 import psutil
 import pytest
 
-from BrainCounterfactualCommon.workerclient import PROTOCOL as client_protocol
-from BrainCounterfactualCommon.workerclient import WorkerClient
+from BrainCounterfactualCommon.worker.client import PROTOCOL as client_protocol
+from BrainCounterfactualCommon.worker.client import WorkerClient
 from braindiffusion.cards import installed, resource
 from braindiffusion.io.read import read_scan
 from braindiffusion.worker import PROTOCOL as worker_protocol

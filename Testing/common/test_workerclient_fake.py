@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from BrainCounterfactualCommon import silence, workerclient
-from BrainCounterfactualCommon.workerclient import WorkerClient, WorkerError
+from BrainCounterfactualCommon.worker import client as workerclient
+from BrainCounterfactualCommon.worker import silence
+from BrainCounterfactualCommon.worker.client import WorkerClient, WorkerError
 
 HERE = Path(__file__).resolve().parent
-COMMON = HERE.parents[1] / "BrainCounterfactualCommon"
+COMMON = HERE.parents[1] / "BrainCounterfactualCommon" / "worker"
 CUBE = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
 
 
@@ -346,7 +347,7 @@ def test_it_can_be_stopped_twice_and_started_again(client):
 # --- where it must load ---
 
 
-@pytest.mark.parametrize("name", ["workerclient.py", "workerprocess.py"])
+@pytest.mark.parametrize("name", ["client.py", "process.py"])
 def test_the_client_is_python_3_9_and_needs_numpy_only(name):
     tree = ast.parse((COMMON / name).read_text(encoding="utf-8"), feature_version=(3, 9))
     modules = set()

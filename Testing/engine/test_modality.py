@@ -58,7 +58,7 @@ def test_what_a_description_tells(text: str, contrast: str | None) -> None:
 
 
 def test_modules_and_reading_ask_the_same_table() -> None:
-    from BrainCounterfactualCommon import models
+    from BrainCounterfactualCommon.worker import models
     from braindiffusion.io import dicom, read
 
     assert read.modality_of is dicom.modality_of is models.modalityOfText is modality_of

@@ -49,7 +49,7 @@ def enginePython():
 @pytest.fixture(scope="session")
 def workerClient(enginePython):
     """One warm worker for all tests of the session."""
-    from BrainCounterfactualCommon.workerclient import WorkerClient
+    from BrainCounterfactualCommon.worker.client import WorkerClient
 
     client = WorkerClient(enginePython, extraPaths=[str(ROOT)])
     yield client

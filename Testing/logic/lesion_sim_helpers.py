@@ -3,7 +3,7 @@
 import numpy as np
 from logic_fake_client import FakeClient
 
-from BrainCounterfactualCommon.workerclient import Result
+from BrainCounterfactualCommon.worker.client import Result
 
 LESION_CARD = {
     "name": "lesion-128",

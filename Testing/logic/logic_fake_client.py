@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from BrainCounterfactualCommon.workerclient import Result, WorkerError
+from BrainCounterfactualCommon.worker.client import Result, WorkerError
 
 
 class FakeJob:

@@ -8,8 +8,8 @@ import slicer
 from lesion_sim_helpers import LESION_CARD, FakeLesionClient, block, induced
 from logic_helpers import Heard, makeVolume, obliqueAffine
 
-from BrainCounterfactualCommon import scene
 from BrainCounterfactualCommon.host import Problem
+from BrainCounterfactualCommon.scene import volumes
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_lesion_models_are_not_offered_for_healing(sim, head):
 
 
 def test_user_models_are_known_before_the_worker_has_told(core, head, tmp_path, monkeypatch):
-    from BrainCounterfactualCommon import models
+    from BrainCounterfactualCommon.worker import models
 
     (tmp_path / "mine.json").write_text(json.dumps(dict(LESION_CARD, name="mine")))
     monkeypatch.setenv("BRAINDIFFUSION_MODELS", str(tmp_path))
@@ -80,7 +80,7 @@ def test_size_in_ml_follows_what_is_drawn(sim, head):
 
 def test_box_and_file(sim, head, tmp_path):
     roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
-    roi.SetCenter(*scene.sliceCenter(head, 3))
+    roi.SetCenter(*volumes.sliceCenter(head, 3))
     roi.SetSize(4, 4, 12)
     assert sim.addBox(roi, head) == sim.lesionArray(head).sum() > 1
     roi.SetCenter(900, 0, 0)
@@ -105,7 +105,7 @@ def test_margin_reaches_as_far_as_told_within_the_slice_only(sim, core):
     for k, j, i in np.argwhere(mask):
         jj, ii = np.ogrid[:30, :40]
         expected[k] |= (abs(jj - j) <= round(reach / 2)) & (abs(ii - i) <= round(reach / 1))
-    from BrainCounterfactualCommon import masks
+    from BrainCounterfactualCommon.scene import masks
 
     found = masks.segmentArray(sim.marginSegmentation(node), "Margin", node)
     assert (found == expected).all()

@@ -12,7 +12,7 @@ import vtk
 from lesion_sim_helpers import FakeLesionClient, block, induced
 from logic_helpers import Heard, makeViews, makeVolume, obliqueAffine
 
-from BrainCounterfactualCommon import annotations, layouts, scene
+from BrainCounterfactualCommon.scene import annotations, layouts, volumes
 
 
 @pytest.fixture
@@ -33,10 +33,10 @@ def views(core):
 
 
 def test_induction_lies_in_the_scans_study_and_says_what_it_is(sim, head):
-    sh = scene.hierarchy()
+    sh = volumes.hierarchy()
     subject = sh.CreateSubjectItem(sh.GetSceneItemID(), "P")
     study = sh.CreateStudyItem(subject, "S")
-    sh.SetItemParent(scene.itemOf(head), study)
+    sh.SetItemParent(volumes.itemOf(head), study)
     induction = induced(sim, head, samples=3)
     assert len(induction.nodes()) == 5
     for node in induction.nodes():
@@ -47,7 +47,7 @@ def test_induction_lies_in_the_scans_study_and_says_what_it_is(sim, head):
     diseased = slicer.util.arrayFromVolume(induction.diseasedNode)
     assert diseased.dtype == original.dtype
     assert (diseased[block()] == original[block()] + 50).all()
-    assert np.allclose(scene.ijkToRas(induction.diseasedNode), obliqueAffine())
+    assert np.allclose(volumes.ijkToRas(induction.diseasedNode), obliqueAffine())
     assert sim.modality(induction.diseasedNode) == "FLAIR"
 
 
@@ -91,7 +91,7 @@ def test_effects_are_in_a_table(sim, head):
 
 def test_healings_and_inductions_do_not_meet(sim, head):
     """A scan's healings are the other module's; a diseased scan is a scan like any other there."""
-    from BrainCounterfactualCommon.counterfactuals import Counterfactual
+    from BrainCounterfactualCommon.scene.counterfactuals import Counterfactual
 
     induction = induced(sim, head)
     assert Counterfactual.of(head) == []
@@ -126,7 +126,7 @@ def test_removing_leaves_nothing(sim, head):
     sim.lesionSegmentation(head)
     induced_once = induced(sim, head)
     sim.removeResult(induced_once)
-    sh = scene.hierarchy()
+    sh = volumes.hierarchy()
 
     def count():
         own = [n for n in slicer.util.getNodesByClass("vtkMRMLNode") if not n.IsA("vtkMRMLColorNode")]
@@ -180,9 +180,9 @@ def test_saved_files_say_synthetic(sim, head, tmp_path):
         "provenance",
     }  # fmt: skip
     diseased = next(path for path in paths if "diseased" in path.name)
-    array, affine = scene.readVolumeFile(diseased)
+    array, affine = volumes.readVolumeFile(diseased)
     expected = slicer.util.arrayFromVolume(induction.diseasedNode)
-    assert (scene.resampleNearest(array, affine, head) == expected).all()
+    assert (volumes.resampleNearest(array, affine, head) == expected).all()
     effects = next(path for path in paths if path.name.endswith("effects.json"))
     assert json.loads(effects.read_text(encoding="utf-8"))["lesion_ml"] == 1.25
 
@@ -229,7 +229,7 @@ def test_three_views_in_two_colors(sim, head, views):
 def test_warning_lies_over_every_view_with_something_synthetic(sim, head, views):
     from BrainLesionSimLib.comparison import Comparison
 
-    from BrainCounterfactualCommon.results import SYNTHETIC
+    from BrainCounterfactualCommon.scene.results import SYNTHETIC
 
     warnings = annotations.SyntheticWarnings(SYNTHETIC, {tag: vtk.vtkRenderer() for tag in views}.get)
     warnings.start()

@@ -14,7 +14,7 @@ import pytest
 import slicer
 from logic_helpers import ROOT, SAMPLE, Heard, makeVolume
 
-from BrainCounterfactualCommon import scene
+from BrainCounterfactualCommon.scene import volumes
 
 pytestmark = pytest.mark.weights
 QUICK = {"kind": "stroke", "steps": 3, "resamples": 1, "seed": 2, "device": "cpu"}
@@ -25,7 +25,7 @@ WAIT = 280
 @pytest.fixture(scope="module", params=["random", "shipped"])
 def client(request, enginePython, tmp_path_factory):
     """A warm worker whose lesion model has random weights, or the shipped ones."""
-    from BrainCounterfactualCommon.workerclient import WorkerClient
+    from BrainCounterfactualCommon.worker.client import WorkerClient
 
     folder = tmp_path_factory.mktemp("models")
     if request.param == "random":
@@ -84,12 +84,12 @@ def run(logic, start, *arguments, **named):
 def disc(volumeNode, halfMm=9.0, slices=1):
     """(k,j,i) bool: a box of ``2 halfMm`` right of the middle of the scan, on a few slices."""
     roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "disc")
-    middle = scene.sliceCount(volumeNode) // 2
-    center = scene.sliceCenter(volumeNode, middle) + np.array([28.0, 0.0, 0.0])
-    pitch = np.linalg.norm(scene.sliceCenter(volumeNode, middle + 1) - scene.sliceCenter(volumeNode, middle))
+    middle = volumes.sliceCount(volumeNode) // 2
+    center = volumes.sliceCenter(volumeNode, middle) + np.array([28.0, 0.0, 0.0])
+    pitch = np.linalg.norm(volumes.sliceCenter(volumeNode, middle + 1) - volumes.sliceCenter(volumeNode, middle))
     roi.SetCenter(*center)
     roi.SetSize(2 * halfMm, 2 * halfMm, pitch * (2 * slices - 1) * 0.99)
-    mask = scene.insideBox(roi, volumeNode)
+    mask = volumes.insideBox(roi, volumeNode)
     slicer.mrmlScene.RemoveNode(roi)
     return mask
 
@@ -101,9 +101,9 @@ def test_make_paint_and_heal_the_sample(sim, sample, tmp_path):
     assert facts["side"] == "L"
     assert sim.lesionMl(sample) == pytest.approx(6.0, abs=0.5)
     k, j, i = np.argwhere(lesion).mean(0)
-    middle = scene.sliceCenter(sample, 0)[0]
-    assert (scene.ijkToWorld(sample) @ (i, j, k, 1))[0] < middle  # the patient's left
-    view = int(np.argwhere(lesion)[:, 2 - scene.axialAxis(scene.ijkToRas(sample))[0]].mean())
+    middle = volumes.sliceCenter(sample, 0)[0]
+    assert (volumes.ijkToWorld(sample) @ (i, j, k, 1))[0] < middle  # the patient's left
+    view = int(np.argwhere(lesion)[:, 2 - volumes.axialAxis(volumes.ijkToRas(sample))[0]].mean())
     induction, heard = run(sim, sim.induceThenHeal, sample, QUICK, viewSlice=view, healSettings={"steps": 2})
     stages = [said[1] for said in heard.said if said[0] == "onProgress"]
     assert {"induce", "heal", "back"} <= set(stages)
@@ -121,7 +121,7 @@ def test_make_paint_and_heal_the_sample(sim, sample, tmp_path):
     sim.updateMargin(sample, QUICK)
     from BrainLesionSimLib import drawing
 
-    from BrainCounterfactualCommon import masks
+    from BrainCounterfactualCommon.scene import masks
 
     ring = masks.segmentArray(sim.marginSegmentation(sample), "Margin", sample)
     assert (margin & ~ring).sum() < 0.1 * margin.sum()
@@ -143,7 +143,7 @@ def test_make_paint_and_heal_the_sample(sim, sample, tmp_path):
 
 def test_a_preview_is_a_plane_of_the_scan_and_the_slice_in_view(sim, sample):
     sim.setLesion(disc(sample, slices=3), sample)
-    axis = 2 - scene.axialAxis(scene.ijkToRas(sample))[0]
+    axis = 2 - volumes.axialAxis(volumes.ijkToRas(sample))[0]
     view = int(np.argwhere(sim.lesionArray(sample))[:, axis].min())
     original = np.array(slicer.util.arrayFromVolume(sample))
     seen = []

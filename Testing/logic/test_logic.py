@@ -9,8 +9,8 @@ import pytest
 import slicer
 from logic_helpers import Heard, healed, makeVolume, obliqueAffine
 
-from BrainCounterfactualCommon import scene
 from BrainCounterfactualCommon.host import Problem
+from BrainCounterfactualCommon.scene import volumes
 
 # --- models ---
 
@@ -84,7 +84,7 @@ def test_mask_under_a_transform(logic, head):
     assert (logic.maskArray(seg, head) == mask).all()
     result = healed(logic, head)
     assert result.counterfactualNode.GetTransformNodeID() == transform.GetID()
-    assert np.allclose(scene.ijkToWorld(result.counterfactualNode), scene.ijkToWorld(head))
+    assert np.allclose(volumes.ijkToWorld(result.counterfactualNode), volumes.ijkToWorld(head))
     assert logic.maskArray(result.lesionNode, head).sum() == 18
 
 
@@ -94,7 +94,7 @@ def test_box_adds_to_the_mask(logic, head):
     start[0, 0, 0] = True
     logic.setMaskArray(start, seg, head)
     roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
-    roi.SetCenter(*scene.sliceCenter(head, 3))
+    roi.SetCenter(*volumes.sliceCenter(head, 3))
     roi.SetSize(4, 4, 12)
     added = logic.addBoxToMask(roi, seg, head)
     assert added > 1
@@ -289,10 +289,10 @@ def test_a_callback_that_fails_does_not_stop_the_bookkeeping(logic, head):
 
 
 def test_result_lies_in_the_scans_study_and_says_what_it_is(logic, head):
-    sh = scene.hierarchy()
+    sh = volumes.hierarchy()
     subject = sh.CreateSubjectItem(sh.GetSceneItemID(), "P")
     study = sh.CreateStudyItem(subject, "S")
-    sh.SetItemParent(scene.itemOf(head), study)
+    sh.SetItemParent(volumes.itemOf(head), study)
     result = healed(logic, head, samples=4)
     for node in result.nodes():
         assert node.GetName().endswith(" 1 (SYNTHETIC)"), node.GetName()
@@ -307,13 +307,13 @@ def test_result_lies_in_the_scans_study_and_says_what_it_is(logic, head):
     assert counterfactual.dtype == original.dtype
     assert difference.dtype == np.float32
     assert (difference == counterfactual.astype(np.float32) - original).all()
-    assert np.allclose(scene.ijkToRas(result.counterfactualNode), obliqueAffine())
+    assert np.allclose(volumes.ijkToRas(result.counterfactualNode), obliqueAffine())
     assert logic.maskArray(result.maskNode, head).sum() == 18
     assert result.deviationNode is not None
     assert result.summary["lesion_ml"] == 1.5
     assert result.warnings == ["careful"]
     assert result.slices[0]["index"] == 1
-    assert result.slices[0]["position_mm"] == pytest.approx(float(scene.sliceCenter(head, 1)[2]), abs=0.01)
+    assert result.slices[0]["position_mm"] == pytest.approx(float(volumes.sliceCenter(head, 1)[2]), abs=0.01)
     table = result.tableNode
     assert table.GetNumberOfRows() == 1
     assert "lesion_mm2" in [table.GetColumnName(n) for n in range(table.GetNumberOfColumns())]
@@ -341,7 +341,7 @@ def test_undo_redo_and_back_to_any_result(logic, head):
 
 def test_removing_results_leaves_nothing(logic, head):
     logic.maskSegmentation(head)
-    sh = scene.hierarchy()
+    sh = volumes.hierarchy()
 
     def count():
         own = [n for n in slicer.util.getNodesByClass("vtkMRMLNode") if not n.IsA("vtkMRMLColorNode")]
@@ -410,9 +410,9 @@ def test_saved_files_say_synthetic_and_hold_the_voxels(logic, head, tmp_path, fi
     assert all(name.startswith("SYNTHETIC_head_FLAIR_1") for name in names)
     assert not list((tmp_path / "out").glob(".*"))
     path = next(path for path in paths if "counterfactual" in path)
-    array, affine = scene.readVolumeFile(path)
+    array, affine = volumes.readVolumeFile(path)
     expected = slicer.util.arrayFromVolume(result.counterfactualNode)
-    assert (scene.resampleNearest(array, affine, head) == expected).all()
+    assert (volumes.resampleNearest(array, affine, head) == expected).all()
     with (gzip.open if fileFormat == "nifti" else open)(path, "rb") as stream:
         raw = stream.read(2000)
     assert b"SYNTHETIC - NOT FOR DIAGNOSIS" in raw

@@ -11,8 +11,8 @@ import slicer
 from dicom_series import DAY, FIRST, ID, NAME, everything, leaked, write_series
 from logic_helpers import Heard, healed, makeVolume, obliqueAffine
 
-from BrainCounterfactualCommon import scene
 from BrainCounterfactualCommon.host import Problem
+from BrainCounterfactualCommon.scene import volumes
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = {
@@ -63,11 +63,11 @@ def test_dicom_loads_where_the_scan_lies(logic, real, head, tmp_path):
     assert all(Path(path).is_file() for path in paths)
     series = [path for path in paths if "counterfactual" in path]
     assert len(series) == 8
-    node = scene.loadDicomSeries(series, "again")
-    loaded = scene.resampleNearest(slicer.util.arrayFromVolume(node), scene.ijkToRas(node), head)
+    node = volumes.loadDicomSeries(series, "again")
+    loaded = volumes.resampleNearest(slicer.util.arrayFromVolume(node), volumes.ijkToRas(node), head)
     assert (loaded == expected).all()
     corners = np.array([[*c, 1] for c in np.ndindex(2, 2, 2)]).T * [[59], [63], [7], [1]]
-    there = np.linalg.inv(scene.ijkToRas(head)) @ scene.ijkToRas(node) @ corners
+    there = np.linalg.inv(volumes.ijkToRas(head)) @ volumes.ijkToRas(node) @ corners
     assert np.abs(there[:3] - np.rint(there[:3])).max() * 5.0 < 1e-4
     record = json.loads((tmp_path / "out" / "provenance.json").read_text(encoding="utf-8"))
     assert record["scan"]["file"] is None
@@ -85,19 +85,19 @@ def test_a_teaching_file(logic, real, head, tmp_path):
 
 def test_the_patient_is_in_no_file_and_no_line_of_the_worker(logic, head, enginePython, tmp_path, caplog):
     """Planted in the scan's name, its files, the scene's hierarchy and the record of the result."""
-    from BrainCounterfactualCommon.results import PROVENANCE
-    from BrainCounterfactualCommon.workerclient import WorkerClient
+    from BrainCounterfactualCommon.scene.results import PROVENANCE
+    from BrainCounterfactualCommon.worker.client import WorkerClient
 
     caplog.set_level("DEBUG")
     voxels = slicer.util.arrayFromVolume(head).T
-    source = write_series(tmp_path / f"{NAME} {ID}" / DAY, voxels, scene.ijkToRas(head))
+    source = write_series(tmp_path / f"{NAME} {ID}" / DAY, voxels, volumes.ijkToRas(head))
     head.SetName(f"{NAME} {FIRST}")
     head.SetAttribute("BrainViewer.Path", str(source))
-    sh = scene.hierarchy()
+    sh = volumes.hierarchy()
     patient = sh.CreateSubjectItem(sh.GetSceneItemID(), f"{NAME}, {FIRST}")
     sh.SetItemAttribute(patient, "DICOM.PatientName", f"{NAME}^{FIRST}")
     sh.SetItemAttribute(patient, "DICOM.PatientID", ID)
-    sh.SetItemParent(scene.itemOf(head), patient)
+    sh.SetItemParent(volumes.itemOf(head), patient)
     result = healed(logic, head)
     record = dict(result.provenance, scan={"file": str(source), "voxels_sha256": "0"})
     result.node.SetAttribute(PROVENANCE, json.dumps(record))
@@ -136,10 +136,10 @@ def test_a_name_of_the_scene_in_a_text_is_a_doubt(logic, real, head, tmp_path):
 
 def test_what_is_sent(logic, head, tmp_path):
     """Arrays by the engine's names, the scene's names to be looked for, no name in the scan."""
-    sh = scene.hierarchy()
+    sh = volumes.hierarchy()
     patient = sh.CreateSubjectItem(sh.GetSceneItemID(), "ward 7")
     sh.SetItemAttribute(patient, "DICOM.PatientName", "Doe^Jane")
-    sh.SetItemParent(scene.itemOf(head), patient)
+    sh.SetItemParent(volumes.itemOf(head), patient)
     head.SetAttribute("BrainViewer.Path", str(tmp_path / "Doe"))
     result = healed(logic, head)
     logic.saveTeachingFile(result, tmp_path / "case", TEXTS)
@@ -183,6 +183,6 @@ def test_an_induction(core, workerClient, tmp_path):
     sim._client = None
     sim.close()
     assert name == "onDone", paths
-    node = scene.loadDicomSeries([path for path in paths if "diseased" in path], "again")
-    loaded = scene.resampleNearest(slicer.util.arrayFromVolume(node), scene.ijkToRas(node), scan)
+    node = volumes.loadDicomSeries([path for path in paths if "diseased" in path], "again")
+    loaded = volumes.resampleNearest(slicer.util.arrayFromVolume(node), volumes.ijkToRas(node), scan)
     assert (loaded == expected).all()

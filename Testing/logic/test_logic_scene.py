@@ -7,33 +7,33 @@ from logic_helpers import SAMPLE, makeVolume, obliqueAffine, worldSamples
 
 
 def test_axial_axis_and_stack_index_follow_the_direction(core):
-    from BrainCounterfactualCommon import scene
+    from BrainCounterfactualCommon.scene import volumes
 
     affine = np.array([[0, 0, 3.0, 0], [1.0, 0, 0, 0], [0, -2.0, 0, 50], [0, 0, 0, 1]])  # j runs downwards
     node = makeVolume(np.zeros((4, 20, 6), np.int16), affine, "sagittal")
-    assert scene.axialAxis(scene.ijkToRas(node)) == (1, True)
-    assert scene.sliceCount(node) == 20
-    assert scene.stackIndex(node, 0) == 19
-    assert scene.stackIndex(node, scene.stackIndex(node, 7)) == 7
-    assert scene.sliceIndexAt(node, scene.sliceCenter(node, 13)) == 13
-    assert scene.sliceIndexAt(node, (0, 0, 500)) is None
+    assert volumes.axialAxis(volumes.ijkToRas(node)) == (1, True)
+    assert volumes.sliceCount(node) == 20
+    assert volumes.stackIndex(node, 0) == 19
+    assert volumes.stackIndex(node, volumes.stackIndex(node, 7)) == 7
+    assert volumes.sliceIndexAt(node, volumes.sliceCenter(node, 13)) == 13
+    assert volumes.sliceIndexAt(node, (0, 0, 500)) is None
 
 
 def test_slice_of_a_view(head):
-    from BrainCounterfactualCommon import scene
+    from BrainCounterfactualCommon.scene import volumes
 
     view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode", "Red")
     view.RotateToVolumePlane(head)
     for index in (0, 3, 5):
-        center = scene.sliceCenter(head, index)
+        center = volumes.sliceCenter(head, index)
         view.JumpSliceByOffsetting(*center)
-        assert scene.sliceIndexOfView(head, view) == index
+        assert volumes.sliceIndexOfView(head, view) == index
     view.JumpSliceByOffsetting(0, 0, 900)
-    assert scene.sliceIndexOfView(head, view) is None
+    assert volumes.sliceIndexOfView(head, view) is None
 
 
 def test_box_turned_and_scaled(head):
-    from BrainCounterfactualCommon import scene
+    from BrainCounterfactualCommon.scene import volumes
 
     roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
     affine = obliqueAffine()
@@ -43,38 +43,38 @@ def test_box_turned_and_scaled(head):
     turned[:3, 3] = center[:3]
     roi.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(turned))
     roi.SetSize(4 * 0.9, 2 * 1.2, 3 * 5.0)
-    mask = scene.insideBox(roi, head)
+    mask = volumes.insideBox(roi, head)
     expected = np.zeros((6, 8, 10), bool)
     expected[1:4, 3:5, 3:7] = True
     assert (mask == expected).all()
 
 
 def test_resampling_turns_axes_exactly(head):
-    from BrainCounterfactualCommon import scene
+    from BrainCounterfactualCommon.scene import volumes
 
     array = slicer.util.arrayFromVolume(head)
     flipped = array[::-1, :, ::-1]
     turn = np.array([[-1.0, 0, 0, 9], [0, 1, 0, 0], [0, 0, -1, 5], [0, 0, 0, 1]])
-    assert (scene.resampleNearest(flipped, obliqueAffine() @ turn, head) == array).all()
+    assert (volumes.resampleNearest(flipped, obliqueAffine() @ turn, head) == array).all()
 
 
 def test_nonlinear_or_empty_or_color_scan_is_refused_in_words(core):
-    from BrainCounterfactualCommon import scene
     from BrainCounterfactualCommon.host import Problem
+    from BrainCounterfactualCommon.scene import volumes
 
     empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
     with pytest.raises(Problem, match="holds no image") as caught:
-        scene.voxels(empty)
+        volumes.voxels(empty)
     assert caught.value.action
     color = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "color")
     slicer.util.updateVolumeFromArray(color, np.zeros((3, 4, 5, 3), np.uint8))
     with pytest.raises(Problem, match="several values"):
-        scene.voxels(color)
+        volumes.voxels(color)
 
 
 def test_left_handed_file_keeps_its_place_in_the_world(core, tmp_path):
     """Slicer flips left-handed files along k on load: the order changes, the world does not."""
-    from BrainCounterfactualCommon import scene
+    from BrainCounterfactualCommon.scene import volumes
 
     array = np.random.default_rng(0).integers(0, 900, (7, 9, 11)).astype(np.int16)
     affine = np.diag([-1.1, 1.3, 2.5, 1.0])
@@ -83,40 +83,40 @@ def test_left_handed_file_keeps_its_place_in_the_world(core, tmp_path):
     writeNifti(path, array, affine)
     node = slicer.util.loadVolume(str(path))
     loaded = slicer.util.arrayFromVolume(node)
-    assert np.linalg.det(scene.ijkToRas(node)[:3, :3]) > 0
+    assert np.linalg.det(volumes.ijkToRas(node)[:3, :3]) > 0
     i, j, k = np.meshgrid(*(np.arange(n) for n in array.shape[::-1]), indexing="ij")
     points = (affine @ np.stack([i, j, k, np.ones_like(i)]).reshape(4, -1))[:3].T
-    assert (worldSamples(loaded, scene.ijkToWorld(node), points) == array.transpose().ravel()).all()
-    source, fileAffine = scene.readVolumeFile(path)
-    assert (scene.resampleNearest(source, fileAffine, node) == loaded).all()
+    assert (worldSamples(loaded, volumes.ijkToWorld(node), points) == array.transpose().ravel()).all()
+    source, fileAffine = volumes.readVolumeFile(path)
+    assert (volumes.resampleNearest(source, fileAffine, node) == loaded).all()
 
 
 def test_sample_scan_loads(core):
-    from BrainCounterfactualCommon import scene
+    from BrainCounterfactualCommon.scene import volumes
 
     node = slicer.util.loadVolume(str(SAMPLE))
-    assert scene.voxels(node).max() > 0
-    assert scene.sliceCount(node) > 10
+    assert volumes.voxels(node).max() > 0
+    assert volumes.sliceCount(node) > 10
 
 
 def test_dicom_series_is_sorted_by_position(core, tmp_path):
     pydicom = pytest.importorskip("pydicom")
-    from BrainCounterfactualCommon import scene
     from BrainCounterfactualCommon.host import Problem
+    from BrainCounterfactualCommon.scene import volumes
 
     array = np.random.default_rng(1).integers(0, 900, (6, 5, 4)).astype(np.int16)
     order = [3, 0, 5, 1, 4, 2]  # file names tell nothing
     for number, k in enumerate(order):
         writeDicom(pydicom, tmp_path / f"IM{number}.dcm", array[k], (10.0, -20.0, 3.0 * k), "1.2.3.4")
     files = sorted(tmp_path.iterdir())
-    node = scene.loadDicomSeries(files, "series")
-    affine = scene.ijkToRas(node)
+    node = volumes.loadDicomSeries(files, "series")
+    affine = volumes.ijkToRas(node)
     i, j, k = np.meshgrid(np.arange(4), np.arange(5), np.arange(6), indexing="ij")
     points = np.stack([-(10.0 + 0.8 * i), -(-20.0 + 0.7 * j), 3.0 * k]).reshape(3, -1).T
     assert (worldSamples(slicer.util.arrayFromVolume(node), affine, points) == array.transpose().ravel()).all()
     writeDicom(pydicom, tmp_path / "other.dcm", array[0], (0, 0, 0), "1.2.3.5")
     with pytest.raises(Problem, match="2 DICOM series"):
-        scene.loadDicomSeries(list(tmp_path.iterdir()), "two")
+        volumes.loadDicomSeries(list(tmp_path.iterdir()), "two")
 
 
 def writeDicom(pydicom, path, plane, position, series):

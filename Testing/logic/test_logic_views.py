@@ -9,8 +9,8 @@ import vtk
 from BrainCounterfactualLib.comparison import Comparison
 from logic_helpers import healed, makeViews, makeVolume
 
-from BrainCounterfactualCommon import annotations, layouts, overlays, scene
-from BrainCounterfactualCommon.results import SYNTHETIC
+from BrainCounterfactualCommon.scene import annotations, layouts, overlays, volumes
+from BrainCounterfactualCommon.scene.results import SYNTHETIC
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_jump_moves_the_axial_views_only(head, views):
     for index in (0, 4):
         layouts.jumpToSlice(head, index)
         for tag in layouts.COMPARE_TAGS:
-            assert scene.sliceIndexOfView(head, layouts.sliceNode(tag)) == index
+            assert volumes.sliceIndexOfView(head, layouts.sliceNode(tag)) == index
     assert red.GetSliceOffset() == before
 
 

@@ -10,7 +10,7 @@ import pytest
 import slicer
 from logic_helpers import ROOT, SAMPLE, TRUTH, Heard, makeVolume, obliqueAffine
 
-from BrainCounterfactualCommon import scene
+from BrainCounterfactualCommon.scene import volumes
 
 pytestmark = pytest.mark.weights
 SETTINGS = {"seed": 3, "steps": 5, "device": "cpu"}
@@ -68,7 +68,7 @@ def test_heal_through_slicer_agrees_with_the_engine_in_world_space(real, sample,
     """The sample is left-handed (LAS), so Slicer stores it flipped: agreement holds in space, not by index."""
     seg = real.maskSegmentation(sample)
     assert real.maskFromFile(TRUTH, seg, sample) > 100
-    result, heard = run(real, real.heal, sample, SETTINGS, maskNode=seg, viewSlice=scene.sliceCount(sample) // 2)
+    result, heard = run(real, real.heal, sample, SETTINGS, maskNode=seg, viewSlice=volumes.sliceCount(sample) // 2)
     assert {"onProgress", "onPreview"} <= set(heard.names)
     for name, array in (
         ("counterfactual", slicer.util.arrayFromVolume(result.counterfactualNode)),
@@ -76,8 +76,8 @@ def test_heal_through_slicer_agrees_with_the_engine_in_world_space(real, sample,
         ("mask", real.maskArray(result.maskNode, sample)),
         ("anomaly", slicer.util.arrayFromVolume(result.anomalyNode)),
     ):
-        source, affine = scene.readVolumeFile(byCommandLine / f"{name}.nii.gz")
-        expected = scene.resampleNearest(source, affine, sample)
+        source, affine = volumes.readVolumeFile(byCommandLine / f"{name}.nii.gz")
+        expected = volumes.resampleNearest(source, affine, sample)
         if name == "counterfactual":  # the grain is drawn slice by slice from the seed: the same, to the last bit but
             off = np.abs(array.astype(float) - expected)  # for rounding where the flipped order of sums differs
             assert (off > 0.01 * expected.max()).mean() < 1e-4
@@ -97,7 +97,7 @@ def test_heal_through_slicer_agrees_with_the_engine_in_world_space(real, sample,
 
 
 def test_saliency_then_heal_one_slice(real, sample):
-    middle = scene.stackIndex(sample, scene.sliceCount(sample) // 2)
+    middle = volumes.stackIndex(sample, volumes.sliceCount(sample) // 2)
     few = dict(SETTINGS, slices=(middle - 2, middle + 3))
     saliency, _ = run(real, real.computeSaliency, sample, few)
     assert len(saliency.slices) == 5
@@ -105,7 +105,7 @@ def test_saliency_then_heal_one_slice(real, sample):
     worst = max(saliency.slices, key=lambda row: row["lesion_probability"])
     assert worst["lesion_probability"] > 0.6
     array = slicer.util.arrayFromVolume(saliency.saliencyNode)
-    axis = 2 - scene.axialAxis(scene.ijkToRas(sample))[0]
+    axis = 2 - volumes.axialAxis(volumes.ijkToRas(sample))[0]
     assert array.take(worst["index"], axis).max() > 0
     seg = real.maskSegmentation(sample)
     real.maskFromSaliency(saliency.saliencyNode, 0.5, seg, sample)
@@ -117,7 +117,7 @@ def test_saliency_then_heal_one_slice(real, sample):
 
 
 def test_samples_give_uncertainty_and_the_scene_keeps_all(real, sample, tmp_path):
-    middle = scene.sliceCount(sample) // 2
+    middle = volumes.sliceCount(sample) // 2
     result, _ = run(real, real.heal, sample, dict(SETTINGS, samples=2, gate=0.0), sliceIndex=middle)
     assert result.deviationNode is not None
     counterfactual = slicer.util.arrayFromVolume(result.counterfactualNode).copy()
@@ -136,10 +136,10 @@ def test_oblique_anisotropic_scan_is_healed_in_place(real, sample):
     """The sample turned in space: the result follows, on the same grid."""
     turn = obliqueAffine()
     turn[:3, :3] /= np.linalg.norm(turn[:3, :3], axis=0)
-    sample.SetIJKToRASMatrix(scene.vtkMatrix(turn @ scene.ijkToRas(sample)))
-    middle = scene.sliceCount(sample) // 2
+    sample.SetIJKToRASMatrix(volumes.vtkMatrix(turn @ volumes.ijkToRas(sample)))
+    middle = volumes.sliceCount(sample) // 2
     result, _ = run(real, real.heal, sample, dict(SETTINGS, gate=0.0), sliceIndex=middle)
-    assert np.allclose(scene.ijkToWorld(result.counterfactualNode), scene.ijkToWorld(sample))
+    assert np.allclose(volumes.ijkToWorld(result.counterfactualNode), volumes.ijkToWorld(sample))
 
 
 def test_cancel_within_a_second(real, sample):

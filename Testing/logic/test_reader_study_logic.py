@@ -15,8 +15,8 @@ import reader_study  # noqa: E402
 from BrainReaderStudyLib.logic import BrainReaderStudyLogic  # noqa: E402
 from logic_helpers import makeViews  # noqa: E402
 
-from BrainCounterfactualCommon import layouts, scene  # noqa: E402
 from BrainCounterfactualCommon.host import Problem  # noqa: E402
+from BrainCounterfactualCommon.scene import layouts, volumes  # noqa: E402
 
 TAGS = (layouts.CASE, layouts.CASE_PRIOR, layouts.CASE_LEFT, layouts.CASE_RIGHT)
 
@@ -70,8 +70,8 @@ def test_a_case_stands_beside_its_prior_and_says_no_more_than_its_role(begun):
     assert shown(layouts.CASE_PRIOR) == "prior"
     assert {n.GetName() for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")} == {"case", "prior"}
     case = logic.nodes["scan"]
-    np.testing.assert_array_equal(scene.voxels(case).T, reader_study.head_like(0))
-    np.testing.assert_array_equal(scene.voxels(logic.nodes["prior"]).T, reader_study.head_like(1))
+    np.testing.assert_array_equal(volumes.voxels(case).T, reader_study.head_like(0))
+    np.testing.assert_array_equal(volumes.voxels(logic.nodes["prior"]).T, reader_study.head_like(1))
     assert case.GetStorageNode() is None
     text = sceneText()
     assert 'name="case"' in text
@@ -95,7 +95,7 @@ def test_each_case_begins_in_the_middle(begun):
     logic.sheet.press("3")
     assert logic.save() == ""
     logic.show()
-    assert scene.sliceIndexOfView(logic.nodes["scan"], view) == reader_study.SHAPE[2] // 2
+    assert volumes.sliceIndexOfView(logic.nodes["scan"], view) == reader_study.SHAPE[2] // 2
 
 
 def test_locked_grey_levels_stay_as_sealed(begun):

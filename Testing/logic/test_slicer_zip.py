@@ -20,7 +20,7 @@ from pathlib import Path
 from core_application import CoreApplication
 CoreApplication().install()
 root = Path({modules!r})
-files = [*root.glob("*Lib/*.py"), *root.glob("*Common/*.py")]
+files = [*root.glob("*Lib/*.py"), *root.glob("*Common/**/*.py")]
 names = [".".join(path.relative_to(root).with_suffix("").parts) for path in files if path.stem != "__init__"]
 loaded, desktop = [], []
 for name in sorted(names):
@@ -34,14 +34,14 @@ from BrainCounterfactualLib.logic import BrainCounterfactualLogic
 from BrainLesionSimLib.logic import BrainLesionSimLogic
 from BrainReaderStudyLib.logic import BrainReaderStudyLogic
 from BrainCounterfactualCommon.host import resourceFolder
-from BrainCounterfactualCommon.models import readCards
+from BrainCounterfactualCommon.worker.models import readCards
 from logic_fake_client import FakeClient
 made = [BrainCounterfactualLogic(FakeClient()), BrainLesionSimLogic(FakeClient()), BrainReaderStudyLogic()]
 print(json.dumps([[m.__file__ for m in loaded], [type(m).__name__ for m in made], len(readCards()), desktop]))
 """
 _WORKER = """
 import json, time
-from BrainCounterfactualCommon.workerclient import WorkerClient
+from BrainCounterfactualCommon.worker.client import WorkerClient
 client = WorkerClient({python!r}, extraPaths=[{modules!r}])
 answers = []
 client.hello(answers.append, answers.append)
@@ -90,7 +90,7 @@ def test_every_module_file_imports_from_the_unpacked_folder(unpacked, tmp_path):
     # all that may need more than slicer-core
     assert set(desktop) <= {"modulewidget", "panelwidget", "moduletest", "parameters", "selftest"}
     assert not [file for file in files if not Path(file).is_relative_to(unpacked)]
-    assert {"logic.py", "scene.py", "session.py"} <= {Path(file).name for file in files}
+    assert {"logic.py", "volumes.py", "session.py"} <= {Path(file).name for file in files}
     assert logics == ["BrainCounterfactualLogic", "BrainLesionSimLogic", "BrainReaderStudyLogic"]
     assert cards == len(list((ROOT / "Resources" / "Models").glob("*.json")))
 

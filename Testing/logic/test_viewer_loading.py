@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT / "BrainViewer"))
 
 
 def test_the_viewer_lists_and_opens_the_same_series(core, tmp_path):
-    from BrainViewerLib import loading
+    from BrainViewerLib.controllers import loading
     from dicom_series import oblique, write_series
 
     from braindiffusion.io.read import read_scan
@@ -34,7 +34,7 @@ def test_the_viewer_lists_and_opens_the_same_series(core, tmp_path):
 def test_what_was_assumed_is_kept_with_the_scan(core, tmp_path):
     pytest.importorskip("nibabel", reason="the engine's reader belongs to the viewer, not to the desktop")
     import nibabel
-    from BrainViewerLib import loading
+    from BrainViewerLib.controllers import loading
 
     image = nibabel.Nifti1Image(np.arange(210, dtype=np.int16).reshape(7, 6, 5), np.eye(4))
     image.set_qform(np.eye(4), 0)

@@ -115,7 +115,7 @@ def test_what_is_installed_finds_its_own_files(site: Path, tmp_path: Path) -> No
     code = (
         "import json, braindiffusion, BrainViewerLib\n"
         "from BrainCounterfactualCommon.host import resourceFolder\n"
-        "from BrainCounterfactualCommon.models import readCards\n"
+        "from BrainCounterfactualCommon.worker.models import readCards\n"
         "from braindiffusion.cards import installed, resource\n"
         "from braindiffusion.studies.protocol import shipped\n"
         "sample = resource('Samples', 'SYNTHETIC_FLAIR_lesion.nii.gz')\n"

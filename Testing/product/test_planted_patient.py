@@ -189,9 +189,9 @@ import sys
 from core_application import CoreApplication
 CoreApplication().install()
 import numpy as np, slicer
-from BrainCounterfactualCommon import scene
-node = scene.loadDicomSeries(sys.argv[2:], "again")
-np.savez(sys.argv[1], voxels=slicer.util.arrayFromVolume(node).T, affine=scene.ijkToRas(node))
+from BrainCounterfactualCommon.scene import volumes
+node = volumes.loadDicomSeries(sys.argv[2:], "again")
+np.savez(sys.argv[1], voxels=slicer.util.arrayFromVolume(node).T, affine=volumes.ijkToRas(node))
 """
 
 

@@ -343,14 +343,14 @@ def test_the_worker_says_so_too(error: Exception, name: str) -> None:
 WALL = {("time", "time"), ("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today")}
 STAMPS = {"braindiffusion/export/dicom.py"}
 """Where the time of day is written down and nothing is reckoned with it."""
-AGES = {"BrainViewer/BrainViewerLib/session.py"}
+AGES = {"BrainViewer/BrainViewerLib/server/session.py"}
 """Where the age of a file is told, which an earlier run wrote: no other clock outlives a run."""
 
 
 def test_nothing_is_reckoned_by_the_time_of_day() -> None:
     """Durations, deadlines and orders come from the monotonic clock: setting the clock back changes none of them."""
     found = []
-    for path in [p for folder in ("braindiffusion", "bench", "Brain*") for p in ROOT.glob(f"{folder}/**/*.py")]:
+    for path in [p for folder in ("braindiffusion", "tools", "Brain*") for p in ROOT.glob(f"{folder}/**/*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 of = node.func.value

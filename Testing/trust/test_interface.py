@@ -20,7 +20,7 @@ for folder in (ROOT, ROOT / "BrainCounterfactual"):
 
 from BrainCounterfactualLib import texts  # noqa: E402
 
-from BrainCounterfactualCommon.texts import licence  # noqa: E402
+from BrainCounterfactualCommon.panels.texts import licence  # noqa: E402
 
 CHECKED = "every voxel outside the edited region"
 
@@ -59,7 +59,7 @@ def test_every_shipped_card_has_what_is_one_click_away(card: Path) -> None:
 
 def test_the_viewer_opens_licences_by_one_click() -> None:
     """Its link stands on the page; the card over it lists licence, data and failures of each model."""
-    library = ROOT / "BrainViewer" / "BrainViewerLib"
+    library = ROOT / "BrainViewer" / "BrainViewerLib" / "page"
     for file, link in (("panels_heal.py", "id-licence"), ("ui.py", "id-models-link")):
         line = next(t for t in (library / file).read_text().splitlines() if link in t)
         assert "click=\"dialog = 'models'\"" in line

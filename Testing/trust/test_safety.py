@@ -20,12 +20,12 @@ from braindiffusion.worker.session import Job, outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ("braindiffusion", "BrainCounterfactualCommon", "BrainCounterfactual", "BrainLesionSim", "BrainReaderStudy",
-           "BrainViewer", "bench", "tools")  # fmt: skip
+           "BrainViewer", "tools")  # fmt: skip
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml"}
 NETWORK_MODULES = {"requests", "urllib3", "httpx", "ftplib", "smtplib", "telnetlib", "aiohttp", "http", "socketserver"}
 MAY_TALK = {
-    "BrainViewer/BrainViewerLib/security.py": {"aiohttp"},  # the viewer's own page, on 127.0.0.1
-    "BrainViewer/BrainViewerLib/web.py": {"aiohttp"},
+    "BrainViewer/BrainViewerLib/server/security.py": {"aiohttp"},  # the viewer's own page, on 127.0.0.1
+    "BrainViewer/BrainViewerLib/server/web.py": {"aiohttp"},
 }
 UNSAFE_CALLS = {"eval", "exec", "__import__"}
 UNSAFE_METHODS = {("torch", "load"), ("torch", "save"), ("torch", "hub"), ("np", "fromfile"), ("yaml", "load")}

@@ -41,7 +41,7 @@ def viewer_packages() -> None:
     for package in ("trame_slicer", "slicer", "torch"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"The viewer needs {package}: pip install -e '.[viewer]'")
-    from BrainViewerLib.glcheck import GraphicsMissingError, require_graphics
+    from BrainViewerLib.server.glcheck import GraphicsMissingError, require_graphics
 
     try:
         require_graphics()

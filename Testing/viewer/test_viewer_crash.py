@@ -97,7 +97,7 @@ def test_what_dies_at_once_is_not_started_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, viewer_packages: None
 ) -> None:
     """Three deaths within two minutes: an error with the place of the log and of what is kept."""
-    from BrainViewerLib import supervisor
+    from BrainViewerLib.server import supervisor
 
     child = (
         "import json, os, pathlib\n"

@@ -10,11 +10,11 @@ pytest.importorskip("slicer", reason="slicer-core is not installed")
 pytest.importorskip("trame_slicer", reason="trame-slicer is not installed")
 
 from BrainLesionSimLib import settings as inducing
-from BrainViewerLib.inducing import Inducing
-from BrainViewerLib.jobs import Jobs
-from BrainViewerLib.parts import sending
-from BrainViewerLib.start import start_state
-from BrainViewerLib.words import counted, duration, left, number, steps_of, typed
+from BrainViewerLib.controllers.inducing import Inducing
+from BrainViewerLib.controllers.jobs import Jobs
+from BrainViewerLib.controllers.words import counted, duration, left, number, steps_of, typed
+from BrainViewerLib.page.parts import sending
+from BrainViewerLib.page.start import start_state
 
 from braindiffusion.errors import SettingsError
 from braindiffusion.settings import HealSettings, InduceSettings, ShapeSettings, defaults_of

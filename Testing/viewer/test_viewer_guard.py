@@ -11,10 +11,10 @@ import pytest
 
 pytest.importorskip("BrainViewerLib", reason="BrainViewerLib is not on the path")
 
-from BrainViewerLib import web
-from BrainViewerLib.glcheck import GraphicsMissingError, require_graphics
-from BrainViewerLib.security import Guard
-from BrainViewerLib.web import safe_parts
+from BrainViewerLib.server import web
+from BrainViewerLib.server.glcheck import GraphicsMissingError, require_graphics
+from BrainViewerLib.server.security import Guard
+from BrainViewerLib.server.web import safe_parts
 from loops import run_beside
 
 

@@ -157,7 +157,7 @@ def test_hands_of_a_radiologist(start_viewer, open_desk, sample: Path) -> None:
 def test_letters_scale_and_places() -> None:
     pytest.importorskip("slicer")
     import numpy as np
-    from BrainViewerLib import pointer
+    from BrainViewerLib.views import pointer
 
     axial = np.eye(4)
     axial[0, 0] = -1.0  # a radiologist's view: the patient's right on the left

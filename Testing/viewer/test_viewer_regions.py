@@ -11,14 +11,16 @@ from pathlib import Path
 import tempfile
 import numpy as np, slicer
 from PIL import Image
-from BrainViewerLib import report
-from BrainCounterfactualCommon import counterfactuals, masks, scene
+from BrainViewerLib.controllers import report
+from BrainCounterfactualCommon.scene import counterfactuals
+from BrainCounterfactualCommon.scene import masks
+from BrainCounterfactualCommon.scene import volumes
 from BrainViewerLib.app import BrainViewer
 
 async def main():
     viewer = BrainViewer(Path(sys.argv[1]))
     state, scan = viewer.state, viewer.scans.volume
-    original = np.array(scene.voxels(scan))
+    original = np.array(volumes.voxels(scan))
     mask = np.zeros(original.shape, bool)  # (k,j,i)
     mask[6:9, 40:60, 40:60] = True
     mask[0:2, 80:90, 80:90] = True
@@ -31,7 +33,7 @@ async def main():
     counterfactuals.make(scan, {k: a.transpose() for k, a in arrays.items()},
                          {"slices": rows, "lesion_ml": 1.0, "provenance": {"seed": 3, "settings": {"seed": 3}}})
     viewer.results.refresh()
-    voxel = scene.voxelVolumeMl(scan)
+    voxel = volumes.voxelVolumeMl(scan)
     big, small = state.regions
     assert (big["kept"], small["kept"]) == (True, True)
     assert big["ml"] == round(3 * 20 * 10 * voxel, 2) and small["ml"] == round(2 * 10 * 5 * voxel, 2)
@@ -40,9 +42,9 @@ async def main():
 
     viewer.results.turn_region(small["id"])
     result = viewer.logic.currentResult(scan)
-    now = scene.voxels(result.node)
+    now = volumes.voxels(result.node)
     assert (now[0:2] == original[0:2]).all() and (now[6:9, 40:60, 40:60] == 7).all()
-    assert not scene.voxels(result.differenceNode)[0:2].any()
+    assert not volumes.voxels(result.differenceNode)[0:2].any()
     assert masks.arrayOf(result.lesionNode, scan).sum() == lesion[6:9].sum()
     assert masks.arrayOf(result.maskNode, scan).sum() == mask[6:9].sum()
     assert result.summary["lesion_ml"] == round(float(lesion[6:9].sum()) * voxel, 3)
@@ -63,15 +65,15 @@ async def main():
     assert scan.GetName() not in page and "http" not in page
     plane = report.Plane(scan, 7)
     kji = np.indices(original.shape)
-    world = scene.ijkToRas(scan)[:3, :3] @ kji[::-1].reshape(3, -1)
+    world = volumes.ijkToRas(scan)[:3, :3] @ kji[::-1].reshape(3, -1)
     x, y = (plane.of(world[n].reshape(original.shape)) for n in (0, 1))
     assert (np.diff(x, axis=1) < 0).all() and (np.diff(y, axis=0) < 0).all()  # right on the left, front above
 
     viewer.results.turn_region(small["id"])  # and back
-    assert (scene.voxels(result.node) == healed).all()
+    assert (volumes.voxels(result.node) == healed).all()
     assert masks.arrayOf(result.lesionNode, scan).sum() == lesion.sum()
     assert viewer.logic.currentResult(scan).provenance["regions_dropped_by_user"] == []
-    assert (scene.voxels(scan) == original).all()
+    assert (volumes.voxels(scan) == original).all()
     viewer.logic.close()
     print("INSIDE OK")
 
@@ -84,6 +86,6 @@ def test_a_region_is_dropped_and_taken_back(viewer_packages, inside, sample: Pat
 
 
 def test_sides_are_the_patients(viewer_packages) -> None:
-    from BrainViewerLib.regions import side_of
+    from BrainViewerLib.controllers.regions import side_of
 
     assert [side_of(x) for x in (-30.0, 2.0, 30.0)] == ["left", "midline", "right"]

@@ -37,7 +37,7 @@ def full_disk(path: Path) -> bool:
 def save(viewer_packages: None, monkeypatch: pytest.MonkeyPatch) -> Callable:
     """``save(write, folder)``: the scene is written by a stand-in."""
     import slicer
-    from BrainViewerLib.saving import Saving
+    from BrainViewerLib.controllers.saving import Saving
 
     def run(write: Callable[[Path], bool], folder: Path) -> list[Path]:
         manager = SimpleNamespace(saveNodes=lambda kind, properties: write(Path(properties["fileName"])))

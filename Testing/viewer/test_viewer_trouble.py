@@ -208,7 +208,7 @@ asyncio.set_event_loop(asyncio.new_event_loop())
 from pathlib import Path
 import numpy as np, slicer
 from BrainViewerLib.app import BrainViewer
-from BrainViewerLib import loading
+from BrainViewerLib.controllers import loading
 
 async def main():
     viewer = BrainViewer(Path(sys.argv[1]))
@@ -348,7 +348,7 @@ def test_nothing_of_another_scan_or_tab_stays_on_the_page(viewer_packages, insid
 
 
 def test_errors_in_the_window_name_no_options_of_the_command_line(viewer_packages) -> None:
-    from BrainViewerLib.page import without_flags
+    from BrainViewerLib.server.page import without_flags
 
     from braindiffusion.errors import SettingsError
     from braindiffusion.healing.dif_fuse import DifFuseSettings
@@ -363,7 +363,7 @@ def test_errors_in_the_window_name_no_options_of_the_command_line(viewer_package
 
 
 def test_left_handed_voxels_are_turned_in_place(viewer_packages) -> None:
-    from BrainViewerLib.loading import right_handed, stem
+    from BrainViewerLib.controllers.loading import right_handed, stem
 
     voxels = np.arange(24).reshape(2, 3, 4)
     affine = np.diag([-1.0, 1.0, 2.0, 1.0])

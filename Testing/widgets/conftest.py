@@ -66,8 +66,8 @@ def standins(_application, monkeypatch):
     monkeypatch.setattr(slicer, "qMRMLSegmentEditorWidget", standin_qt.qMRMLSegmentEditorWidget, raising=False)
     yield type("Standins", (), {"dialogs": dialogs, "qt": qt, "eventLoop": standin_qt.Timer.eventLoop})
     standin_qt.Timer.later.clear()
-    if "BrainCounterfactualCommon.startup" in sys.modules:
-        sys.modules["BrainCounterfactualCommon.startup"].end()
+    if "BrainCounterfactualCommon.scene.startup" in sys.modules:
+        sys.modules["BrainCounterfactualCommon.scene.startup"].end()
     for name in [n for n in sys.modules if n.split(".")[0] in OURS]:
         del sys.modules[name]
     _application.clear()
@@ -85,7 +85,7 @@ def widget(module, monkeypatch):
     """The panel, set up; its worker answers when the test says so (see panels.py)."""
     import panels
 
-    from BrainCounterfactualCommon import dependencies
+    from BrainCounterfactualCommon.worker import dependencies
 
     monkeypatch.setattr(dependencies, "satisfied", lambda: True)
     made = panels.makeWidget(module)
@@ -109,7 +109,7 @@ def views(standins):
     """The layout node, and the views of all compare layouts and the usual Red; returns the module ``layouts``."""
     from logic_helpers import makeLayoutNode, makeViews
 
-    from BrainCounterfactualCommon import layouts
+    from BrainCounterfactualCommon.scene import layouts
 
     makeLayoutNode()
     makeViews(*layouts.COMPARE_TAGS, layouts.UNCERTAINTY, *layouts.LESION_TAGS, "Red")

@@ -35,11 +35,11 @@ def test_standin_result_table_history_and_compare(widget, scan, views):
 
 
 def test_standin_table_row_jumps_to_its_slice(widget, scan, views):
-    from BrainCounterfactualCommon import scene
+    from BrainCounterfactualCommon.scene import volumes
 
     work(widget, scan)
     widget.ui.sliceTable.cellDoubleClicked.emit(0, 0)
-    assert scene.sliceIndexOfView(scan, views.sliceNode(views.ORIGINAL)) == 1
+    assert volumes.sliceIndexOfView(scan, views.sliceNode(views.ORIGINAL)) == 1
 
 
 def test_standin_the_difference_follows_its_slider(widget, scan, views):

@@ -137,12 +137,12 @@ def test_standin_the_noise_level_is_the_methods_own_until_it_is_set(widget, scan
 
 
 def test_standin_heal_this_slice_takes_the_view(widget, scan, views):
-    from BrainCounterfactualCommon import scene
+    from BrainCounterfactualCommon.scene import volumes
 
     draw(widget, scan)
     red = views.sliceNode("Red")
     red.RotateToVolumePlane(scan)
-    red.JumpSliceByOffsetting(*scene.sliceCenter(scan, 3))
+    red.JumpSliceByOffsetting(*volumes.sliceCenter(scan, 3))
     widget.ui.healSliceButton.click()
     assert widget.ui.healSliceButton.text == "Cancel"
     sent = widget.logic.client.last
@@ -179,7 +179,7 @@ def test_standin_a_wrong_contrast_is_said_at_the_button(widget, scan, standins):
 def test_standin_dependencies_are_asked_for_once_and_can_be_declined(module, standins, monkeypatch):
     from logic_helpers import makeVolume
 
-    from BrainCounterfactualCommon import dependencies
+    from BrainCounterfactualCommon.worker import dependencies
 
     monkeypatch.setattr(dependencies, "installedVersion", lambda name: None)
     monkeypatch.delenv("BRAINDIFFUSION_PYTHON", raising=False)

@@ -17,7 +17,7 @@ def chosen(standins, tmp_path):
 
 def written(widget, *names):
     """The worker answers that it wrote these files."""
-    from BrainCounterfactualCommon.workerclient import Result
+    from BrainCounterfactualCommon.worker.client import Result
 
     job = widget.logic.client.last
     job.state = "done"

@@ -12,7 +12,7 @@ MODULE = "BrainLesionSim"
 
 
 def marginArray(widget, scan):
-    from BrainCounterfactualCommon import masks
+    from BrainCounterfactualCommon.scene import masks
 
     return masks.segmentArray(widget.logic.marginSegmentation(scan), "Margin", scan)
 
@@ -115,17 +115,17 @@ def test_standin_make_a_lesion(widget, scan, standins):
 
 def test_standin_a_made_lesion_and_an_induced_one_come_into_view(widget, scan, views, standins):
     """At its largest slice; a slice that holds nothing but margin shows nothing of it."""
-    from BrainCounterfactualCommon import scene
+    from BrainCounterfactualCommon.scene import volumes
 
     mask = np.zeros((6, 8, 10), bool)
     mask[4, 2:6, 3:7] = mask[3, 3, 3] = True
     red = views.sliceNode("Red")
     red.RotateToVolumePlane(scan)
-    red.JumpSliceByOffsetting(*scene.sliceCenter(scan, 1))
+    red.JumpSliceByOffsetting(*volumes.sliceCenter(scan, 1))
     widget.ui.makeLesionButton.click()
     widget.logic.client.finishShape(mask)
-    assert scene.sliceIndexOfView(scan, red) == 4
-    red.JumpSliceByOffsetting(*scene.sliceCenter(scan, 2))
+    assert volumes.sliceIndexOfView(scan, red) == 4
+    red.JumpSliceByOffsetting(*volumes.sliceCenter(scan, 2))
     widget.ui.applyButton.click()
     client = widget.logic.client
     finishInduction = client.finishInduction

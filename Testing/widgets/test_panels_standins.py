@@ -219,12 +219,12 @@ def test_standin_reload_forgets_the_modules_own_package_and_no_other(widget, mon
     reloaded = []
     monkeypatch.setattr(standin_slicer.ScriptedLoadableModuleWidget, "onReload", reloaded.append)
     monkeypatch.setitem(sys.modules, "BrainReaderStudyLib", sys)
-    shared = sys.modules["BrainCounterfactualCommon.startup"]
+    shared = sys.modules["BrainCounterfactualCommon.scene.startup"]
     widget.onReload()
     left = {name.split(".")[0] for name in sys.modules if name.startswith("Brain")}
     assert widget.moduleName + "Lib" not in left
     assert "BrainReaderStudyLib" in left
-    assert sys.modules["BrainCounterfactualCommon.startup"] is shared
+    assert sys.modules["BrainCounterfactualCommon.scene.startup"] is shared
     assert reloaded == [widget]
 
 
@@ -246,7 +246,7 @@ def test_standin_reload_keeps_comparing_and_the_users_layout(module, widget, sca
 
 def test_standin_self_test_runs(module, standins, views, monkeypatch):
     """All but what needs the engine, and windows: the mark is looked for in views that have one."""
-    from BrainCounterfactualCommon import dependencies
+    from BrainCounterfactualCommon.worker import dependencies
 
     said = []
     monkeypatch.setattr(dependencies, "satisfied", lambda: False)

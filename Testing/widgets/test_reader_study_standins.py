@@ -18,7 +18,7 @@ def widget(standins, monkeypatch):
     module = importlib.import_module("BrainReaderStudy")
     from logic_helpers import makeLayoutNode, makeViews
 
-    from BrainCounterfactualCommon import layouts
+    from BrainCounterfactualCommon.scene import layouts
 
     layout = makeLayoutNode()
     layout.SetViewArrangement(layout.SlicerLayoutFourUpView)
@@ -87,7 +87,7 @@ def test_standin_a_study_is_read_by_keys(begun, standins):
     assert widget.ui.studySection.isHidden()
     assert widget.ui.progressLabel.text == "Case 1 of 3"
     assert rows(widget)[4] == "4   grade 4\n     what 4 means"
-    from BrainCounterfactualCommon.layouts import CASE_LAYOUT
+    from BrainCounterfactualCommon.scene.layouts import CASE_LAYOUT
 
     assert widget.layoutNode.GetViewArrangement() == CASE_LAYOUT
     press("Return")
@@ -134,7 +134,7 @@ def test_standin_leaving_and_starting_again_goes_on_at_the_same_case(begun):
 
 def test_standin_another_module_covers_the_case(begun):
 
-    from BrainCounterfactualCommon import layouts
+    from BrainCounterfactualCommon.scene import layouts
 
     widget = begun(cases=2)
     press("Return")
@@ -179,7 +179,7 @@ def test_standin_a_text_question_has_the_focus_when_it_comes(begun, monkeypatch)
 
 
 def test_standin_something_loaded_covers_the_case_until_it_is_gone(begun, standins):
-    from BrainCounterfactualCommon import layouts
+    from BrainCounterfactualCommon.scene import layouts
 
     widget = begun(cases=2)
     press("Return")

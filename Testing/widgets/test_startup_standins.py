@@ -132,7 +132,7 @@ def test_standin_what_is_shown_says_so_without_this_extension(started, windows, 
 
 
 def test_standin_a_saved_scene_finds_the_layout_it_names(started, tmp_path):
-    from BrainCounterfactualCommon import layouts
+    from BrainCounterfactualCommon.scene import layouts
 
     node = layouts.LayoutSwitch.node()
     assert all(node.IsLayoutDescription(number) for number in layouts.LAYOUTS)

@@ -110,7 +110,7 @@ def read_mask(
 
     A mask stored with its axes in another order or direction is turned to the scan's. One that covers only a part of
     the scan's voxels, as Slicer saves segmentations, selects nothing elsewhere. Which of its values count as mask is
-    decided by :func:`~braindiffusion.mask_values.selected`.
+    decided by :func:`~braindiffusion.volume.mask_values.selected`.
 
     Args:
         labels: the values that count; ``None`` for all but the background.
@@ -126,7 +126,7 @@ def read_mask(
         EmptyMaskError: nothing is set.
         InputError: as for :func:`read_scan`.
     """
-    from braindiffusion.mask_values import selected
+    from braindiffusion.volume.mask_values import selected
 
     note = on_note or (lambda text: None)
     from braindiffusion.io.dicom_seg import is_seg, read_seg

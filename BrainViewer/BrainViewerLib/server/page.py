@@ -1,0 +1,181 @@
+"""What every page of ours is: one server on this machine, one scene, one user, behind the guard; errors as cards."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import shutil
+import signal
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from trame.app import TrameApp
+from trame_slicer import module as trame_slicer_module
+from trame_slicer.rca_view import register_rca_factories
+
+from braindiffusion.errors import BrainDiffusionError
+from BrainViewerLib.server.host import SlicerHost
+from BrainViewerLib.server.security import Guard
+
+logger = logging.getLogger("BrainViewer")
+
+FRAMES_PER_SECOND = 24.0
+STILL_QUALITY, MOVING_QUALITY = 95, 70
+NO_NOTICE = {"title": "", "cause": "", "action": "", "kind": ""}
+ShowWindow = Callable[["LocalPage", str], Awaitable[None]]
+
+
+class PortTakenError(BrainDiffusionError):
+    """The port asked for is in use."""
+
+    exit_code = 4
+
+    def __init__(self, port: int) -> None:
+        super().__init__(
+            f"Port {port} cannot be used.", "Another program uses it.", "Leave --port out, or choose another."
+        )
+
+
+def without_flags(text: str) -> str:
+    """An error's text without the options of the command line, which nobody can type into a window."""
+    return re.sub(r"\s*\((?:[^()]*,\s*)?--[a-z][^()]*\)", "", text)
+
+
+class LocalPage(TrameApp):
+    """Server, scene and guard of a page; the page itself is the subclass's.
+
+    Args:
+        client_module: styles and scripts, as trame takes them.
+        token: the secret in the address; a random one when left out.
+    """
+
+    def __init__(self, client_module: dict[str, Any], token: str | None = None) -> None:
+        os.environ["TRAME_ARGS"] = "--server"  # trame reads no command line of its own
+        os.environ["WSLINK_READY_MSG"] = ""
+        super().__init__(None, client_type="vue3")
+        self.guard = Guard(token)
+        self._tasks: list[asyncio.Task[Any]] = []
+        self.server.enable_module(trame_slicer_module)
+        self.server.enable_module(client_module)
+        self.host = SlicerHost()
+
+    def draw_views(self, overlay: Callable[[str], None]) -> None:
+        """Let slice views draw into the page; ``overlay(tag)`` makes what lies over one."""
+        register_rca_factories(
+            self.host.core.view_manager,
+            self.server,
+            slice_view_ui_f=lambda _server, tag, _view: overlay(tag),
+            target_fps=FRAMES_PER_SECOND,
+            blur_fps=FRAMES_PER_SECOND,
+            interactive_quality=MOVING_QUALITY,
+        )
+
+    def tune_views(self) -> None:
+        """Sharp pictures where nothing moves, quick ones where something does."""
+        for factory in self.host.core.view_manager._factories:
+            for made in getattr(factory, "_views", {}).values():
+                with suppress(AttributeError):
+                    made.view_adapter._scheduler.update_quality(MOVING_QUALITY, STILL_QUALITY)
+
+    # -- telling
+
+    def say(self, text: str) -> None:
+        """The line at the foot of the panel."""
+        self.state.message = text
+
+    def notice(self, title: str, cause: str, action: str, kind: str = "error") -> None:
+        """A card that stays until it is dismissed."""
+        self.state.notice = {"title": title, "cause": cause, "action": action, "kind": kind}
+
+    def dismiss(self) -> None:
+        """Take the card away."""
+        self.state.notice = dict(NO_NOTICE)
+
+    def tell_error(self, error: Any) -> None:
+        """An error of the engine, the module, the worker or our own, as a card."""
+        what = getattr(error, "what", None)
+        if isinstance(error, OSError) and what is None:
+            free = shutil.disk_usage(tempfile.gettempdir()).free / 1e6
+            self.notice(
+                "A file could not be written or read.",
+                f"{error.strerror or error} ({error.filename or 'temporary files'}; {free:.0f} MB free).",
+                "Free some space, or set TMPDIR to a roomier disk, and try again.",
+            )
+            return
+        if what is None:
+            logger.exception("unexpected", exc_info=error)
+            self.notice(
+                "Something went wrong.", f"{type(error).__name__}: {error}", "Please report it; the scan is untouched."
+            )
+            return
+        cause = getattr(error, "cause", None) or getattr(error, "why", "") or ""
+        self.notice(what, without_flags(cause), without_flags(getattr(error, "action", "") or ""))
+        self.say(what)
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Turn an error into a card."""
+        try:
+            yield
+        except Exception as error:
+            self.tell_error(error)
+
+    # -- running
+
+    def on_bind(self, web_server: Any) -> None:
+        """Add routes of our own to wslink's server."""
+
+    def on_ready(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The server listens: begin what goes on beside it."""
+
+    def end(self) -> None:
+        """Let go of everything; may be called twice."""
+
+    def serve(self, port: int = 0, show_window: ShowWindow | None = None) -> None:
+        """Serve on 127.0.0.1 until closed.
+
+        Raises:
+            PortTakenError: the port is in use.
+        """
+        controller = self.server.controller
+
+        @controller.add("on_server_bind")
+        def bind(web_server: Any) -> None:
+            self.server.protocol.updateSecret(self.guard.token)
+            self.guard.install(web_server)
+            self.on_bind(web_server)
+
+        @controller.add("on_server_ready")
+        def ready(**_: Any) -> None:
+            self.guard.port = self.server.port
+            loop = asyncio.get_running_loop()
+            print(f"BrainViewer: {self.guard.address}", flush=True)
+            print("Research use only. Close the window or press Ctrl-C to end.", flush=True)
+            self.on_ready(loop)
+            if show_window is not None:
+                self._tasks.append(loop.create_task(show_window(self, self.guard.address)))
+            with suppress(NotImplementedError, ValueError):
+                for name in (signal.SIGINT, signal.SIGTERM):
+                    loop.add_signal_handler(name, lambda: loop.create_task(self.close()))
+
+        try:
+            self.server.start(
+                port=port, host="127.0.0.1", timeout=0, open_browser=False, show_connection_info=False, thread=True
+            )
+        except OSError as error:
+            raise PortTakenError(port) from error
+        finally:
+            self.end()
+
+    async def close(self) -> None:
+        """End the server and our tasks."""
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+        self.end()
+        with suppress(Exception):
+            await self.server.stop()
