@@ -84,7 +84,8 @@ class Healing:
         """Settings, after everything that can be known to be wrong without asking the worker."""
         self._checkReady(volumeNode)
         checked = checkedSettings(settings)
-        self._checkModality(volumeNode, models.mainModel(self.models(), self.methods(), checked), checked["force"])
+        name = models.mainModel(self.models(), self.methods(), checked)
+        self._checkModality(volumeNode, name, checked["force"])
         return checked
 
     def modalityProblem(self, volumeNode, settings):
@@ -109,5 +110,11 @@ class Healing:
                 modality=modality, model=name, known=", ".join(card["modality"])
             ),
             _("A model shown a contrast it never saw paints that contrast away."),
-            _("Choose another scan or model, correct the modality, or allow it under Advanced."),
+            self._modalityAdvice(volumeNode),
         )
+
+    def _modalityAdvice(self, volumeNode):
+        other = next((card["name"] for card in self.modelsFor(volumeNode) if card["fits"]), None)
+        if other is None:
+            return _("Choose another scan or model, correct the modality, or allow it under Advanced.")
+        return _("Draw a mask and heal it by Dif-fuse with {model}, or correct the modality.").format(model=other)

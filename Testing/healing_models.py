@@ -42,7 +42,7 @@ def recipes_needed() -> list[str]:
     return sorted({recipe_of(need) for need in needs})
 
 
-def add_model(folder: Path, name: str, grid: int = 64, **changes: Any) -> Path:
+def add_model(folder: Path, name: str, /, grid: int = 64, **changes: Any) -> Path:
     """Export a small model of a recipe into a folder of models; returns its card.
 
     Args:

@@ -96,7 +96,7 @@ CASES = (
     ),
     Case(
         "5-t1-series", "series", "heal",
-        ("--model", "t1-healthy-128", "--box", "150,180,9,178,208,13", "--steps", "8"),
+        ("--model", "tissue-256", "--box", "150,180,9,178,208,13", "--steps", "8"),
         {
             "title": "A T1 series without a lesion, healed in a box",
             "history": "A healthy volunteer.",

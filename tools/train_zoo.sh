@@ -16,7 +16,7 @@ made() { # RECIPE DATA [options]: trained and installed, unless it is there
 }
 for recipe in \
   brain-mask flair-acat-classifier flair-judge-classifier flair-acat-autoencoder flair-healthy-128 \
-  lesion-segmenter-flair lesion-128 t1-healthy-128 flair-vqvae flair-latent-healthy flair-noised-classifier \
+  lesion-segmenter-flair lesion-128 flair-vqvae flair-latent-healthy flair-noised-classifier \
   flair-denoising-ae flair-simplex-128 flair-guided-128 palette-128 flair-fanogan-gan flair-fanogan; do
   made "$recipe" "$data" "$@"
 done

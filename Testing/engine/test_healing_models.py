@@ -7,20 +7,23 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from healing_models import add_model
 
 from braindiffusion import cards
 from braindiffusion.diffusion.schedule import Schedule
-from braindiffusion.errors import ModelNotFoundError, SettingsError
+from braindiffusion.errors import ModalityError, ModelNotFoundError, SettingsError
 from braindiffusion.healing.models import auxiliary_models_of, describe_methods, main_card, main_model, predictor_of
 from braindiffusion.healing.registry import METHODS, Need, method_named
 from braindiffusion.models.registry import load_model, release
 from braindiffusion.networks.build import CLASSES, EpsPredictor, SlicePredictor
 from braindiffusion.pipeline.estimate import estimate
+from braindiffusion.pipeline.stages import check_modality
 from braindiffusion.settings import HealSettings
 from braindiffusion.training.loop import RECIPES, load_recipe
+from braindiffusion.volume.scan import Scan
 from braindiffusion.worker.handlers import Bench
 from braindiffusion.worker.protocol import Request
 from braindiffusion.worker.session import Job
@@ -52,18 +55,17 @@ def card_of(recipe: str) -> dict[str, Any]:
 def test_a_need_is_met_by_its_own_recipe_and_by_no_other_kind(use: str) -> None:
     need: Need = NEEDS[use]
     fitting = {path.stem for path in RECIPES.glob("*.json") if need.fits(card_of(path.stem))}
-    unconditional = {"flair-healthy-128", "t1-healthy-128"}
-    known = {"flair-healthy-128": unconditional, "tissue-256": {"tissue-256", *unconditional}}
+    known = {"tissue-256": {"tissue-256", "flair-healthy-128"}}
     assert fitting == known.get(need.recipe, {need.recipe})
 
 
 def test_the_recipes_own_model_is_the_default_and_another_can_be_asked_for(own: Path) -> None:
-    for name in ("t1-healthy-128", "flair-healthy-128"):
-        add_model(own, name)
-    assert main_card(HealSettings())["name"] == "flair-healthy-128"
-    assert main_card(HealSettings(model="t1-healthy-128"))["name"] == "t1-healthy-128"
-    (own / "flair-healthy-128.json").unlink()
-    assert main_card(HealSettings())["name"] == "t1-healthy-128"  # the only one of its kind
+    for name in ("flair-healthy-128", "tissue-256"):
+        add_model(own, "flair-healthy-128", name=name)
+    assert main_card(HealSettings())["name"] == "tissue-256"
+    assert main_card(HealSettings(model="flair-healthy-128"))["name"] == "flair-healthy-128"
+    (own / "tissue-256.json").unlink()
+    assert main_card(HealSettings())["name"] == "flair-healthy-128"  # the only one of its kind
 
 
 @pytest.mark.parametrize("use", list(NEEDS))
@@ -98,6 +100,24 @@ def test_a_model_for_something_else_is_refused(own: Path) -> None:
         main_card(HealSettings(model="nonesuch"))
 
 
+def test_a_contrast_that_a_model_never_saw_is_refused_with_the_name_of_one_that_did(own: Path) -> None:
+    scan = Scan(np.zeros((4, 4, 4), np.float32), np.eye(4), "T1", {})
+    add_model(own, "flair-healthy-128")
+    model = load_model("flair-healthy-128")
+    with pytest.raises(ModalityError, match="'flair-healthy-128' was trained on FLAIR") as caught:
+        check_modality(scan, model, False, "dif_fuse")
+    assert "No model for T1 is installed" in caught.value.action
+    add_model(own, "flair-healthy-128", name="tissue-256", modality=["ANY"])
+    for method, advice in (
+        ("dif_fuse", "Use --model tissue-256, which was trained on any contrast."),
+        ("anoddpm", "Use --method dif_fuse --model tissue-256, which was trained on any contrast."),
+    ):
+        with pytest.raises(ModalityError) as caught:
+            check_modality(scan, model, False, method)
+        assert caught.value.action.startswith(advice)
+    assert check_modality(scan, load_model("tissue-256"), False, "dif_fuse") == []
+
+
 def test_settings_a_method_refuses_are_refused_before_anything_is_read(own: Path) -> None:
     add_model(own, "flair-guided-128")
     with pytest.raises(SettingsError, match="draws nothing"):
@@ -105,11 +125,11 @@ def test_settings_a_method_refuses_are_refused_before_anything_is_read(own: Path
 
 
 def test_a_further_model_is_of_the_main_ones_modality(own: Path) -> None:
-    add_model(own, "t1-healthy-128")
+    add_model(own, "flair-healthy-128", modality=["T1"])
     add_model(own, "flair-noised-classifier")
-    with pytest.raises(ModelNotFoundError, match="beside 't1-healthy-128'"):
+    with pytest.raises(ModelNotFoundError, match="beside 'flair-healthy-128'"):
         main_card(HealSettings(method="guided"))
-    assert auxiliary_models_of(HealSettings(), load_model("t1-healthy-128")) == {}
+    assert auxiliary_models_of(HealSettings(), load_model("flair-healthy-128")) == {}
 
 
 def test_latents_are_coded_by_the_autoencoder_they_were_learned_with(own: Path) -> None:

@@ -43,8 +43,8 @@ def methodsTold():
         }
 
     return [
-        told("dif_fuse", "Dif-fuse", True, "flair-healthy-128", ["flair-healthy-128", "t1-healthy-128"]),
-        told("ddpm", "DDPM", False, "flair-healthy-128", ["flair-healthy-128", "t1-healthy-128"]),
+        told("dif_fuse", "Dif-fuse", True, "flair-healthy-128", ["flair-healthy-128", "tissue-256"]),
+        told("ddpm", "DDPM", False, "flair-healthy-128", ["flair-healthy-128"]),
         told("swift", "Swift", False, "flair-swift", ["brain-mask"]),
         told("latent", "Latent diffusion", False, "flair-latent-healthy", []),
     ]

@@ -12,11 +12,11 @@ def test_methods_are_those_the_worker_tells(logic, head):
     assert [method["name"] for method in logic.methods()] == ["dif_fuse"]  # it has not told yet
     logic.client.info = {"methods": methodsTold()}
     assert [method["name"] for method in logic.methods()] == ["dif_fuse", "ddpm", "swift", "latent"]
-    assert [card["name"] for card in logic.modelsFor(head)] == ["flair-healthy-128", "t1-healthy-128"]
+    assert [card["name"] for card in logic.modelsFor(head)] == ["flair-healthy-128", "tissue-256"]
     assert [card["name"] for card in logic.modelsFor(head, "swift")] == ["brain-mask"]
     assert logic.modelsFor(head, "latent") == logic.modelsFor(head, "unheard of") == []
     logic.setModality(head, "T1")
-    assert logic.modelsFor(head)[0]["name"] == "t1-healthy-128"
+    assert logic.modelsFor(head)[0]["name"] == "tissue-256"
 
 
 def test_a_method_goes_to_the_worker_with_its_own_model(logic, head):
@@ -29,8 +29,9 @@ def test_a_method_goes_to_the_worker_with_its_own_model(logic, head):
 def test_the_modality_is_checked_with_the_methods_own_model(logic, core):
     node = makeVolume(np.ones((4, 5, 6), np.int16), np.eye(4), "T1w")
     logic.client.info = {"methods": methodsTold()}
-    with pytest.raises(Problem, match="'flair-healthy-128' was trained on FLAIR"):
+    with pytest.raises(Problem, match="'flair-healthy-128' was trained on FLAIR") as caught:
         logic.heal(node, {"method": "ddpm"})
+    assert "tissue-256" in caught.value.action
     logic.heal(node, {"method": "swift"})  # its model is for any
     assert logic.busy
 

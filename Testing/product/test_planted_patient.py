@@ -96,7 +96,7 @@ def hanke(data_dir: Path, folder: Path, unpacked: Path) -> Hospital:
         ds.file_meta.PrivateInformation = f"{NAME} {DAY}".encode()
         ds.save_as(folder / f"{NAME}_{DAY}_{number:03d}.dcm")
     shutil.rmtree(unpacked)
-    box = ("--model", "t1-healthy-128", "--box", "150,180,5,175,205,6")
+    box = ("--box", "150,180,5,175,205,6")
     return Hospital(folder, box, [5, 6], (*SECRETS, *sorted(own)))
 
 

@@ -135,7 +135,7 @@ def _what_would_be_done(
     litres = float(whole.sum()) * float(np.prod(scan.spacing)) / 1e6
     page.add("brain", f"{litres:.2f} litres, {BRAIN_IS[origin]}")
     with page.part("model"):
-        for warning in check_modality(scan, model, settings.force):
+        for warning in check_modality(scan, model, settings.force, settings.method):
             page.add("note", warning)
         page.add("model", f"{model.name}, for {', '.join(model.modality)}")
     stack, _ = kept.stack(int(model.card["grid"]), own, device, model.card.get("scaling"))

@@ -275,7 +275,7 @@ def heal_scan(
     started = time.perf_counter()
     device, method = choose_device(settings.device), method_named(settings.method)
     model = main_model(settings, str(device))
-    warnings = [*scan.notes, *check_modality(scan, model, settings.force)]
+    warnings = [*scan.notes, *check_modality(scan, model, settings.force, settings.method)]
     if mask is None and (method.masked or settings.gate is not None):
         warnings += check_saliency_modality(scan, load_model(CLASSIFIER, str(device)), settings.force)
     warnings = list(dict.fromkeys(warnings))  # both models may say the same

@@ -16,7 +16,7 @@ from braindiffusion.events import Event, OnEvent
 from braindiffusion.finders.contract import Found
 from braindiffusion.finders.registry import METHODS as FINDERS
 from braindiffusion.healing.models import readable_cards
-from braindiffusion.healing.registry import operating_point
+from braindiffusion.healing.registry import method_named, operating_point
 from braindiffusion.models.registry import LoadedModel
 from braindiffusion.settings import HealSettings
 from braindiffusion.volume.brain import Origin, check_is_brain, find_brain
@@ -25,8 +25,11 @@ from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import SliceStack, to_slices
 
 
-def check_modality(scan: Scan, model: LoadedModel, force: bool) -> list[str]:
+def check_modality(scan: Scan, model: LoadedModel, force: bool, method: str | None = None) -> list[str]:
     """Warnings about the scan's contrast; refuses a known mismatch unless forced.
+
+    Args:
+        method: that heals by the model; ``None`` where it does not heal.
 
     Raises:
         ModalityError: the scan says it is of a modality the model was not trained for.
@@ -43,25 +46,23 @@ def check_modality(scan: Scan, model: LoadedModel, force: bool) -> list[str]:
         raise ModalityError(
             f"This is a {scan.modality} scan, and '{model.name}' was trained on {', '.join(known)}.",
             "A model shown a contrast it never saw paints that contrast away.",
-            f"{_fitting(scan.modality, model)} Or add --force to see what happens.",
+            f"{_advice(scan.modality, model, method)} Or add --force to see what happens.",
         )
     return [
         f"This {scan.modality} scan was forced through a model trained on {', '.join(known)}: do not trust the result."
     ]
 
 
-def _fitting(modality: str, model: LoadedModel) -> str:
-    """What to do about a contrast that a model does not know: the installed ones of its purpose that do, by name."""
-    cards = readable_cards()
-    fits = [
-        str(card["name"])
-        for card in cards
-        if card.get("task") == model.card.get("task")
-        and all(card.get(k) == model.card.get(k) for k in ("kinds", "noise", "prediction"))
-        and {modality, "ANY"} & set(card.get("modality", []))
-    ]
-    if fits:
-        return f"Use --model {fits[0]}, which was trained on {modality}."
+def _advice(modality: str, model: LoadedModel, method: str | None) -> str:
+    """What to do about a contrast that a model does not know: the installed model that does, by name."""
+    for name in () if method is None else (method, HealSettings.method):
+        need = method_named(name).model
+        known = [card for card in readable_cards() if need.fits(card) and card.fits(modality)]
+        if known:
+            card = min(known, key=lambda card: card.name != need.recipe)
+            other = f"--method {name} --model" if name != method else "--model"
+            contrast = "any contrast" if "ANY" in card.modality else modality
+            return f"Use {other} {card.name}, which was trained on {contrast}."
     return f"No model for {modality} is installed: choose a scan of {' or '.join(model.modality)}."
 
 
