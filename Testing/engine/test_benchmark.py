@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import replace
 from itertools import pairwise
@@ -17,6 +18,7 @@ from braindiffusion.bench.items import Item, fewer, mean_dice
 from braindiffusion.bench.ladder import REFERENCE, Rung, climb, ladder, model_for, run_rung, steps_ladder
 from braindiffusion.bench.machine import cheapest, flops_of, machine, matmul_rate, measured
 from braindiffusion.bench.monai_loop import heal_with_monai
+from braindiffusion.bench.reading import KINDS
 from braindiffusion.bench.report import machine_line, markdown
 from braindiffusion.bench.run import BenchSettings, run_bench
 from braindiffusion.bench.sweeps import MONAI, Sizes, enlarged, linearity, sweep, volume_of
@@ -296,6 +298,18 @@ def test_the_report_has_every_row_and_the_notice(items: list[Item], monkeypatch:
     assert "Research use only" in text
     widths = {line.count("|") for line in text.split("## ")[2].splitlines() if line.startswith("|")}
     assert len(widths) == 1  # head, rule and rows have the same columns
+
+
+def test_reading_holds_the_voxels_once_and_is_no_slower_than_its_checks() -> None:
+    """Peak memory of every kind of file within 1.5 times the voxels that are kept; seconds beside the library's own."""
+    rows = bench_module.reading(2)
+    text = markdown({"machine": machine(CPU), "command": "braindiffusion bench", "reading": rows})
+    assert [row["what"] for row in rows] == list(KINDS)
+    for row in rows:
+        assert row["memory"] is None or 0.9 < row["memory"] < 1.5, row
+        assert row["seconds"] < 6 * row["library_seconds"], row  # 0.5 to 3.5 times; another pass over the file shows
+        assert f"| {row['what']} |" in text
+    assert sys.platform != "linux" or rows[0]["memory"] is not None
 
 
 def test_the_defaults_are_what_the_ladder_ends_with(items: list[Item], stack: SliceStack, model: LoadedModel) -> None:

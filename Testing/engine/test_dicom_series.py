@@ -133,6 +133,27 @@ def test_a_cd(tmp_path: Path) -> None:
     same(read_scan(tmp_path), due)
 
 
+def test_companions_of_philips_are_left_aside(tmp_path: Path) -> None:
+    """IM files are the images; XX (raw data, spectra) and PS (presentation states) lie beside them."""
+    due = series(tmp_path)
+    images = sorted(tmp_path.iterdir())
+    for k, file in enumerate(images, 1):
+        file.rename(tmp_path / f"IM_{k:04d}")
+    kinds = ("1.2.840.10008.5.1.4.1.1.66", "1.3.46.670589.11.0.0.12.1", "1.3.46.670589.11.0.0.12.2")
+    for k, (name, kind) in enumerate([*(("XX", kind) for kind in kinds), ("PS", "1.2.840.10008.5.1.4.1.1.11.1")], 1):
+        data = pydicom.dcmread(tmp_path / "IM_0001", stop_before_pixels=True)
+        for keyword in ("Rows", "Columns", "BitsAllocated", "PixelSpacing", "ImagePositionPatient"):
+            delattr(data, keyword)
+        data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = kind
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        data.private_block(0x2005, "Philips MR Imaging DD 001", create=True).add_new(0x32, "OB", bytes(4096))
+        data.save_as(tmp_path / f"{name}_{k:04d}")
+    scan = read_scan(tmp_path)
+    same(scan, due)
+    assert len(scan.files) == SHAPE[2]
+    assert scan.notes == ()
+
+
 def test_exact_copies_are_read_once(tmp_path: Path) -> None:
     due = series(tmp_path)
     shutil.copytree(tmp_path, tmp_path / "again")

@@ -11,6 +11,7 @@ import pytest
 from scan_files import ramp, refused
 
 from braindiffusion import errors
+from braindiffusion.export.dicom import Label, Study
 from braindiffusion.io.read import read_mask, read_scan
 from braindiffusion.io.write import OutputFolder
 
@@ -181,11 +182,23 @@ def test_five_landmarks_stay_in_every_output(tmp_path: Path, name: str) -> None:
     due, scan = places(due_affine(name, path)), read_scan(path)
     np.testing.assert_allclose(places(scan.affine), due, atol=0.01)
     np.testing.assert_allclose(scan.voxels, voxels * slope[0] + slope[1] if slope else voxels)
+    marks = np.zeros(SHAPE, np.uint16)
+    marks[tuple(FIVE.astype(int).T)] = range(1, 6)
     with OutputFolder(tmp_path / "out") as out:
         for form in ("nifti", "nrrd"):
             out.volume("v", scan.voxels, scan, form)
+        if name == "rounded":  # NIfTI and NRRD hold any matrix, DICOM right angles only
+            with pytest.raises(errors.ScanGeometryError, match="right angles only"):
+                Study(scan)
+        else:
+            Study(scan).write(out.file, "dicom", 1, marks, Label("v", "Landmarks."))
     np.testing.assert_allclose(places(np.array(nibabel.load(tmp_path / "out/v.nii.gz").affine)), due, atol=0.01)
     for name_out in ("v.nii.gz", "v.nrrd"):
         again = read_scan(tmp_path / "out" / name_out)
         np.testing.assert_allclose(places(again.affine), due, atol=0.01)
         assert np.array_equal(again.voxels, scan.voxels)
+    if name == "rounded":
+        return
+    series = read_scan(tmp_path / "out" / "dicom")  # its axes are in another order
+    found = [np.argwhere(series.voxels == n)[0] for n in range(1, 6)]
+    np.testing.assert_allclose((series.affine @ np.c_[found, np.ones(5)].T)[:3], due, atol=0.01)

@@ -99,6 +99,19 @@ def _mededit(rows: list[dict[str, Any]]) -> list[str]:
     )  # fmt: skip
 
 
+def _reading(rows: list[dict[str, Any]]) -> list[str]:
+    return _table(
+        "file | voxels, MB | peak memory, in voxels | CPU s | CPU s, the library alone | times",
+        [
+            [
+                row["what"], _mb(row["voxel_bytes"]), _number(row["memory"], ".2f"), _number(row["seconds"]),
+                _number(row["library_seconds"]), f"{row['seconds'] / row['library_seconds']:.1f} x",
+            ]
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
 def markdown(facts: dict[str, Any]) -> str:
     """All that was measured."""
     lines = ["# Bench", "", f"{machine_line(facts['machine'])}. Command: `{facts['command']}`.", ""]
@@ -112,6 +125,8 @@ def markdown(facts: dict[str, Any]) -> str:
     if "latency" in facts:
         rows = [[row["what"], _number(row["seconds"], ".2f"), row["note"]] for row in facts["latency"]]
         lines += ["## What a user waits for", "", *_table("what | s | |", rows)]
+    if "reading" in facts:
+        lines += ["## Reading", "", *_reading(facts["reading"])]
     if "mededit" in facts:
         lines += ["## MedEdit with fewer calls", "", *_mededit(facts["mededit"])]
     return "\n".join([*lines, f"{NOT_FOR_DIAGNOSIS}. {RESEARCH_USE_ONLY}", ""])

@@ -1,4 +1,4 @@
-"""The bench in one go: ladder, steps, cost against work, waiting times, MedEdit; on the machine at hand."""
+"""The bench in one go: ladder, steps, cost against work, waiting times, reading, MedEdit; on the machine at hand."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from braindiffusion.bench.items import pack_items, sample_items
 from braindiffusion.bench.ladder import climb, ladder, steps_ladder
 from braindiffusion.bench.latency import latency
 from braindiffusion.bench.machine import machine
+from braindiffusion.bench.reading import reading
 from braindiffusion.errors import SettingsError
 from braindiffusion.events import OnEvent
 from braindiffusion.healing.registry import HEALTHY
@@ -22,7 +23,7 @@ from braindiffusion.settings import HealSettings
 
 QUICK_REFERENCE = 50
 ALL_STEPS, QUICK_STEPS = (None, 2, 3, 4, 5, 7, 10, 20, 25, 50, 100), (25, 3, 5, 10)
-PARTS = ("ladder", "steps", "sweeps", "latency", "mededit")
+PARTS = ("ladder", "steps", "sweeps", "latency", "reading", "mededit")
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ def run_bench(
         facts["linearity"] = sweeps.linearity(facts["sweeps"])
     if "latency" in settings.parts:
         facts["latency"] = latency({"device": device})
+    if "reading" in settings.parts:
+        facts["reading"] = reading()
     if "mededit" in settings.parts and packs:
         modes = mededit.QUICK_MODES if settings.quick else mededit.MODES
         draws = (1, 1) if settings.quick else mededit.DRAWS

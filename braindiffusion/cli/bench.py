@@ -18,7 +18,7 @@ def bench(
     ] = None,
     packs: Annotated[Path | None, typer.Option(help="Folder of packs for MedEdit.")] = None,
     parts: Annotated[
-        str, typer.Option(help="Comma-separated: ladder, steps, sweeps, latency, mededit.")
+        str, typer.Option(help="Comma-separated: ladder, steps, sweeps, latency, reading, mededit.")
     ] = "ladder,sweeps,latency",
     slices: Annotated[int, typer.Option(min=1, help="Lesion slices to heal.")] = 24,
     reference_slices: Annotated[

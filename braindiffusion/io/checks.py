@@ -139,6 +139,20 @@ def quiet_sitk() -> Any:
     return sitk
 
 
+class _Held:
+    """The voxels of an ITK image for numpy, which holds this, and so the image, as long as it looks at them."""
+
+    def __init__(self, image: Any) -> None:
+        self._image = image
+        self.__array_interface__ = dict(quiet_sitk().GetArrayViewFromImage(image).__array_interface__)
+        self.__array_interface__["data"] = (self.__array_interface__["data"][0], False)  # nobody else has the image
+
+
+def itk_voxels(image: Any) -> np.ndarray:
+    """The voxels of an ITK image that is needed no more, without a copy; axes in ITK's order, the last one fastest."""
+    return np.asarray(_Held(image))
+
+
 def not_finite(path: str | Path, count: int) -> errors.ScanContentError:
     """The error for a scan with ``count`` voxels that are NaN or infinite."""
     why = f"{count} voxels are NaN or infinite."

@@ -6,6 +6,7 @@ import math
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -19,6 +20,7 @@ from braindiffusion.io.checks import (
     check_affine,
     check_size,
     for_itk,
+    itk_voxels,
     lost_geometry,
     quiet_sitk,
     to_ras,
@@ -320,19 +322,18 @@ def load_stack(stack: Stack, headers: dict[Path, Dataset], path: Path, notes: tu
     """Its voxels, in real-world values."""
     first = headers[stack.frames[0].file]
     planes: np.ndarray | None = None  # (slices, rows, columns), of the widest type so far
-    wanted: dict[Path, list[tuple[int, Frame]]] = {}
+    wanted: dict[Path, dict[int, tuple[int, Frame]]] = {}
     for k, frame in enumerate(stack.frames):
-        wanted.setdefault(frame.file, []).append((k, frame))
+        wanted.setdefault(frame.file, {})[frame.index] = k, frame
     for file, members in wanted.items():
-        pixels, scaled = _pixels(file, headers[file])
-        pixels = pixels.reshape(-1, stack.size[1], stack.size[0])
-        for k, frame in members:
-            plane = pixels[frame.index] if scaled else _rescaled(pixels[frame.index], frame.rescale)
+        for index, pixels, scaled in _planes(file, headers[file], list(members)):
+            k, frame = members[index]
+            plane = pixels if scaled else _rescaled(pixels, frame.rescale)
             if planes is None:
-                planes = np.empty((len(stack.frames), *plane.shape), plane.dtype)
+                planes = np.empty((len(stack.frames), *stack.size[1::-1]), plane.dtype)
             elif plane.dtype != planes.dtype:
                 planes = planes.astype(np.result_type(planes, plane), copy=False)
-            planes[k] = plane
+            planes[k] = plane.reshape(planes.shape[1:])
     assert planes is not None
     voxels = planes.transpose(2, 1, 0)
     hints = {k: _plain(first.get(k)) for k in _HINTS if first.get(k) not in (None, "")}
@@ -359,35 +360,49 @@ def _floats(pixels: np.ndarray, rescale: tuple[float, float]) -> np.ndarray:
         return (pixels * np.float64(rescale[0]) + rescale[1]).astype(np.float32)
 
 
-def _pixels(file: Path, header: Dataset) -> tuple[np.ndarray, bool]:
-    """(frames, rows, columns), and whether they are real-world values already.
+def _planes(file: Path, header: Dataset, indices: list[int]) -> Iterator[tuple[int, np.ndarray, bool]]:
+    """Of some frames of a file the index, the pixels, and whether they are real-world values already.
 
-    What is not compressed is decoded by pydicom; GDCM, which is native code, sees compressed files only, and those not
-    before their header was found to be no deeper than ``MOST_DEPTH``.
+    What is not compressed is decoded by pydicom, frame by frame; GDCM, which is native code, sees compressed files
+    only, and those not before their header was found to be no deeper than ``MOST_DEPTH``.
     """
-    from pydicom import dcmread
-
     damage = f"{file} cannot be decoded."
     if _syntax_of(header).is_compressed:
         _check_depth(header, file)
         sitk = quiet_sitk()
         try:
-            return sitk.GetArrayFromImage(sitk.ReadImage(for_itk(file), imageIO="GDCMImageIO")), True
+            pixels = itk_voxels(sitk.ReadImage(for_itk(file), imageIO="GDCMImageIO"))
         except RuntimeError as error:
             why = "Its pixels are incomplete, or compressed in an unknown way."
             raise errors.ScanUnreadableError(damage, why, COPY_AGAIN) from error
-    data = dcmread(file, force=True)
-    data.file_meta.TransferSyntaxUID = _syntax_of(header)
+        frames = pixels.reshape(-1, *pixels.shape[-2:])
+        yield from ((index, frames[index], True) for index in indices)
+        return
     try:
-        pixels = data.pixel_array
+        for index, plane in zip(indices, _native_planes(file, header, indices), strict=True):
+            stored, width = int(header.get("BitsStored") or 0), 8 * plane.dtype.itemsize
+            if plane.dtype.kind in "iu" and 0 < stored < width:  # what else lies in the upper bits is no image
+                shift = plane.dtype.type(width - stored)
+                plane = (plane << shift) >> shift
+            yield index, plane, False
+    except errors.BrainDiffusionError:
+        raise
     except Exception as error:  # pydicom raises many kinds over a damaged header
         why = str(error) or type(error).__name__
         raise errors.ScanUnreadableError(damage, why, COPY_AGAIN) from error
-    allocated, stored = 8 * pixels.dtype.itemsize, int(data.get("BitsStored") or 8 * pixels.dtype.itemsize)
-    if pixels.dtype.kind in "iu" and 0 < stored < allocated:  # what else lies in the upper bits is no image
-        shift = pixels.dtype.type(allocated - stored)
-        pixels = (pixels << shift) >> shift
-    return pixels, False
+
+
+def _native_planes(file: Path, header: Dataset, indices: list[int]) -> Iterator[np.ndarray]:
+    from pydicom import dcmread
+    from pydicom.pixels import iter_pixels
+
+    if int(header.get("NumberOfFrames") or 1) > 1 and not _syntax_of(header).is_deflated:
+        yield from iter_pixels(file, indices=indices, transfer_syntax_uid=_syntax_of(header))
+        return
+    data = dcmread(file, force=True)
+    data.file_meta.TransferSyntaxUID = _syntax_of(header)
+    pixels = data.pixel_array
+    yield from pixels.reshape(-1, *pixels.shape[-2:])[indices]
 
 
 def _check_depth(header: Dataset, file: Path) -> None:

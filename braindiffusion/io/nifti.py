@@ -351,32 +351,47 @@ def _incomplete(path: Path, found: int, due: int) -> errors.ScanUnreadableError:
 
 
 def _scan(head: _Header, path: Path, form: str) -> Scan:
-    """The voxels that a header promises, read once, to the end of the file."""
-    due, found = head.start + math.prod(head.shape) * head.dtype.itemsize, 0
+    """The voxels that a header promises, read once, to the end of the file, and held once."""
+    count, width = math.prod(head.shape), head.dtype.itemsize
+    due, found = head.start + count * width, 0
     if due > (held := _most_held(head.file)):
         raise _incomplete(path, held, due)
-    flat = np.empty(math.prod(head.shape), head.dtype)
-    room = memoryview(flat.view(np.uint8))  # type: ignore[arg-type]
+    flat = np.empty(count, head.dtype.newbyteorder("=") if head.rescale is None else _real_type(head.dtype))
+    stored = flat.dtype == head.dtype  # bytes of the file that are voxels as they are
+    room = memoryview(flat.view(np.uint8) if stored else np.empty(CHUNK, np.uint8))  # type: ignore[arg-type]
     with _unzipped(head.file) as stream:
         while found < head.start and (chunk := stream.read(min(CHUNK, head.start - found))):
             found += len(chunk)
         while head.start <= found < due:
             start = found - head.start
-            if not (count := stream.readinto(room[start : start + CHUNK])):
+            part = room[start : start + CHUNK] if stored else room[: min(CHUNK, due - found)]
+            if not (got := _filled(stream, part)):
                 break
-            found += count
+            found += got
+            whole = slice(start // width, (start + got) // width)
+            if not stored:
+                flat[whole] = np.frombuffer(part[: got // width * width], head.dtype)
+            if head.rescale is not None:
+                with np.errstate(over="ignore"):  # what becomes infinite is refused later
+                    flat[whole] *= head.rescale[0]
+                    flat[whole] += head.rescale[1]
         while found < due + MOST_EXTRA and (chunk := stream.read(CHUNK)):
             found += len(chunk)
     if not due <= found < due + MOST_EXTRA:
         raise _incomplete(path, found, due)
-    if not flat.dtype.isnative:
-        flat = flat.byteswap(inplace=True).view(flat.dtype.newbyteorder("="))
-    if head.rescale is not None:
-        exact = flat.dtype.itemsize <= 2 or flat.dtype == np.float32
-        flat = flat.astype(np.float32 if exact else np.float64)
-        with np.errstate(over="ignore"):  # what becomes infinite is refused later
-            flat *= head.rescale[0]
-            flat += head.rescale[1]
     voxels = flat.reshape(head.shape[:3], order="F")
     facts = {"path": str(path), "format": form}
     return Scan(voxels, head.affine, modality_of(path.name), facts, head.forms, head.notes)
+
+
+def _real_type(dtype: np.dtype) -> type[np.floating]:
+    """That of rescaled voxels: one that holds the stored ones exactly."""
+    return np.float32 if dtype.itemsize <= 2 or (dtype.kind == "f" and dtype.itemsize == 4) else np.float64
+
+
+def _filled(stream: Any, room: memoryview) -> int:
+    """Fill a piece of memory from a stream, which may give less at a time; how many bytes it had."""
+    found = 0
+    while found < len(room) and (got := stream.readinto(room[found:])):
+        found += got
+    return found

@@ -28,6 +28,7 @@ from braindiffusion.io.checks import (
     check_size,
     for_itk,
     geometry,
+    itk_voxels,
     lost_geometry,
     not_finite,
     orientation_code,
@@ -87,16 +88,20 @@ def _without_nan_background(voxels: np.ndarray, path: str | Path) -> tuple[np.nd
     """
     from scipy import ndimage
 
-    unknown = np.isnan(voxels)
-    if np.isinf(voxels).any() or unknown.all():
+    edged = np.pad(np.isnan(voxels), 1, constant_values=True)
+    unknown = edged[1:-1, 1:-1, 1:-1]
+    count = int(unknown.sum())
+    if np.isinf(voxels).any() or count == voxels.size:
         raise not_finite(path, int((~np.isfinite(voxels)).sum()))
-    labels, count = ndimage.label(np.pad(unknown, 1, constant_values=True))
-    inside = int((labels[1:-1, 1:-1, 1:-1] > 1).sum()) if count > 1 else 0
-    if inside:
-        raise not_finite(path, inside)
-    filled = voxels.copy(order="K")
-    filled[unknown] = min(0.0, float(voxels[~unknown].min()))
-    return filled, f"{int(unknown.sum())} voxels around the head are NaN; they are taken as background."
+    try:
+        labels, pieces = ndimage.label(edged, output=np.uint8)  # a byte a voxel
+    except RuntimeError:  # more pieces than a byte can count
+        labels, pieces = ndimage.label(edged)
+    if pieces > 1:
+        raise not_finite(path, int((labels > 1).sum()))
+    del labels
+    voxels[unknown] = min(0.0, float(np.nanmin(voxels)))
+    return voxels, f"{count} voxels around the head are NaN; they are taken as background."
 
 
 def read_mask(
@@ -276,7 +281,7 @@ def _itk_scan(file: Path, path: Path, form: str, layers: bool) -> Scan:
         direction = np.array(reader.GetDirection()).reshape(len(size), -1)[:3, :3]
         affine = to_ras(direction, np.array(reader.GetSpacing()[:3]), np.array(reader.GetOrigin()[:3]), path)
         notes = check_affine(affine, size, path)
-        voxels = sitk.GetArrayFromImage(reader.Execute())
+        voxels = itk_voxels(reader.Execute())
     except RuntimeError as error:
         why = re.sub(r"\S*ERROR: (\w+\(0x\w+\): )?", "", " ".join(str(error).splitlines()[1:])) or str(error)
         if re.search(r"orthonormal|bad direction|spacing is not supported|space (directions|vector)", why, re.I):
