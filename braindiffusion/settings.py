@@ -177,10 +177,11 @@ class HealSettings:
     """Everything that decides a healing, besides scan and mask.
 
     ``keep_outline`` holds tissue at the brain's border to be tissue during denoising (see
-    :func:`~braindiffusion.volume.masks.outline_floor`; not in the paper). ``None`` takes the method's own model, noise
-    level and guidance, or what was tuned on validation data and is kept in the model's card. ``mask_rule`` is
-    ``percentile`` (the paper) or ``grown`` (see :func:`~braindiffusion.volume.masks.grown_mask`; the default where the
-    card has a level). A method that finds its region itself gets the whole brain of every slice; with a ``gate``, of
+    :func:`~braindiffusion.volume.masks.outline_floor`; not in the paper); for ``match_texture`` see
+    :mod:`braindiffusion.healing.texture`. ``None`` takes the method's own model, noise level and guidance, or what was
+    tuned on validation data and is kept in the model's card. ``mask_rule`` is ``percentile`` (the paper) or ``grown``
+    (see :func:`~braindiffusion.volume.masks.grown_mask`; the default where the card has a level). A method that finds
+    its region itself gets the whole brain of every slice; with a ``gate``, of
     those that pass it.
     """
 
@@ -209,6 +210,9 @@ class HealSettings:
         advanced=True,
     )  # fmt: skip
     keep_outline: bool = setting(True, "Hold tissue at the brain's border to be tissue (not in the paper).")
+    match_texture: bool = setting(
+        True, "Bring the detail of the region to the level around it (models that see the surroundings).", advanced=True
+    )
     variance: str = setting(
         "small",
         "Of the denoising noise: small, the paper; large, the published code.",

@@ -18,6 +18,7 @@ from braindiffusion.healing.dif_fuse import DifFuseSettings
 from braindiffusion.healing.models import RunStats, auxiliary_models_of, is_conditioned, predictor_of
 from braindiffusion.healing.registry import method_named, operating_point
 from braindiffusion.healing.surroundings import Surroundings, window_around
+from braindiffusion.healing.texture import match_texture
 from braindiffusion.healing.trajectories import BatchMemory, StackMemory, Trajectories
 from braindiffusion.models.device import batch_for, in_batches, memory_of, precision_for
 from braindiffusion.models.registry import LoadedModel
@@ -179,6 +180,11 @@ class _InContext(_Healing):
         _, samples = self.ask(part, self.predictor, self.options, on_step, memory)
         _, rows, columns = self.window
         self.healed[:, part, rows, columns] = samples
+        if self.settings.match_texture:
+            s = int(part[0])
+            hole = self.mask[s] & self.stack.brain[s]
+            for sample in self.healed:
+                sample[s] = match_texture(sample[s], hole, self.stack.brain[s])
         self.surroundings.known[part] = True
 
     def order(self, rows: np.ndarray, first: int | None) -> np.ndarray:
