@@ -98,9 +98,10 @@ def installed() -> dict[str, Path]:
     """Names of installed models and their cards."""
     found: dict[str, Path] = {}
     for folder in model_folders():
-        if folder.is_dir():
+        if os.path.isdir(folder):  # False, where a home may not be looked into
             for card in sorted(folder.glob("*.json")):
-                found.setdefault(card.stem, card)
+                if card.is_file():  # a pipe would be waited for
+                    found.setdefault(card.stem, card)
     return found
 
 

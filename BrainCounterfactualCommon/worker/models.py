@@ -1,14 +1,14 @@
 """Model cards, which scan a model is for, and which method it serves. No engine, no torch: cards are read from disk,
 and the worker tells the methods."""
 
-import json
 import os
 import re
 from pathlib import Path
 
 from BrainCounterfactualCommon.host import Problem, logger, resourceFolder
 from BrainCounterfactualCommon.host import tr as _
-from braindiffusion.cards import ModelCard
+from braindiffusion.cards import ModelCard, parse_card
+from braindiffusion.errors import ModelFormatError
 from braindiffusion.modality import modality_of as modalityOfText
 
 MODALITY_ATTRIBUTE = "BrainCounterfactual.Modality"
@@ -31,11 +31,9 @@ def readCards(folder=None):
     cards = []
     for path in sorted((folder or resourceFolder("Models")).glob("*.json")):
         try:
-            card = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            logger.warning("Model card %s cannot be read: %s", path.name, error)
-            continue
-        cards.append(card)
+            cards.append(parse_card(path))
+        except ModelFormatError as error:
+            logger.warning("Model card %s is left out: %s", path.name, error)
     return cards
 
 

@@ -58,7 +58,7 @@ def _lines(path):
             record = json.loads(line.decode("utf-8"))
             if not isinstance(record, dict):
                 raise ValueError("no record")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number == len(whole):
                 break  # a crash can leave a line that has its end but not its middle
             raise damaged(path, _("Line {n} cannot be read.").format(n=number)) from error

@@ -111,7 +111,7 @@ def openStudy(folder):
     try:
         content = path.read_bytes()
         data = json.loads(content.decode("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise unreadable(folder, _("study.json cannot be read: {error}").format(error=error)) from error
     try:
         _check(data)

@@ -118,7 +118,7 @@ def _deflated(extra: int) -> Callable[[Path], Any]:
     return damage
 
 
-def _deflate_bomb(path: Path) -> None:
+def deflate_bomb(path: Path) -> None:
     """1 GiB of zeros in a few MB."""
     _deflated(10)(path)
     raw = path.read_bytes()
@@ -317,7 +317,7 @@ def cases() -> list[Case]:
         ("an unknown transfer syntax", edited(lambda d, n: setattr(d.file_meta, "TransferSyntaxUID", "1.2.3.4.5"), every), (unreadable,), right),
         *((f"{name} that is none", edited(_encapsulated(uid), every), unreadable) for name, uid in COMPRESSED.items()),
         ("deflated", alone(_deflated(10)), (unreadable,), lambda scan: sound(scan)),
-        ("a deflate bomb", alone(_deflate_bomb), unreadable),
+        ("a deflate bomb", alone(deflate_bomb), unreadable),
         ("deflated junk", alone(lambda p: (_deflated(10)(p), flip(p, 3, 400, 1 << 20, 40))), unreadable),
         ("sequences 20 deep", alone(_nested(20)), (), lambda scan: sound(scan)),
         ("sequences 5000 deep", alone(_nested(5000)), (unreadable,)),

@@ -121,13 +121,12 @@ def evaluate_models(
 ) -> None:
     """Numbers and a figure for each installed model, by its task."""
     with report_errors():
-        import csv
-
         import torch
 
         from braindiffusion.cards import read_card
         from braindiffusion.evaluation.models.evaluate import evaluate_models as measure
         from braindiffusion.evaluation.models.evaluate import write_to_cards
+        from braindiffusion.io.tables import write_csv_file
         from braindiffusion.io.write import OutputFolder, check_writable
         from braindiffusion.pipeline.progress import reporter
 
@@ -146,10 +145,7 @@ def evaluate_models(
             folder.json("models", report.facts())
             folder.file("models.md").write_text(report.markdown(), encoding="utf-8")
             for (name, table), rows in report.tables.items():
-                with folder.file(f"{name}_{table}.csv").open("w", newline="", encoding="utf-8") as handle:
-                    writer = csv.DictWriter(handle, list(rows[0]))
-                    writer.writeheader()
-                    writer.writerows(rows)
+                write_csv_file(folder.file(f"{name}_{table}.csv"), rows)
         if write:
             write_to_cards(report)
         typer.echo(report.markdown().split("\n## ")[0])

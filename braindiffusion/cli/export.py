@@ -96,7 +96,7 @@ def teach_case(
         from braindiffusion.export.teaching.case import Texts, check_free, write_case
         from braindiffusion.export.teaching.result import pair_of
         from braindiffusion.io.read import read_mask, read_scan
-        from braindiffusion.io.write import check_writable
+        from braindiffusion.io.write import check_writable, free_space_check
         from braindiffusion.models.device import choose_device
 
         texts = Texts(
@@ -105,6 +105,7 @@ def teach_case(
         check_free(out)
         check_writable(out)
         own_brain = read_mask(brain, read_scan(scan)) if brain else None
+        free_space_check(out, 1 << 26)  # twice two volumes, compressed or not, of a usual head
         pair = pair_of(result, scan, face=face.value, brain=own_brain, device=str(choose_device(device)))
         write_case(out, pair, texts)
         typer.echo(f"{out / 'index.html'}\n{RESEARCH_USE_ONLY}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from enum import Enum
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from braindiffusion.errors import BrainDiffusionError, Cancelled, SettingsError
 from braindiffusion.io.guard import inputs_kept
-from braindiffusion.io.paths import at_home
+from braindiffusion.io.paths import at_home, known_home
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,17 +54,35 @@ ResampleMask = Annotated[bool, typer.Option("--resample-mask", help="Bring a mas
 BrainFile = Annotated[Path | None, typer.Option("--brain", help="Your own brain mask, on the scan's grid.")]
 
 
+class _Command(TyperCommand):
+    """A command that refuses an empty path, which would stand for the folder one is in: a variable was not set, say."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = list(args)
+        rest = super().parse_args(ctx, args)
+        for before, value in zip(["", *given], given, strict=False):
+            name = value[:-1] if value.startswith("--") and value.endswith("=") else before if value == "" else None
+            if name is None:
+                continue
+            param: Any = next((p for p in self.params if name in p.opts), None)
+            if param is None or isinstance(ctx.params.get(str(param.name)), Path):
+                raise typer.BadParameter("It is empty.", ctx, param)
+        return rest
+
+
 class Commands(typer.Typer):
     """Commands that know ``~`` in every path they are given: a shell leaves that of ``--out=~/results`` as it is."""
 
     def command(self, *args: Any, **options: Any) -> Callable[[Any], Any]:
         """As Typer's."""
-        register = super().command(*args, **options)
+        register = super().command(*args, **{"cls": _Command, **options})
 
         def decorate(function: Any) -> Any:
             @functools.wraps(function)
             def run(**given: Any) -> Any:
-                values = {name: _expanded(value) for name, value in given.items()}
+                with report_errors():
+                    values = {name: _expanded(value) for name, value in given.items()}
+                    _check_places(values)
                 inputs = [v for name, v in values.items() if name != "out"]
                 paths = [p for v in inputs for p in (v if isinstance(v, list | tuple) else [v])]
                 with inputs_kept(p for p in paths if isinstance(p, Path)):
@@ -72,6 +92,16 @@ class Commands(typer.Typer):
             return function
 
         return decorate
+
+
+def _check_places(values: dict[str, Any]) -> None:
+    """Raises OutputError or SettingsError where results are to go to a place that cannot be."""
+    places = [values[name] for name in ("out", "key") if isinstance(values.get(name), Path)]
+    if places:
+        from braindiffusion.io.write import check_place
+
+        for place in places:
+            check_place(known_home(place))
 
 
 def _expanded(value: Any) -> Any:
@@ -111,7 +141,8 @@ def keep_inputs(out: Path, results: set[str], *inputs: Path | None) -> None:
         SettingsError: a file given lies in OUT under the name of a result.
     """
     for given in inputs:
-        if given and given.resolve().parent == out.resolve() and given.name.split(".")[0] in results:
+        place, name = os.path.split(os.path.realpath(given)) if given else ("", "")
+        if given and place == os.path.realpath(out) and name.split(".")[0] in results:
             raise SettingsError(
                 f"{given.name} in {out} would be replaced by a result.",
                 "It was given as input.",

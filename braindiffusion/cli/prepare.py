@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
@@ -110,7 +111,7 @@ def pseudo_label(
         from braindiffusion.training.pseudo_labels import PseudoSettings, pseudo_labels, write_pseudo_labels
 
         check_pack_path(out)
-        if out.resolve() == data.resolve():
+        if os.path.realpath(out) == os.path.realpath(data):
             why = "The masks of the one are to be made without the other's."
             raise SettingsError(f"{out} is the pack that was given.", why, "Choose another --out.")
         if threads:

@@ -68,12 +68,12 @@ def evaluate_tune(
     """Choose mask and threshold (of a segmenter: threshold and least area) on the val split only."""
     with report_errors():
         settings = made(HealSettings, chosen, model=model, force=True)
-        import csv
         import json
 
         from braindiffusion.cards import read_card
         from braindiffusion.evaluation.healing.operating_point import tune
         from braindiffusion.evaluation.models.segmenter_tuning import tune_segmenter
+        from braindiffusion.io.tables import write_csv_file
         from braindiffusion.io.write import OutputFolder, check_writable
         from braindiffusion.models.registry import update_card
         from braindiffusion.pipeline.progress import reporter
@@ -87,10 +87,7 @@ def evaluate_tune(
             else:
                 point, rows = tune(pack, settings, limit, tell)
         with OutputFolder(out) as folder:
-            with folder.file("sweep.csv").open("w", newline="", encoding="utf-8") as handle:
-                writer = csv.DictWriter(handle, list(rows[0]))
-                writer.writeheader()
-                writer.writerows(rows)
+            write_csv_file(folder.file("sweep.csv"), rows)
             folder.json("operating_point", point)
         if write:
             update_card(model, {"operating_point": point})

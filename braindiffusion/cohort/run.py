@@ -20,6 +20,7 @@ from braindiffusion import __version__
 from braindiffusion.cohort.table import Row, read_table, write_table
 from braindiffusion.errors import BrainDiffusionError, CohortError, InputError, ScanNotFoundError, SettingsError
 from braindiffusion.io.checks import SCAN_SUFFIXES
+from braindiffusion.io.text_files import read_json
 from braindiffusion.modality import modality_of
 from braindiffusion.pipeline.provenance import plain
 
@@ -152,7 +153,8 @@ def check_apart(folder: Path, out: Path) -> None:
     Raises:
         SettingsError: ``out`` is the folder or lies in it.
     """
-    if folder.resolve() in (out.resolve(), *out.resolve().parents):
+    real = Path(os.path.realpath(out))
+    if Path(os.path.realpath(folder)) in (real, *real.parents):
         raise SettingsError(
             f"The results cannot go into {out}.", f"It lies in {folder}, among the scans.", "Choose another --out."
         )
@@ -215,7 +217,7 @@ def earlier(job: Job, rows: dict[str, Row]) -> Row | None:
         rows: of the earlier run's table, by name.
     """
     with suppress(OSError, ValueError, KeyError, TypeError):
-        facts = json.loads((job.folder / "provenance.json").read_text(encoding="utf-8"))
+        facts = read_json(job.folder / "provenance.json")
         whole = (job.folder / f"counterfactual{ENDINGS[job.file_format]}").is_file()
         if whole and facts["cohort"]["key"] == job.key:
             return replace(_row(job, facts, "kept"), attempts=0)

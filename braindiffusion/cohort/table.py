@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY, __version__
+from braindiffusion.io.tables import markdown_text, write_csv
+from braindiffusion.io.text_files import read_json
 from braindiffusion.pipeline.provenance import plain
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Row:
 def read_table(out: Path) -> dict[str, Row]:
     """The rows that an earlier run left in ``out``, by name; none where there are none, or they cannot be read."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        rows = json.loads((out / "cohort.json").read_text(encoding="utf-8"))["scans"]
+        rows = read_json(out / "cohort.json")["scans"]
         return {row["scan"]: Row(**row) for row in rows}
     return {}
 
@@ -68,9 +68,7 @@ def write_table(out: Path, rows: list[Row], settings: HealSettings) -> None:
 
     ordered = sorted(rows, key=lambda row: row.scan)
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS)
-    writer.writeheader()
-    writer.writerows(row.cells() for row in ordered)
+    write_csv(text, COLUMNS, (list(row.cells().values()) for row in ordered))
     head = {"notice": NOT_FOR_DIAGNOSIS, "use": RESEARCH_USE_ONLY, "version": __version__, "settings": plain(settings)}
     with OutputFolder(out) as folder:
         folder.json("cohort", {**head, "scans": [asdict(row) for row in ordered]})
@@ -88,9 +86,9 @@ def markdown(rows: list[Row]) -> str:
     """The table for people."""
     shown = ("scan", "status", "slices_healed", "lesion_ml", "seconds", "attempts")
     lines = [f"{tally(rows)}.", "", f"| {' | '.join(shown)} |", "|---" * len(shown) + "|"]
-    lines += [f"| {' | '.join(str(row.cells()[name]).replace('|', '/') for name in shown)} |" for row in rows]
+    lines += [f"| {' | '.join(markdown_text(row.cells()[name]) for name in shown)} |" for row in rows]
     for row in rows:
         if row.error:
-            lines += ["", f"**{row.scan}**: {row.error['class']}: {row.error['what']} {row.error['cause']}"]
-            lines[-1] += f" *{row.error['action']}*"
+            told = [markdown_text(row.error[key]) for key in ("class", "what", "cause", "action")]
+            lines += ["", f"**{markdown_text(row.scan)}**: {told[0]}: {told[1]} {told[2]} *{told[3]}*"]
     return "\n".join([*lines, "", f"{NOT_FOR_DIAGNOSIS}. {RESEARCH_USE_ONLY}", ""])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import re
 from collections.abc import Callable
@@ -15,14 +13,24 @@ from typing import Any
 import numpy as np
 
 from braindiffusion import RESEARCH_USE_ONLY
-from braindiffusion.errors import InputError, OutputError, QuarantineError, ScanNotFoundError, SettingsError
+from braindiffusion.errors import (
+    BrainDiffusionError,
+    InputError,
+    MemoryExhaustedError,
+    OutputError,
+    QuarantineError,
+    ScanNotFoundError,
+    SettingsError,
+)
 from braindiffusion.export.deidentify import Clean, clean_scan, copy_label, sidecar_of, write_dicom_copy
 from braindiffusion.export.dicom_source import acquisition_of
 from braindiffusion.export.faces import Face
 from braindiffusion.export.second_pass import check_files
 from braindiffusion.io.checks import FORMATS, SCAN_SUFFIXES
-from braindiffusion.io.dicom import is_dicom
-from braindiffusion.io.write import OutputFolder, check_writable
+from braindiffusion.io.dicom import dicom_header, is_dicom
+from braindiffusion.io.tables import write_csv
+from braindiffusion.io.text_files import read_json
+from braindiffusion.io.write import OutputFolder, check_place, check_writable
 
 QUARANTINE = "quarantine.csv"
 CASE_NAME = re.compile(r"case-\d{3,}(\.|$)")
@@ -82,13 +90,12 @@ def find_cases(path: Path) -> tuple[list[Case], int]:
 
 
 def _series_of(file: Path) -> str:
-    from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
-
+    """The UID of its series; empty where it cannot be read, which is found out again when it is its turn."""
     try:
-        return str(dcmread(file, specific_tags=["SeriesInstanceUID"]).get("SeriesInstanceUID", ""))
-    except (InvalidDicomError, OSError, ValueError):
+        header = dicom_header(file)
+    except InputError:
         return ""
+    return "" if header is None else str(header.get("SeriesInstanceUID", ""))
 
 
 def deidentify(
@@ -166,12 +173,7 @@ def _check_fresh(out: Path, key: Path | None) -> None:
             "Choose a new name.",
         )
     if key is not None:
-        try:
-            str(key).encode("utf-8")
-        except UnicodeEncodeError as error:
-            what = f"The key cannot be written to {str(key)!a}."
-            raise OutputError(what, "The name is not Unicode.", "Choose another name.") from error
-        check_writable(key.absolute().parent)
+        check_writable(check_place(key).parent)
 
 
 def _copy(case: Case, code: str, out: Path, face: Face, brain: np.ndarray | None, device: str) -> str | None:
@@ -186,9 +188,11 @@ def _copy(case: Case, code: str, out: Path, face: Face, brain: np.ndarray | None
             )  # fmt: skip
     except QuarantineError as error:
         return f"{error.what} {error.why}"
-    except InputError as error:
+    except (InputError, MemoryExhaustedError) as error:
         return f"It cannot be read as a scan ({type(error).__name__})."
-    except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
+    except BrainDiffusionError:
+        raise
+    except Exception as error:  # one that nobody thought of holds back this scan, and stops no other
         return f"It could not be checked ({type(error).__name__})."
     return None
 
@@ -209,7 +213,7 @@ def _write(folder: OutputFolder, case: Case, code: str, clean: Clean) -> list[st
 def acquisition_in(sidecar: Path | None) -> dict[str, Any]:
     """What a JSON sidecar tells of the acquisition, held against the same list as a DICOM header."""
     try:
-        data = json.loads(sidecar.read_text(encoding="utf-8")) if sidecar else None
+        data = read_json(sidecar) if sidecar else None
     except (OSError, ValueError):
         return {}
     return acquisition_of(data.get) if isinstance(data, dict) else {}
@@ -221,6 +225,4 @@ def _told(case: Case) -> list[str]:
 
 def _write_rows(path: Path, names: list[str], rows: list[list[Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(names)
-        writer.writerows(rows)
+        write_csv(stream, names, rows)

@@ -8,7 +8,6 @@ only the advice, to the one who asked, names it, and only where it comes from a 
 from __future__ import annotations
 
 import gzip
-import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -17,6 +16,8 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from braindiffusion.io.text_files import read_json
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -125,7 +126,7 @@ class Identifiers:
     def add_sidecar(self, path: Path) -> None:
         """The names, identifiers and dates in a JSON file; one that cannot be read adds nothing."""
         try:
-            data = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+            data = read_json(path, errors="replace")
         except (OSError, ValueError):
             return
         self._add_fields(leaves(data))

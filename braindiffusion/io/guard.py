@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,8 +25,8 @@ def inputs_kept(paths: Iterable[Path]) -> Iterator[None]:
 
 def _real(path: Path) -> Path | None:
     try:
-        return path.resolve() if path.is_file() else None
-    except (OSError, RuntimeError, ValueError):  # a loop of links, a name that cannot be
+        return Path(os.path.realpath(path)) if path.is_file() else None
+    except (OSError, ValueError):  # a name that cannot be
         return None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bz2
 import math
+import os
 import re
 import shutil
 import tempfile
@@ -226,7 +227,7 @@ def _data_file(path: Path, given: str) -> Path:
     """A file beside the header that holds voxels; a header from elsewhere may not name, or link to, others."""
     file = path.parent / given
     beside = Path(given).name == str(Path(given)) and "%" not in given and file.is_file()
-    if not beside or file.resolve().parent != path.resolve().parent:
+    if not beside or os.path.dirname(os.path.realpath(file)) != os.path.dirname(os.path.realpath(path)):
         why = f"Its voxels are said to lie in '{given[:80]}', which is not one file beside it."
         raise errors.ScanUnreadableError(f"{path} is incomplete.", why, COPY_AGAIN)
     return file

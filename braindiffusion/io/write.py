@@ -43,6 +43,7 @@ _CAUSES = {
     errno.EISDIR: ("A folder stands where a file is to go.", "Choose another folder."),
     errno.EEXIST: ("A file stands where a folder is needed.", "Choose another folder."),
     errno.ENAMETOOLONG: ("The name is too long.", "Choose a shorter name."),
+    errno.ELOOP: ("It is a link that leads to itself.", "Choose another folder."),
     errno.EIO: ("The disk failed.", "Choose a folder on another disk."),
 }
 
@@ -70,6 +71,22 @@ def _place(folder: str | Path) -> Path:
     return place
 
 
+def check_place(path: str | Path) -> Path:
+    """A place for a file or a folder of results, absolute; it need not exist.
+
+    Raises:
+        OutputError: its name cannot be: too long, not Unicode, links that lead to themselves.
+    """
+    place = _place(path)
+    try:
+        os.stat(place)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass
+    except OSError as error:
+        raise _refused(place, error) from error
+    return place
+
+
 def _ground(folder: Path) -> Path:
     """The folder itself, or its nearest ancestor that exists.
 
@@ -88,7 +105,7 @@ def check_writable(folder: str | Path) -> None:
     Raises:
         OutputError: it cannot be written or made.
     """
-    folder = _place(folder)
+    folder = check_place(folder)
     try:
         with tempfile.TemporaryFile(dir=_ground(folder), prefix=PREFIX) as probe:
             probe.write(b"\0")

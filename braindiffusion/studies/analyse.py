@@ -11,6 +11,7 @@ from typing import Any
 
 from braindiffusion import RESEARCH_USE_ONLY, __version__
 from braindiffusion.errors import OutputError, UnfinishedStudyError
+from braindiffusion.io.text_files import parse_json, read_text
 from braindiffusion.io.write import OutputFolder, check_writable
 from braindiffusion.studies import report
 from braindiffusion.studies.confidence import origin_section
@@ -232,11 +233,11 @@ def _record_unblinding(study: SealedStudy, final: bool, progress: dict[str, tupl
 
 
 def _unblindings(study: SealedStudy) -> list[dict[str, Any]]:
-    lines = (study.folder / UNBLINDED).read_text(encoding="utf-8").splitlines()
+    lines = read_text(study.folder / UNBLINDED).splitlines()
     out = []
     for line in lines:
         try:
-            out.append(dict(json.loads(line)))
+            out.append(dict(parse_json(line)))
         except ValueError:
             out.append({"time": "a line that cannot be read", "final": True})
     return out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import asdict, dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from braindiffusion.errors import StudyProtocolError
+from braindiffusion.io.text_files import read_json
 from braindiffusion.studies.format import PROTOCOL, REAL, ROLES, SYNTHETIC, VERSION
 
 FOLDER = Path(__file__).parent / "protocols"
@@ -128,8 +128,8 @@ def load_protocol(name: str | Path) -> Protocol:
             "Name one of them, or a .json file.",
         )
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        data = read_json(path)
+    except (OSError, ValueError) as error:
         raise _refused(path.name, f"It cannot be read: {error}") from error
     return parse_protocol(data, path.name)
 

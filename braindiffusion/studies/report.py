@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import csv
 import io
 from html import escape
 from typing import Any
 
 from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY
+from braindiffusion.io.tables import write_csv
 from braindiffusion.io.write import OutputFolder
 from braindiffusion.studies.sections import VERDICT, Figure, Section, Table, shown
 
@@ -76,10 +76,7 @@ def html(title: str, sections: list[Section]) -> str:
 def csv_text(columns: tuple[str, ...], rows: list[list[Any]]) -> str:
     """A table as CSV; gaps are empty, numbers in full."""
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow(["" if v is None or v != v else v for v in row])
+    write_csv(buffer, columns, (["" if v is None or v != v else v for v in row] for row in rows), end="\n")
     return buffer.getvalue()
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from braindiffusion.errors import AnswersError, StudyError, StudyKeyError
+from braindiffusion.io.text_files import parse_json, read_bytes
 from braindiffusion.studies.format import ANSWERS, KEY, STUDY, VERSION, canonical, seal_of, sha256_of, sha256_of_file
 from braindiffusion.studies.protocol import MOST_TEXT, Protocol, Question, parse_protocol
 
@@ -43,8 +43,8 @@ def open_study(folder: Path) -> SealedStudy:
     """
     path = folder / "study.json"
     try:
-        content = path.read_bytes()
-        data = json.loads(content)
+        content = read_bytes(path)
+        data = parse_json(content)
         if data["format"] != STUDY or data["version"] != VERSION:
             raise ValueError(f"It is {data['format']}, version {data['version']}.")
         protocol = parse_protocol(data["protocol"], "The study's protocol")
@@ -76,7 +76,7 @@ def open_key(path: Path, study: SealedStudy) -> dict[str, Any]:
         StudyKeyError: missing, of another study, changed, or the study was changed since it was sealed.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except OSError as error:
         why = error.strerror or str(error)
         action = "Give the file that 'study create' wrote beside the study: --key FILE."
@@ -85,7 +85,7 @@ def open_key(path: Path, study: SealedStudy) -> dict[str, Any]:
         why = "Its hash is not the one sealed into the study: it is another study's, or was changed."
         raise StudyKeyError(f"{path.name} is not the key of this study.", why, "Bring the key as it was written.")
     try:
-        key = json.loads(content)
+        key = parse_json(content)
         fits = (key["format"], key["study"], key["seal"]) == (KEY, study.data["study"], seal_of(study.data))
         labels = [key["cases"][case] for case in study.data["cases"]]
         if not all(isinstance(label.get("method"), str) and "subject" in label for label in labels):
@@ -111,18 +111,16 @@ def _damaged(path: Path, why: str) -> AnswersError:
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
     """The records of a file; a last line that is not whole is what a crash leaves."""
     try:
-        if not path.is_file():
-            raise OSError("It is no file.")
-        lines = path.read_bytes().split(b"\n")[:-1]
+        lines = read_bytes(path).split(b"\n")[:-1]
     except OSError as error:
         raise _damaged(path, error.strerror or str(error)) from error
     out: list[dict[str, Any]] = []
     for number, line in enumerate(lines, 1):
         try:
-            record = json.loads(line)
+            record = parse_json(line)
             if not isinstance(record, dict):
                 raise ValueError("no record")
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             if number == len(lines):
                 break
             raise _damaged(path, f"Line {number} cannot be read.") from error

@@ -9,6 +9,7 @@ subject.
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from braindiffusion.errors import SettingsError, StudyError
 from braindiffusion.io.checks import SCAN_SUFFIXES
 from braindiffusion.io.dicom import is_dicom
 from braindiffusion.io.paths import at_home
+from braindiffusion.io.text_files import read_text
 from braindiffusion.studies.format import REAL
 
 RESULTS = ("diseased", "counterfactual")
@@ -115,8 +117,7 @@ def read_strata(path: Path) -> dict[str, str]:
         StudyError: no such file or columns, or a name with two strata.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as handle:
-            rows = list(csv.DictReader(handle))
+        rows = list(csv.DictReader(io.StringIO(read_text(path, "utf-8-sig"), newline="")))
         pairs = [(row["name"].strip(), row["stratum"].strip()) for row in rows]
     except (OSError, KeyError, AttributeError, ValueError, csv.Error) as error:
         why = str(error) if isinstance(error, OSError) else "It is no CSV file with the columns name and stratum."

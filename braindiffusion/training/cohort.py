@@ -9,6 +9,7 @@ so that sessions of one person are never taken for two.
 from __future__ import annotations
 
 import csv
+import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 
 from braindiffusion.errors import CohortError, ScanNotFoundError, SettingsError
 from braindiffusion.io.checks import SCAN_SUFFIXES
+from braindiffusion.io.text_files import read_text
 
 SPLITS = ("train", "val", "test")
 _BIDS_SUFFIX = {"T1": "T1w", "T1GD": "T1w", "T2": "T2w", "DWI": "dwi"}
@@ -144,8 +146,7 @@ def _participants(folder: Path) -> dict[str, str | None] | None:
     path = folder / "participants.tsv"
     if not path.is_file():
         return None
-    with path.open(newline="", encoding="utf-8-sig") as handle:
-        rows = list(csv.DictReader(handle, delimiter="\t"))
+    rows = list(csv.DictReader(io.StringIO(read_text(path, "utf-8-sig"), newline=""), delimiter="\t"))
     if rows and "participant_id" not in rows[0]:
         raise CohortError(f"{path} is not a table of participants.", "It has no participant_id.", "Fix or remove it.")
     out: dict[str, str | None] = {}

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from braindiffusion import __version__
 from braindiffusion.errors import DependencyMissingError, OutputError, PackError, RecipeError
 from braindiffusion.io.locks import Lock
+from braindiffusion.io.text_files import read_json
 from braindiffusion.io.write import check_writable, complete
 from braindiffusion.models.device import choose_device
 from braindiffusion.models.export import export_model
@@ -45,13 +46,13 @@ def load_recipe(name: str) -> dict[str, Any]:
     """
     path = Path(name) if name.endswith(".json") else RECIPES / f"{name}.json"
     try:
-        recipe = json.loads(path.read_text(encoding="utf-8"))
+        recipe = read_json(path)
     except FileNotFoundError as error:
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.json")))
         raise RecipeError(
             f"There is no recipe '{name}'.", f"Shipped recipes: {known}.", "Name one, or give a .json file."
         ) from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise RecipeError(f"The recipe {path.name} cannot be read.", str(error), "Fix the JSON.") from error
     given = recipe if isinstance(recipe, dict) else {}
     missing = {"name", "task", "data", "network", "optimiser", "batch", "iterations"} - set(given)

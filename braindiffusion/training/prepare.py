@@ -7,7 +7,6 @@ linear map per volume that keeps everything the model road will look at: air goe
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import re
@@ -32,6 +31,7 @@ from braindiffusion.errors import (
 )
 from braindiffusion.events import Event, OnEvent
 from braindiffusion.io.read import read_mask, read_scan
+from braindiffusion.io.tables import write_csv
 from braindiffusion.io.write import OutputFolder, check_writable, free_space_check
 from braindiffusion.training.cohort import SPLITS, Case, Cohort, draw_split, find_cases
 from braindiffusion.training.datasets import MIN_BRAIN_FRACTION
@@ -380,5 +380,5 @@ def _write(out: Path, arrays: dict[str, Any], key: Path | None, names: list[str]
         if key is not None:
             keys = stack.enter_context(OutputFolder(key.absolute().parent))
             with keys.file(key.name).open("w", newline="", encoding="utf-8") as handle:
-                csv.writer(handle).writerows([("pseudonym", "subject"), *zip(names, subjects, strict=True)])
+                write_csv(handle, ("pseudonym", "subject"), zip(names, subjects, strict=True))
             keys.file(key.name).chmod(0o600)

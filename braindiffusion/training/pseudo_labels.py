@@ -23,6 +23,7 @@ from braindiffusion.finders.segmenter import lesion_probability_of
 from braindiffusion.healing.models import main_model
 from braindiffusion.healing.registry import operating_point
 from braindiffusion.healing.run import heal_slices
+from braindiffusion.io.tables import write_csv_file
 from braindiffusion.io.write import OutputFolder, free_space_check
 from braindiffusion.models.device import choose_device
 from braindiffusion.models.registry import LoadedModel, load_model
@@ -246,12 +247,7 @@ def write_pseudo_labels(labels: PseudoLabels, out: Path) -> None:
     Raises:
         SettingsError: not an ``.npz``; OutputError.
     """
-    import csv
-
     free_space_check(out.parent, sum(a.nbytes for a in labels.arrays.values()))
     with OutputFolder(out.absolute().parent) as folder:
         np.savez_compressed(folder.file(out.name), **labels.arrays)
-        with folder.file(f"{out.stem}.csv").open("w", newline="", encoding="utf-8") as handle:
-            writer = csv.DictWriter(handle, list(labels.rows[0]))
-            writer.writeheader()
-            writer.writerows(labels.rows)
+        write_csv_file(folder.file(f"{out.stem}.csv"), labels.rows)

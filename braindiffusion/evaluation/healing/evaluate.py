@@ -26,7 +26,7 @@ from braindiffusion.evaluation.healing import plots as healing_plots
 from braindiffusion.evaluation.healing import two_class
 from braindiffusion.evaluation.healing.data import Measured, cases, collect
 from braindiffusion.evaluation.healing.images import LEAST_REAL_BRAIN, Judges, judges_for
-from braindiffusion.evaluation.healing.report import DEFINITIONS, flat, markdown, slice_rows, write_csv
+from braindiffusion.evaluation.healing.report import DEFINITIONS, flat, markdown, slice_rows
 from braindiffusion.evaluation.healing.rows import COSTLY_CALLS, Row, calls_of, lacking, rows_named
 from braindiffusion.evaluation.healing.runs import Runner, row_facts
 from braindiffusion.evaluation.healing.scores import Scored, paired, score, strata_of
@@ -37,6 +37,7 @@ from braindiffusion.evaluation.result_cache import ResultCache, fingerprint
 from braindiffusion.events import Event, OnEvent
 from braindiffusion.finders.gate import CLASSIFIER
 from braindiffusion.healing.models import main_card
+from braindiffusion.io.tables import write_csv_file
 from braindiffusion.io.write import OutputFolder
 from braindiffusion.models.device import choose_device, precision_for
 from braindiffusion.pipeline.provenance import plain
@@ -103,8 +104,8 @@ class HealingReport:
         self.facts["figures"] = figures
         folder.json("report", self.facts)
         folder.file("table.md").write_text(markdown(self.facts), encoding="utf-8")
-        write_csv(folder.file("rows.csv"), [{"name": n, **flat(r)} for n, r in rows.items()])
-        write_csv(folder.file("slices.csv"), slice_rows(data, scored))
+        write_csv_file(folder.file("rows.csv"), [{"name": n, **flat(r)} for n, r in rows.items()])
+        write_csv_file(folder.file("slices.csv"), slice_rows(data, scored))
 
 
 def _runnable(rows: list[Row], plan: HealingPlan) -> tuple[list[Row], dict[str, str]]:

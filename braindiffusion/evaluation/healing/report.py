@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
 from typing import Any
 
 from braindiffusion import RESEARCH_USE_ONLY
@@ -224,15 +222,6 @@ def flat(row: dict[str, Any], before: str = "") -> dict[str, Any]:
         else:
             out[name] = value
     return out
-
-
-def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Lines with the columns of all."""
-    columns = list(dict.fromkeys(k for row in rows for k in row))
-    with path.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, columns)
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def slice_rows(data: Measured, scored: dict[str, Scored]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from braindiffusion.evaluation.induction.evaluate import KindResult
 from braindiffusion.evaluation.induction.pairs import lesion_rows
 from braindiffusion.evaluation.induction.scores import overlap
 from braindiffusion.io.checks import quiet_sitk
+from braindiffusion.io.text_files import read_json
 from braindiffusion.io.write import OutputFolder
 from braindiffusion.pipeline.provenance import plain
 from braindiffusion.volume.masks import boxes
@@ -106,7 +107,7 @@ def score(dataset: Path, predictions: Path) -> dict[str, Any]:
         PackError: not such a folder, a case without a prediction, or predictions of another size.
     """
     try:
-        pairs = json.loads((dataset / "pairs.json").read_text(encoding="utf-8"))
+        pairs = read_json(dataset / "pairs.json")
         cases, patient, stratum = pairs["cases"], np.array(pairs["patient"]), np.array(pairs["stratum"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PackError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY
 from braindiffusion.evaluation.induction.evaluate import InductionReport, KindResult
 from braindiffusion.evaluation.induction.painting import CONTROL
 from braindiffusion.evaluation.induction.pairs import STRATA
+from braindiffusion.io.tables import write_csv_file
 
 DEFINITIONS = {
     "lesion Dice, IoU": "of what the independent segmenter finds in the painted slice (probability above one half, "
@@ -197,11 +197,7 @@ def write_rows(report: InductionReport, path: Path) -> None:
                 "prior_patient": p.prior_patient[i], "prior_row": p.prior_row[i], "stratum": p.stratum[i],
                 "asked_px": int(p.asked[i].sum()), **{f"dice, {n}": round(d[i], 4) for n, d in scored.items()},
             })  # fmt: skip
-    columns = list(dict.fromkeys(k for row in rows for k in row))
-    with path.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv_file(path, rows)
 
 
 def shown_pairs(result: KindResult, each: int = 2) -> list[int]:

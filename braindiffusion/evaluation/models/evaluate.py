@@ -20,6 +20,7 @@ from braindiffusion.evaluation.models.denoisers import evaluate_denoiser
 from braindiffusion.evaluation.models.gans import evaluate_gan
 from braindiffusion.evaluation.models.segmenters import evaluate_lesion_segmenter
 from braindiffusion.events import Event, OnEvent
+from braindiffusion.io.tables import markdown_text
 from braindiffusion.models.device import choose_device
 from braindiffusion.models.registry import load_model, update_card
 from braindiffusion.pipeline.provenance import plain
@@ -83,7 +84,7 @@ class ModelReport:
             n = m["numbers"]
             seconds = f"{n['cpu_seconds_per_slice']:.4f} ({n['threads']})"
             lines.append(f"| `{name}` | {m['task']} | {m['parameters'] / 1e6:.2f} M | {m['headline']} | {seconds} |")
-        lines += [f"| `{name}` | | | not measured: {why} | |" for name, why in self.skipped.items()]
+        lines += [f"| `{name}` | | | not measured: {markdown_text(why)} | |" for name, why in self.skipped.items()]
         for name, m in self.models.items():
             lines += ["", f"## {name}", "", f"![{m['task']}]({name}.png)", ""]
             lines += _listed(m["numbers"])

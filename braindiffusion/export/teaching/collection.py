@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +10,7 @@ from braindiffusion.errors import TeachingFileError
 from braindiffusion.export.teaching.case import FORMAT, PAGE, RECORD, THUMBNAIL, VERSION
 from braindiffusion.export.teaching.page import page
 from braindiffusion.export.teaching.pictures import data_uri
+from braindiffusion.io.text_files import read_bytes, read_json
 from braindiffusion.io.write import OutputFolder
 
 MOST_THUMBNAIL_BYTES = 2_000_000
@@ -39,13 +39,13 @@ def write_index(folder: Path, title: str = "Teaching files") -> int:
 
 def _entry(number: int, folder: Path) -> dict[str, Any]:
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        picture = (folder / THUMBNAIL).read_bytes()
+        record = read_json(folder / RECORD)
+        picture = read_bytes(folder / THUMBNAIL, MOST_THUMBNAIL_BYTES)
         right = record["format"] == FORMAT and record["version"] == VERSION and (folder / PAGE).is_file()
         title, modality, kind = (str(record[k] or "") for k in ("title", "modality", "kind"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, str(error)) from error
-    if not right or not picture.startswith(b"\x89PNG") or len(picture) > MOST_THUMBNAIL_BYTES:
+    if not right or not picture.startswith(b"\x89PNG"):
         raise _damaged(folder, "A part of it is missing, or of another version.")
     return {
         "number": number, "title": title, "modality": modality, "kind": kind, "picture": data_uri(picture),

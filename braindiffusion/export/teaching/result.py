@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from braindiffusion.export.deidentify import Clean, clean_scan
 from braindiffusion.export.faces import Face, without_face
 from braindiffusion.export.teaching.case import Pair
 from braindiffusion.io.read import on_grid_of, read_mask, read_scan
+from braindiffusion.io.text_files import read_json
 from braindiffusion.volume.scan import Scan
 
 _ENDINGS = (".nii.gz", ".nrrd", "")
@@ -78,7 +78,10 @@ def _lesion_of(mask: Path, scan: Scan) -> np.ndarray | None:
 
 def _provenance(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        facts = read_json(folder / "provenance.json")
+        if not isinstance(facts, dict) or not isinstance(facts.get("scan") or {}, dict):
+            raise ValueError("It is not a record.")
+        return facts
     except (OSError, ValueError) as error:
         raise TeachingFileError(
             "The result does not say how it was made.", "provenance.json is missing or damaged.", "Run it again."
