@@ -13,6 +13,7 @@ class ChoicePanel(ChoicePanelBase):
         ("saliency", "saliencyMethod"),
         ("fusion", "fusion"),
         ("maskRule", "maskRule"),
+        ("seam", "seam"),
         ("device", "device"),
     )
 
@@ -28,5 +29,6 @@ class ChoicePanel(ChoicePanelBase):
         self._show("saliency", texts.saliencyChoices())
         self._show("fusion", texts.fusionChoices())
         self._show("maskRule", texts.maskRuleChoices())
+        self._show("seam", texts.seamChoices())
         card = next((card for card in cards if card["name"] == parameters.modelName), None)
         self._tellLicence([card])

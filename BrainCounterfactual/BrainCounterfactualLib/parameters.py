@@ -15,8 +15,8 @@ from BrainCounterfactualCommon.worker.models import DEFAULT_MODEL
 class BrainCounterfactualParameterNode:
     """What the panel shows.
 
-    ``-1`` in ``percentile`` and ``marginMm``, and an empty ``maskRule``, mean: as the model was tuned; ``0`` in
-    ``noiseLevel`` means the method's own.
+    ``-1`` in ``percentile`` and ``marginMm``, and an empty ``maskRule``, mean: as the model was tuned; an empty
+    ``seam``: as fits the kind of mask; ``0`` in ``noiseLevel``: the method's own.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -35,6 +35,7 @@ class BrainCounterfactualParameterNode:
     percentile: Annotated[float, WithinRange(-1.0, 100.0)] = -1.0
     maskRule: str = ""
     marginMm: Annotated[float, WithinRange(-1.0, 50.0)] = -1.0
+    seam: str = ""
     fusion: str = "cached"
     samples: Annotated[int, WithinRange(1, 32)] = 1
     seed: Annotated[int, WithinRange(0, 2147483647)] = 0

@@ -14,6 +14,7 @@ def settingsOf(parameters):
         "percentile": None if parameters.percentile < 0 else parameters.percentile,
         "mask_rule": parameters.maskRule or None,
         "margin_mm": None if parameters.marginMm < 0 else parameters.marginMm,
+        "seam": parameters.seam or None,
         "samples": parameters.samples,
         "seed": parameters.seed,
         "device": parameters.device,

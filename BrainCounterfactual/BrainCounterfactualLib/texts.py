@@ -50,6 +50,14 @@ def maskRuleChoices():
     ]
 
 
+def seamChoices():
+    return [
+        ("", _("Inside what is drawn, else outside")),
+        ("inside", _("Inside the mask: nothing else changes")),
+        ("outside", _("Outside the mask: all of it is healed")),
+    ]
+
+
 def modelChoices(cards):
     """Models that heal; those that do not fit the scan say so."""
     return [

@@ -51,6 +51,9 @@ def test_fields_reach_the_settings(viewer) -> None:
     assert (settings["margin_mm"], settings["resamples"], settings["steps"], settings["seed"]) == (7.5, 2, None, 9)
     assert inducing.shapeOf(asked)["ml"] == 12.5
     assert inducing.shapeOf(asked)["side"] == "R"
+    viewer.state.update(set_seam="outside", set_rule="grown")
+    settings = Jobs(viewer).settings()
+    assert (settings["seam"], settings["mask_rule"]) == ("outside", "grown")
     viewer.state.paint_method = "sdedit"  # it has no margin: what was typed for another method is left out
     settings = inducing.settingsOf(Inducing(viewer).parameters())
     assert settings["margin_mm"] is settings["resamples"] is None

@@ -85,8 +85,10 @@ def test_standin_settings_reach_the_worker(widget, scan):
     ui.marginSpinBox.setValue(4.0)
     ui.fusionComboBox.setCurrentIndex(1)
     ui.maskRuleComboBox.setCurrentIndex(2)
+    ui.seamComboBox.setCurrentIndex(2)
     ui.applyButton.click()
     sent = widget.logic.client.last
+    assert sent.payload["settings"]["seam"] == "outside"
     assert sent.payload["settings"]["samples"] == 3
     assert sent.payload["settings"]["margin_mm"] == 4.0
     assert sent.payload["settings"]["percentile"] is None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 POLL_BUSY, POLL_IDLE = 0.03, 0.2
 DEFAULTS: dict[str, Any] = {
     "set_steps": "", "set_samples": "1", "set_noise": "", "set_margin": "", "set_percentile": "", "set_gate": "",
-    "set_seed": "0", "set_fusion": "cached", "set_rule": "", "set_device": "auto", "set_force": False,
+    "set_seed": "0", "set_fusion": "cached", "set_rule": "", "set_seam": "", "set_device": "auto", "set_force": False,
 }  # fmt: skip
 SENT = ("method", "model", "saliency_method", "heal_mask", *DEFAULTS)
 """What a click on Find or Heal takes along."""
@@ -71,7 +71,8 @@ class Jobs(Work):
         state = self.viewer.state
         out: dict[str, Any] = {
             "method": state.method, "model": state.model, "saliency": state.saliency_method, "fusion": state.set_fusion,
-            "mask_rule": state.set_rule or None, "device": state.set_device, "force": bool(state.set_force),
+            "mask_rule": state.set_rule or None, "seam": state.set_seam or None, "device": state.set_device,
+            "force": bool(state.set_force),
         }  # fmt: skip
         for field, (name, kind) in FIELDS.items():
             text = str(state[field]).strip()

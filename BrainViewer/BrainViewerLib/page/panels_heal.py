@@ -180,6 +180,9 @@ def heal_step(viewer: BrainViewer) -> None:
                 with html.Label(title="grown: to the whole lesion; percentile: as in the paper"):
                     html.Span("Mask rule")
                     select("set_rule", "rules", "set-rule")
+                with html.Label(title="Where the edit fades out; automatic: inside what is drawn, else outside"):
+                    html.Span("Seam")
+                    select("set_seam", "seams", "set-seam")
                 with html.Label(title="Where the networks run"):
                     html.Span("Device")
                     select("set_device", "devices", "set-device")

@@ -116,6 +116,7 @@ HEAL: dict[str, Any] = {
     "can_heal": False,
     "heal_hint": "",
     "fusions": choices("cached", "joint", "independent"),
+    "seams": [{"value": "", "title": "automatic"}, *choices("inside", "outside")],
     "rules": [{"value": "", "title": "tuned"}, *choices("grown", "percentile")],
     "devices": [{"value": "auto", "title": "automatic"}, {"value": "cpu", "title": "CPU"}],
 }
