@@ -60,7 +60,6 @@ class BrainCounterfactualWidget(PanelWidget):
         self._estimated = None
         self._oneSlice = None
         self._wrongContrast = ""
-        self.estimates = not slicer.app.testingEnabled()
 
     def makeLogic(self):
         return BrainCounterfactualLogic()
@@ -158,7 +157,7 @@ class BrainCounterfactualWidget(PanelWidget):
         """How long it will take and on what, told before it is started."""
         p = self._parameterNode
         ready = self.hasImage and not self.logic.busy and not self._wrongContrast
-        if not (self.estimates and ready and dependencies.satisfied()):
+        if not (self.asksUnasked and ready and dependencies.satisfied()):
             return
         wanted = (
             self.volumeNode.GetID(), p.method, p.steps, p.noiseLevel, p.samples, p.device, p.modelName, p.useMask

@@ -15,6 +15,10 @@ from BrainCounterfactualCommon.scene import saving, volumes
 from BrainCounterfactualCommon.worker import dependencies, models
 from BrainCounterfactualCommon.worker.client import WorkerClient
 from BrainCounterfactualCommon.worker.jobs import Run
+from braindiffusion import errors
+
+MOST_VOXELS_APART = 0.5
+"""Between Slicer's and the engine's place of a scan, before it is told."""
 
 
 class ModuleLogic(LogicBase):
@@ -148,6 +152,37 @@ class ModuleLogic(LogicBase):
     def hello(self, onResult=None, onError=None):
         """Ask the worker for its versions, devices and models (a dict goes to ``onResult``)."""
         return self.client.hello(lambda answer: onResult and onResult(answer.data), onError)
+
+    def readingNotes(self, volumeNode, onNotes):
+        """Ask what had to be assumed to read a scan's file; sentences for the user go to ``onNotes``, if there are any.
+
+        Slicer reads the file itself: the engine's reader tells what Slicer does not, and whether both put the scan in
+        the same place. Nothing is asked about a scan that has no file, or was changed since it was loaded.
+        """
+        path = volumes.fileOf(volumeNode)
+        if path is None:
+            return
+
+        def onResult(answer):
+            notes = list(answer.data.get("notes", []))
+            mm, voxels = volumes.apart(volumeNode, answer.data["affine"])
+            if voxels > MOST_VOXELS_APART:
+                notes.append(
+                    _(
+                        "Slicer puts this scan up to {mm:.1f} mm from where nibabel, SPM and the command line do. "
+                        "Results lie where Slicer shows them; compare the sides before you use them elsewhere."
+                    ).format(mm=mm)
+                )
+            if notes:
+                onNotes(notes)
+
+        def onError(error):
+            if issubclass(getattr(errors, error.className, Exception), errors.InputError):
+                onNotes(
+                    [_("The engine would not read this file: {what} {why}").format(what=error.what, why=error.cause)]
+                )
+
+        self.client.submit("notes", {"path": path}, onResult=onResult, onError=onError)
 
     def releaseMemory(self):
         """Let the worker drop its models and scans."""

@@ -4,6 +4,8 @@ No Qt, no torch, no engine: the same file runs in desktop Slicer and on slicer-c
 thread.
 """
 
+import logging
+
 import numpy as np
 
 from BrainCounterfactualCommon.exporting import Exporting
@@ -61,9 +63,13 @@ class BrainCounterfactualLogic(Healing, Exporting, ModuleLogic):
         self.setMaskArray(mask, seg, volumeNode)
         return int(mask.sum())
 
-    def maskFromFile(self, path, seg, volumeNode):
-        """Replace the mask by a file's (image or ``.seg.nrrd``, any grid); returns the number of voxels."""
-        mask = masks.fromFile(path, volumeNode)
+    def maskFromFile(self, path, seg, volumeNode, onNote=logging.warning):
+        """Replace the mask by a file's (image or ``.seg.nrrd``, any grid); returns the number of voxels.
+
+        Args:
+            onNote: given sentences for the user about what was assumed.
+        """
+        mask = masks.fromFile(path, volumeNode, onNote)
         self.setMaskArray(mask, seg, volumeNode)
         return int(mask.sum())
 

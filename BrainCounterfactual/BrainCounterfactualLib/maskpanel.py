@@ -63,12 +63,13 @@ class MaskPanel:
         )
 
     def fromFile(self):
-        path = self._chooseFile()
+        path, notes = self._chooseFile(), []
         if path:
             self._change(
                 _("The mask could not be loaded."),
-                lambda seg, volumeNode: self._logic.maskFromFile(path, seg, volumeNode),
+                lambda seg, volumeNode: self._logic.maskFromFile(path, seg, volumeNode, notes.append),
             )
+            self._ui.progressLabel.setText(" ".join(notes))
 
     def clear(self):
         self._change(_("The mask could not be cleared."), self._logic.clearMask)

@@ -9,8 +9,9 @@ from BrainCounterfactualCommon.panels.editorpanel import EditorPanel
 from BrainCounterfactualCommon.panels.enginepanel import EnginePanel
 from BrainCounterfactualCommon.panels.exportpanel import ExportPanel
 from BrainCounterfactualCommon.panels.modulewidget import ModuleWidget
-from BrainCounterfactualCommon.scene import overlays, startup
+from BrainCounterfactualCommon.scene import overlays, startup, volumes
 from BrainCounterfactualCommon.scene.results import isSynthetic
+from BrainCounterfactualCommon.worker import dependencies
 
 POLL_MS, FLICKER_MS = 50, 450
 FLICKER_KEY = "Ctrl+Shift+F"
@@ -36,6 +37,8 @@ class PanelWidget(ModuleWidget):
         self._connections = None
         self._runningButton = None
         self._updating = False
+        self._notedFile = None
+        self.asksUnasked = not slicer.app.testingEnabled()
         self.later = startup.laterBy(qt)
 
     # --- what a module's own panel is made of ---------------------------------------------------------------
@@ -222,7 +225,27 @@ class PanelWidget(ModuleWidget):
             self.addObserver(seg, changed, self.updateButtons)
         self.results.onParameters()
         self.choices.update()
+        self._askForNotes()
         self.updateButtons()
+
+    def _askForNotes(self):
+        """What had to be assumed to read the scan stands below it, as long as it is chosen."""
+        scan = self.volumeNode if self.hasImage else None
+        path = volumes.fileOf(scan) if scan is not None else None
+        if path == self._notedFile:
+            return
+        self._notedFile = None
+        self._showNotes([])
+        if path is None or not (self.asksUnasked and dependencies.satisfied()):
+            return
+        self._notedFile = path
+        with slicer.util.tryWithErrorDisplay(show=False):
+            self.logic.readingNotes(scan, lambda notes: self._notedFile == path and self._showNotes(notes))
+            self._pollTimer.start()
+
+    def _showNotes(self, notes):
+        self.ui.notesLabel.setText("\n".join(notes))
+        self.ui.notesLabel.setVisible(bool(notes))
 
     def onModality(self, name):
         if self.volumeNode is not None:

@@ -153,8 +153,11 @@ def fromBox(roiNode, volumeNode):
     return box
 
 
-def fromFile(path, volumeNode):
+def fromFile(path, volumeNode, onNote=logging.warning):
     """(k,j,i) bool of a mask file (labels, or probabilities from 0.5 on), carried to the scan in world space.
+
+    Args:
+        onNote: given sentences for the user about what was assumed.
 
     Raises:
         Problem: unreadable, empty, it lies elsewhere, or its values are neither labels nor probabilities.
@@ -169,12 +172,14 @@ def fromFile(path, volumeNode):
             _("Choose a file in which the lesion is marked."),
         )
     try:
-        marked = selected(array, name, None, logging.warning)
+        marked = selected(array, name, None, onNote)
     except BrainDiffusionError as error:
         raise Problem(type(error).__name__, error.what, error.why, error.action) from error
     # the file knows nothing of a transform put on the scan later: it belongs to the scan as stored
     toWorld = volumes.ijkToWorld(volumeNode) @ np.linalg.inv(volumes.ijkToRas(volumeNode)) @ affine
     mask = volumes.resampleNearest(marked, toWorld, volumeNode)
+    if not volumes.onLattice(toWorld, volumeNode):
+        onNote(_("The mask lies on another grid; it was resampled to the scan's (nearest neighbor)."))
     if not mask.any():
         raise Problem(
             "MaskGeometryError",

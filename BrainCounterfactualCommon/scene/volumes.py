@@ -143,11 +143,8 @@ def resampleNearest(source, sourceToWorld, volumeNode):
     dims = volumeNode.GetImageData().GetDimensions()
     toSource = (np.linalg.inv(sourceToWorld) @ ijkToWorld(volumeNode))[:3]
     out = np.zeros(dims[::-1], source.dtype)
-    turn, offset = np.rint(toSource[:, :3]), np.rint(toSource[:, 3])
-    corner = np.array(dims) - 1
-    sameLattice = (np.abs(turn).sum(0) == 1).all() and (np.abs(turn).sum(1) == 1).all()
-    if sameLattice and np.abs((toSource[:, :3] - turn) @ corner + toSource[:, 3] - offset).max() < 0.02:
-        _takeLattice(source.transpose(), turn, offset, out.transpose())
+    if onLattice(sourceToWorld, volumeNode):
+        _takeLattice(source.transpose(), np.rint(toSource[:, :3]), np.rint(toSource[:, 3]), out.transpose())
         return out
     i, j = np.meshgrid(np.arange(dims[0]), np.arange(dims[1]))
     size = np.array(source.shape[::-1])
@@ -157,6 +154,15 @@ def resampleNearest(source, sourceToWorld, volumeNode):
         a, b, c = (axis[inside] for axis in at)
         out[k][inside] = source[c, b, a]
     return out
+
+
+def onLattice(sourceToWorld, volumeNode):
+    """Whether a grid's voxels are those of the volume, but for the order of its axes, and shifts by whole voxels."""
+    toSource = (np.linalg.inv(sourceToWorld) @ ijkToWorld(volumeNode))[:3]
+    turn, offset = np.rint(toSource[:, :3]), np.rint(toSource[:, 3])
+    corner = np.array(volumeNode.GetImageData().GetDimensions()) - 1
+    straight = (np.abs(turn).sum(0) == 1).all() and (np.abs(turn).sum(1) == 1).all()
+    return bool(straight and np.abs((toSource[:, :3] - turn) @ corner + toSource[:, 3] - offset).max() < 0.02)
 
 
 def _takeLattice(source, turn, offset, out):
@@ -269,6 +275,32 @@ def removeNode(node):
     for other in [node, *own]:
         if other is not None and slicer.mrmlScene.IsNodePresent(other):
             slicer.mrmlScene.RemoveNode(other)
+
+
+# --- where a volume came from ------------------------------------------------------------------------------
+
+SCAN_FILES = (".nii", ".nii.gz", ".hdr", ".img", ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd")
+
+
+def fileOf(volumeNode):
+    """The file a volume was loaded from; ``None`` where the engine reads none such, or the volume was changed since."""
+    storage = volumeNode.GetStorageNode()
+    name = (storage.GetFileName() or "") if storage is not None else ""
+    known = name.lower().endswith(SCAN_FILES) and os.path.isfile(name)
+    return name if known and not volumeNode.GetModifiedSinceRead() else None
+
+
+def apart(volumeNode, affine):
+    """How far a volume's voxels lie from where an IJK -> RAS of its file puts them: ``(mm, voxels)``.
+
+    Slicer turns the slices of left-handed files around, which moves no voxel.
+    """
+    own, size = ijkToRas(volumeNode), np.array(volumeNode.GetImageData().GetDimensions())
+    corners = np.array([(*c, 1.0) for c in itertools.product(*((0, n - 1) for n in size))]).T
+    turned = corners.copy()
+    turned[2] = size[2] - 1 - turned[2]
+    off = min((own @ corners - np.asarray(affine) @ c for c in (corners, turned)), key=lambda d: np.abs(d).max())
+    return float(np.linalg.norm(off[:3], axis=0).max()), float(np.abs(np.linalg.inv(own) @ off).max())
 
 
 # --- reading -----------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ CANCEL_SECONDS = 3.0
 """A cancel that takes longer ends the worker."""
 RESTARTS, RESTART_SECONDS = 3, 60.0
 """No more than this many restarts in that time: a worker that keeps dying is not helped by another start."""
-IMMEDIATE = frozenset({"hello", "estimate"})
+IMMEDIATE = frozenset({"hello", "estimate", "notes"})
 """Requests the worker answers while a job runs; all others wait for their turn."""
 REPAIR = "Check the installation: Repair in the module's dependencies, or reinstall braindiffusion."
 
@@ -175,7 +175,7 @@ class WorkerClient:
         """Ask for work; returns at once. A job asked for while another runs waits for its turn.
 
         Args:
-            request: heal, saliency, induce, estimate, release, hello.
+            request: heal, saliency, induce, estimate, notes, release, hello.
             payload: the request's fields (``scan``, ``settings``, ...), without paths.
             arrays: (I,J,K) arrays by field: ``voxels`` (becomes ``scan.voxels``), ``mask``, ``brain`` ... A transposed
                 view of Slicer's KJI array is written without a copy.

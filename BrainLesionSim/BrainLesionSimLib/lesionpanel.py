@@ -73,10 +73,11 @@ class LesionPanel:
         self._onChanged()
 
     def fromFile(self):
-        path = self._chooseFile()
+        path, notes = self._chooseFile(), []
         if path:
             message = _("The lesion could not be loaded.")
-            self._change(message, lambda volumeNode: self._logic.lesionFromFile(path, volumeNode), "mask")
+            self._change(message, lambda volumeNode: self._logic.lesionFromFile(path, volumeNode, notes.append), "mask")
+            self._ui.progressLabel.setText(" ".join(notes))
 
     def clear(self):
         self._change(_("The lesion could not be cleared."), self._logic.clearLesion, "mask")

@@ -4,6 +4,8 @@ No Qt, no torch, no engine: the same file runs in desktop Slicer and on slicer-c
 thread.
 """
 
+import logging
+
 import numpy as np
 
 from BrainCounterfactualCommon.exporting import Exporting
@@ -84,9 +86,13 @@ class BrainLesionSimLogic(Healing, Exporting, ModuleLogic):
         self.setLesion(self.lesionArray(volumeNode) | box, volumeNode)
         return int(box.sum())
 
-    def lesionFromFile(self, path, volumeNode):
-        """Replace the lesion by a file's (image or ``.seg.nrrd``, any grid); returns the number of voxels."""
-        mask = masks.fromFile(path, volumeNode)
+    def lesionFromFile(self, path, volumeNode, onNote=logging.warning):
+        """Replace the lesion by a file's (image or ``.seg.nrrd``, any grid); returns the number of voxels.
+
+        Args:
+            onNote: given sentences for the user about what was assumed.
+        """
+        mask = masks.fromFile(path, volumeNode, onNote)
         self.setLesion(mask, volumeNode)
         return int(mask.sum())
 

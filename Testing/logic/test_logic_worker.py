@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 import subprocess
 import time
 
@@ -186,3 +187,59 @@ def test_estimate_and_devices(real, sample):
     assert told[0]["devices"][0]["name"]
     assert told[1]["seconds"] > 0
     assert told[1]["device"] == "cpu"
+
+
+def headOf(folder, *fields):
+    """A head in NIfTI whose header fields (offset, format, values) are overwritten, as Slicer loads it."""
+    path = folder / "head FLAIR.nii"
+    slicer.util.saveNode(makeVolume(np.arange(480, dtype=np.int16).reshape(6, 8, 10), np.eye(4), "head"), str(path))
+    raw = bytearray(path.read_bytes())
+    for offset, form, *values in fields:
+        struct.pack_into(form, raw, offset, *values)
+    path.write_bytes(raw)
+    return slicer.util.loadVolume(str(path))
+
+
+TURNED = (280, "<12f", 1, 0, 0, 4, 0, 0.8, -0.6, 9, 0, 0.6, 0.8, -20)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ([], []),
+        ([(252, "<2h", 0, 0)], ["LEFT AND RIGHT MAY BE SWAPPED"]),
+        ([(252, "<2h", 1, 2), TURNED], ["the sform (code 2) is used"]),
+        ([(352, "960x")], ["The engine would not read this file: ", "Every voxel is 0."]),
+    ],
+)
+def test_what_had_to_be_assumed_to_read_a_scan_is_told(real, core, tmp_path, fields, said):
+    """Slicer reads the file, and says nothing; the engine's reader does."""
+    node, told = headOf(tmp_path, *fields), []
+    real.readingNotes(node, told.extend)
+    answered = []
+    real.hello(answered.append)
+    waitFor(real, lambda: answered and not real.client.busy)
+    for text in said:
+        assert any(text in note for note in told), told
+    if not said:
+        assert told == []
+
+
+def test_a_scan_without_a_file_or_changed_since_is_not_asked_about(real, core, tmp_path):
+    assert volumes.fileOf(makeVolume(np.ones((2, 3, 4)), np.eye(4), "made")) is None
+    node = headOf(tmp_path)
+    assert volumes.fileOf(node).endswith("head FLAIR.nii")
+    node.SetOrigin(1, 2, 3)
+    assert volumes.fileOf(node) is None
+
+
+def test_how_far_two_places_are_apart(core):
+    node = makeVolume(np.ones((4, 5, 6)), obliqueAffine(), "head")
+    assert volumes.apart(node, volumes.ijkToRas(node)) == (0, 0)
+    turned = volumes.ijkToRas(node) @ np.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, -1, 3], [0, 0, 0, 1]])
+    assert np.allclose(volumes.apart(node, turned), 0, atol=1e-9)  # as Slicer turns what is left-handed
+    moved = volumes.ijkToRas(node)
+    moved[0, 3] += 7
+    assert np.isclose(volumes.apart(node, moved)[0], 7)
+    mirrored = np.diag([-1.0, 1, 1, 1]) @ volumes.ijkToRas(node)
+    assert volumes.apart(node, mirrored)[1] > 0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,15 @@ def test_files_that_are_no_scans(start_viewer, open_desk, sample: Path, tmp_path
         desk.click("upload")
     chooser.value.set_files(str(sample))
     desk.until(lambda: len(desk.state("scans")) == 2)
+    assert not desk.has("scan-notes")
+    raw = bytearray(gzip.decompress(sample.read_bytes()))
+    raw[252:256] = bytes(4)  # neither qform nor sform
+    (tmp_path / "unknown.nii").write_bytes(raw)
+    desk.step(1)
+    desk["path"].fill(str(tmp_path / "unknown.nii"))
+    desk.click("open")
+    desk.until(lambda: desk.has("scan-notes"))
+    assert "LEFT AND RIGHT MAY BE SWAPPED" in desk.text("scan-notes")
     assert desk.problems == []
 
 

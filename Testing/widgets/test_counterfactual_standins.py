@@ -65,6 +65,41 @@ def test_standin_new_box_lies_on_the_slice_and_marks(widget, scan):
     assert widget.ui.applyButton.enabled
 
 
+def test_standin_what_was_assumed_while_reading_stands_below_the_scan(widget, scan, tmp_path):
+    from logic_helpers import makeVolume, obliqueAffine
+
+    from BrainCounterfactualCommon.worker.client import Result
+
+    widget.asksUnasked = True
+    path = str(tmp_path / "head FLAIR.nrrd")
+    slicer.util.saveNode(makeVolume(np.ones((6, 8, 10), np.int16), obliqueAffine(), "m"), path)
+    loaded = slicer.util.loadVolume(path)
+    widget.ui.inputSelector.setCurrentNode(loaded)
+    asked = next(job for job in widget.logic.client.jobs if job.request == "notes")
+    assert asked.payload == {"path": path}
+    assert widget.ui.notesLabel.isHidden()
+    elsewhere = obliqueAffine()
+    elsewhere[0, 3] += 9
+    asked.tell("onResult", Result({}, {"notes": ["LEFT AND RIGHT MAY BE SWAPPED."], "affine": elsewhere.tolist()}))
+    assert "LEFT AND RIGHT MAY BE SWAPPED.\nSlicer puts this scan up to 9.0 mm from" in widget.ui.notesLabel.text
+    assert not widget.ui.notesLabel.isHidden()
+    widget.ui.inputSelector.setCurrentNode(scan)  # of another scan nothing is known
+    assert widget.ui.notesLabel.text == ""
+    assert widget.ui.notesLabel.isHidden()
+
+
+def test_standin_a_mask_that_had_to_be_read_in_a_way_says_so(widget, scan, standins, tmp_path):
+    from logic_helpers import makeVolume, obliqueAffine
+
+    path = tmp_path / "mask.nrrd"
+    finer = obliqueAffine() @ np.diag([0.7, 0.7, 0.7, 1])
+    slicer.util.saveNode(makeVolume(np.linspace(0, 1, 480, dtype=np.float32).reshape(6, 8, 10), finer, "m"), str(path))
+    standins.qt.QFileDialog.getOpenFileName = lambda *arguments: str(path)
+    widget.ui.maskFromFileButton.click()
+    assert "0.5" in widget.ui.progressLabel.text
+    assert "resampled" in widget.ui.progressLabel.text
+
+
 def test_standin_mask_from_file(widget, scan, standins, tmp_path):
     from logic_helpers import makeVolume, obliqueAffine
 

@@ -51,7 +51,7 @@ class Bench:
             "prepare": self.prepare, "saliency": self.saliency, "heal": self.heal, "shape": self.shape,
             "displace": self.displace, "induce": self.induce, "release": self.release, "export": export, "teach": teach,
         }  # fmt: skip
-        self.answers: dict[str, Handler] = {"hello": self.hello, "estimate": self.estimate}
+        self.answers: dict[str, Handler] = {"hello": self.hello, "estimate": self.estimate, "notes": self.notes}
 
     # --- answered at once ------------------------------------------------------------------------------------
 
@@ -86,6 +86,13 @@ class Bench:
         slices = whole(job.request.fields.get("slices"), "slices", 0)
         with_saliency = job.request.fields.get("saliency") is True
         return asdict(estimate(settings, 1 if slices is None else slices, with_saliency=with_saliency))
+
+    def notes(self, job: Job) -> dict[str, Any]:
+        """What had to be assumed to read a scan's file, and where it puts the voxels."""
+        from braindiffusion.io.read import read_scan as read_file
+
+        scan = read_file(Path(text(job.request.fields, "path") or ""))
+        return {"notes": list(scan.notes), "affine": scan.affine.tolist()}
 
     # --- jobs ------------------------------------------------------------------------------------------------
 

@@ -125,7 +125,7 @@ class Scans:
         if modality in CONTRASTS and self.viewer.logic.modality(node) != modality:
             self.viewer.logic.setModality(node, modality)
         self.show(node)
-        self.viewer.say(f"{node.GetName()} is open. {loading.notes_of(node)}".strip())
+        self.viewer.say(f"{node.GetName()} is open.")
 
     # -- choosing
 
@@ -239,6 +239,7 @@ class Scans:
             state.model = names[0] if names else ""
         chosen = next((card for card in models if card["name"] == state.model), None)
         state.model_note = chosen["licence"].split(":")[0] + "." if chosen else "No healing model is installed."
+        state.scan_notes = loading.notes_of(node) if node else ""
         warnings = []
         if node and modality is None:
             warnings.append(

@@ -57,6 +57,7 @@ SCAN: dict[str, Any] = {
     "scans": [],
     "facts": [],
     "warnings": [],
+    "scan_notes": "",
     "series": [],
     "path": "",
     "modality": "",

@@ -144,6 +144,7 @@ def info_tile(viewer: BrainViewer) -> None:
         with html.Dl(classes="bv-facts"), html.Template(v_for="f in facts", key=("f.name",)):
             html.Dt("{{ f.name }}")
             html.Dd("{{ f.value }}", title=("f.value",))
+        html.Div("{{ scan_notes }}", v_if="scan_notes", classes="bv-warning id-scan-notes")
         with html.Div(v_for="w in mode === 'heal' ? warnings : []", key=("w",), classes="bv-warning id-warning"):
             html.Span("{{ w }}")
         with html.Div(v_if="rows.length && mode === 'heal'"):
