@@ -33,7 +33,7 @@ class WorkerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment,
+            env={**environment, "BRAINDIFFUSION_CLIENT_FOLDER": str(folder)},
             cwd=folder,
             **options,
         )

@@ -11,6 +11,7 @@ import slicer
 from BrainCounterfactualLib.logic import BrainCounterfactualLogic
 from BrainLesionSimLib.logic import BrainLesionSimLogic
 
+from braindiffusion.io.staging import NEW, Staging
 from BrainViewerLib.controllers import loading
 from BrainViewerLib.controllers.history import History
 from BrainViewerLib.controllers.inducing import WATCHED, Inducing
@@ -39,15 +40,17 @@ class BrainViewer(LocalPage):
         token: the secret in the address; a random one when left out.
         kept: where scans, masks, results and settings are kept while it runs; nowhere when left out.
         restore: begin with what is kept there.
+        code: opens the window, see :class:`~BrainViewerLib.server.security.Guard`.
     """
 
     def __init__(
-        self, scan: Path | None = None, token: str | None = None, kept: Session | None = None, restore: bool = False
-    ) -> None:
-        super().__init__(theme.CLIENT_MODULE, token)
+        self, scan: Path | None = None, token: str | None = None, kept: Session | None = None, restore: bool = False,
+        code: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(theme.CLIENT_MODULE, token, code)
         self.started = 0.0
-        self._temporary = tempfile.TemporaryDirectory(prefix="brainviewer-")
-        self.workspace = Path(self._temporary.name)
+        self._temporary = Staging(Path(tempfile.gettempdir()))  # what viewers that were killed left goes now
+        self.workspace = self._temporary.folder / NEW
         self.state.update(start_state())
 
         self.logic = BrainCounterfactualLogic()
@@ -194,7 +197,7 @@ class BrainViewer(LocalPage):
     def end(self) -> None:
         for logic in (self.simulator, self.logic):
             logic.close()
-        self._temporary.cleanup()
+        self._temporary.remove()
 
 
 def card_for_page(card: dict[str, Any]) -> dict[str, Any]:

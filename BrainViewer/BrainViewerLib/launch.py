@@ -15,10 +15,11 @@ import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from BrainCounterfactualCommon.host import Problem
 from braindiffusion import __version__, errors
+from braindiffusion.io.staging import NEW, Staging
 from BrainViewerLib.server import supervisor
 from BrainViewerLib.server.glcheck import DEBIAN_PACKAGES, GraphicsMissingError, require_graphics
 from BrainViewerLib.server.session import Session, log_path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 MOST_LOG_BYTES = 1_000_000
 QUICK_SECONDS = 5.0
 """A browser that ends with an error within this time never showed its window."""
+BROWSER_SECONDS = 5.0
+"""It is ended by force where it has not ended by itself within this time."""
 
 BROWSERS = (
     "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge",
@@ -80,20 +83,36 @@ async def open_window(address: str) -> bool:
         if has_screen:
             webbrowser.open(address)
         return False
-    with tempfile.TemporaryDirectory(prefix="brainviewer-", ignore_cleanup_errors=True) as profile:
+    staging = Staging(Path(tempfile.gettempdir()))
+    try:
         process = await asyncio.create_subprocess_exec(
-            *window_command(browser, address, profile), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+            *window_command(browser, address, str(staging.folder / NEW)),
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
         began = time.monotonic()
         try:
             code = await process.wait()
         finally:
-            if process.returncode is None:  # the viewer ends first
-                process.terminate()
+            await _ended(process)  # the viewer may end first
+    finally:
+        staging.remove()
     if code and time.monotonic() - began < QUICK_SECONDS:  # it could not start: an ordinary tab then
         webbrowser.open(address)
         return False
     return True
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """End a browser, and wait until it writes to its profile no more."""
+    with suppress(ProcessLookupError):
+        if process.returncode is None:
+            process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), BROWSER_SECONDS)
+    except asyncio.TimeoutError:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 async def show_window(viewer: LocalPage, address: str) -> None:
@@ -148,12 +167,30 @@ def run(scan: Path | None, port: int, window: bool) -> None:
 def _serve(scan: Path | None, port: int) -> None:
     """The viewer's own process."""
     folder, token = Path(os.environ.pop(supervisor.FOLDER)), os.environ.pop(supervisor.TOKEN)
+    code = os.environ.pop(supervisor.CODE, "")
     restore = bool(os.environ.pop(supervisor.RESTORE, ""))
     keep_log()
     with graphics():
         from BrainViewerLib.app import BrainViewer
-    viewer = BrainViewer(None if restore else scan, token, Session(folder), restore)
+    viewer = BrainViewer(None if restore else scan, token, Session(folder), restore, code)
     viewer.serve(port)
+
+
+class _Bounded(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to a file that begins again where it is full; what was in it is kept once."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError, ValueError):
+            if os.fstat(self.stream.fileno()).st_size > MOST_LOG_BYTES:
+                path = Path(self.stream.name)
+                shutil.copyfile(path, path.with_suffix(".old.log"))
+                os.truncate(path, 0)
+        super().emit(record)
+
+
+def bounded_log(stream: TextIO) -> logging.Handler:
+    """Writes to an open file, which never grows much beyond ``MOST_LOG_BYTES``."""
+    return _Bounded(stream)
 
 
 def keep_log() -> None:
@@ -166,7 +203,7 @@ def keep_log() -> None:
     stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} BrainViewer {__version__}, process {os.getpid()}\n")
     stream.flush()
     faulthandler.enable(stream)
-    handler = logging.StreamHandler(stream)
+    handler = bounded_log(stream)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     logging.getLogger().addHandler(handler)
 

@@ -283,6 +283,16 @@ def test_it_ends_with_its_parent_even_in_a_job(environment, tmp_path, sample, dr
     process.stderr.close()
 
 
+def test_what_a_client_that_died_has_left_goes_with_it(environment, tmp_path):
+    private = tmp_path / "private"
+    private.mkdir()
+    (private / "voxels.npy").write_bytes(b"somebody's scan")
+    process = worker({**environment, "BRAINDIFFUSION_CLIENT_FOLDER": str(private)}, tmp_path)
+    process.communicate(b"", timeout=60)
+    assert process.returncode == 0
+    assert not private.exists()
+
+
 def test_nothing_but_events_reaches_stdout(environment, tmp_path):
     program = (
         "import os, sys\n"

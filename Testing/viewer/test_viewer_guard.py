@@ -165,7 +165,7 @@ def test_opengl_is_asked_for_first(platform: str, display: str, libraries: tuple
 def test_a_machine_without_opengl_gets_a_sentence_and_code_4(viewer_packages, sample) -> None:
     """The command itself, with every OpenGL library refused: no crash, no traceback."""
     program = (
-        "import sys; from BrainViewerLib import glcheck; "
+        "import sys; from BrainViewerLib.server import glcheck; "
         "glcheck.require_graphics.__defaults__ = (sys.platform, {}, lambda name: False); "
         "from braindiffusion.__main__ import main; sys.argv = ['braindiffusion', 'view', '--no-browser']; main()"
     )

@@ -119,7 +119,7 @@ def _by_library(path: Path) -> np.ndarray:
 def _resident(field: str) -> int | None:
     """Bytes of memory in use (``VmRSS``), or at most since the last reset (``VmHWM``); only Linux tells."""
     with suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
     return None
 
@@ -139,7 +139,7 @@ def _measure(path: Path, small: Path, repeats: int) -> dict[str, Any]:
 
     read_scan(small)
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the peak
     before = _resident("VmRSS")
     scan = read_scan(path)
     after, held = _resident("VmHWM"), scan.voxels.nbytes
@@ -167,7 +167,7 @@ def reading(repeats: int = 3) -> list[dict[str, Any]]:
         # a process of its own, in which every array is given back at once
         environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "131072"}
         command = [sys.executable, "-m", __name__, folder, str(repeats)]
-        told = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=environment).stdout
+        told = subprocess.run(command, stdout=subprocess.PIPE, check=True, encoding="utf-8", env=environment).stdout
     return list(json.loads(told))
 
 

@@ -6,6 +6,10 @@ and DICOM slices are sorted by position. Left-handed volumes are turned along k 
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,8 @@ from braindiffusion.volume.scan import Scan
 
 SAMPLE = "SYNTHETIC_FLAIR_lesion.nii.gz"
 SCENE_SUFFIXES = (".mrb", ".mrml")
+MOST_UNPACKED, MOST_PARTS = 2 << 30, 10_000
+"""Of a saved scene: bytes and files."""
 PATH_ATTRIBUTE = "BrainViewer.Path"
 NOTES_ATTRIBUTE = "BrainViewer.Notes"
 
@@ -105,6 +111,27 @@ def title_of(series: Series) -> str:
     return f"{series.description or f'series {series.number}'} ({', '.join(facts)})"
 
 
+def check_bundle(path: Path) -> None:
+    """Refuse a saved scene that grows beyond measure when it is unpacked: a few MB may stand for terabytes.
+
+    Raises:
+        ScanUnreadableError: it does, or is not an archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+            grown, free = sum(part.file_size for part in parts), shutil.disk_usage(tempfile.gettempdir()).free
+            fits = grown <= min(MOST_UNPACKED, free // 2) and len(parts) <= MOST_PARTS
+            if fits and (lies := archive.testzip()) is not None:  # more comes than it says, say
+                raise zipfile.BadZipFile(f"{lies[:80]} is damaged.")
+    except (OSError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        why = str(error) or "It is damaged."
+        raise errors.ScanUnreadableError(f"{path.name} could not be read.", why, "Save it again.") from error
+    if not fits:
+        why = f"Unpacked it has {grown / 1e6:.0f} MB in {len(parts)} files."
+        raise errors.ScanUnreadableError(f"{path.name} is too large for a scene.", why, "Save fewer scans in it.")
+
+
 def load_scene(path: Path) -> None:
     """Add a saved scene (.mrb, .mrml) to this one.
 
@@ -113,5 +140,7 @@ def load_scene(path: Path) -> None:
     """
     if not path.is_file():
         raise errors.ScanNotFoundError(f"{path} is not there.", "No such file.", "Check the path.")
+    if path.suffix == ".mrb":
+        check_bundle(path)
     if not slicer.app.coreIOManager().loadNodes("SceneFile", {"fileName": str(path)}):
         raise errors.ScanUnreadableError(f"{path.name} could not be read.", "It is damaged or empty.", "Save it again.")

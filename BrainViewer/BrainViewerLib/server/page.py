@@ -51,13 +51,14 @@ class LocalPage(TrameApp):
     Args:
         client_module: styles and scripts, as trame takes them.
         token: the secret in the address; a random one when left out.
+        code: opens the window, see :class:`~BrainViewerLib.server.security.Guard`.
     """
 
-    def __init__(self, client_module: dict[str, Any], token: str | None = None) -> None:
+    def __init__(self, client_module: dict[str, Any], token: str | None = None, code: str | None = None) -> None:
         os.environ["TRAME_ARGS"] = "--server"  # trame reads no command line of its own
         os.environ["WSLINK_READY_MSG"] = ""
         super().__init__(None, client_type="vue3")
-        self.guard = Guard(token)
+        self.guard = Guard(token, code)
         self._tasks: list[asyncio.Task[Any]] = []
         self.server.enable_module(trame_slicer_module)
         self.server.enable_module(client_module)
@@ -142,12 +143,14 @@ class LocalPage(TrameApp):
             PortTakenError: the port is in use.
         """
         controller = self.server.controller
+        served: list[Any] = []
 
         @controller.add("on_server_bind")
         def bind(web_server: Any) -> None:
             self.server.protocol.updateSecret(self.guard.token)
             self.guard.install(web_server)
             self.on_bind(web_server)
+            served.append(web_server)
 
         @controller.add("on_server_ready")
         def ready(**_: Any) -> None:
@@ -156,8 +159,9 @@ class LocalPage(TrameApp):
             print(f"BrainViewer: {self.guard.address}", flush=True)
             print("Research use only. Close the window or press Ctrl-C to end.", flush=True)
             self.on_ready(loop)
+            self._tasks += [loop.create_task(self.guard.watch(web_server)) for web_server in served]
             if show_window is not None:
-                self._tasks.append(loop.create_task(show_window(self, self.guard.address)))
+                self._tasks.append(loop.create_task(show_window(self, self.guard.window_address)))
             with suppress(NotImplementedError, ValueError):
                 for name in (signal.SIGINT, signal.SIGTERM):
                     loop.add_signal_handler(name, lambda: loop.create_task(self.close()))

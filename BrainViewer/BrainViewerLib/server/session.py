@@ -60,7 +60,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """What a file holds; nothing where it is missing or half."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

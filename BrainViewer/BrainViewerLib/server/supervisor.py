@@ -20,7 +20,8 @@ from pathlib import Path
 from braindiffusion.errors import EnvironmentProblemError
 from BrainViewerLib.server import session
 
-FOLDER, TOKEN, RESTORE = "BRAINVIEWER_SESSION", "BRAINVIEWER_TOKEN", "BRAINVIEWER_RESTORE"
+FOLDER, TOKEN, CODE = "BRAINVIEWER_SESSION", "BRAINVIEWER_TOKEN", "BRAINVIEWER_CODE"
+RESTORE = "BRAINVIEWER_RESTORE"
 """What the viewer's process is told in its environment."""
 COMMAND = (sys.executable, "-m", "braindiffusion")
 MOST_DEATHS, WITHIN_SECONDS = 3, 120.0
@@ -54,6 +55,7 @@ class Supervisor:
     def __init__(self, arguments: list[str], open_window: Callable[[str], Awaitable[bool]] | None = None) -> None:
         self.arguments, self.open_window = arguments, open_window
         self.token = secrets.token_urlsafe(32)
+        self._code = secrets.token_urlsafe(32) if open_window is not None else ""
         self._process: asyncio.subprocess.Process | None = None
         self._port: int | None = None
         self._serving = self._stopped = False
@@ -75,6 +77,7 @@ class Supervisor:
                 ended = asyncio.create_task(self._process.wait())
                 if await self._ready(folder, ended) and window is None and self.open_window is not None:
                     window = asyncio.create_task(self.open_window(self._address()))
+                    self._code = ""  # the page that is open finds a new process by its cookie
                 while not ended.done():
                     waiting = {ended} | ({window} if window is not None and not window.done() else set())
                     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -100,7 +103,7 @@ class Supervisor:
         (folder / session.READY).unlink(missing_ok=True)
         self._serving = False
         port = ["--port", str(self._port)] if self._port else []
-        told = {FOLDER: str(folder), TOKEN: self.token, RESTORE: "1" if restore else ""}
+        told = {FOLDER: str(folder), TOKEN: self.token, CODE: self._code, RESTORE: "1" if restore else ""}
         return await asyncio.create_subprocess_exec(
             *COMMAND, *self.arguments, *port,
             stdin=subprocess.PIPE, env={**os.environ, **told},
@@ -119,9 +122,9 @@ class Supervisor:
     def _address(self) -> str:
         from BrainViewerLib.server.security import Guard
 
-        guard = Guard(self.token)
+        guard = Guard(self.token, self._code)
         guard.port = self._port or 0
-        return guard.address
+        return guard.window_address
 
     def _count(self, code: int, folder: Path) -> None:
         now = time.monotonic()

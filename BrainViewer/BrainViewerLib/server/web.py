@@ -25,6 +25,10 @@ class UploadTooLargeError(Exception):
     """More than one scan can be."""
 
 
+class MalformedUploadError(Exception):
+    """Not a form with files."""
+
+
 def safe_parts(name: str) -> list[str]:
     """Parts of a name a browser sent, without anything that leads elsewhere."""
     parts = PurePosixPath(unquote(name).replace("\\", "/")).parts
@@ -36,12 +40,22 @@ async def receive(request: Request, folder: Path) -> int:
 
     Raises:
         UploadTooLargeError: more files or bytes than a scan has.
+        MalformedUploadError: it is not a form.
         OSError: the disk is full, say.
     """
+    try:
+        return await _received(request, folder)
+    except (UploadTooLargeError, OSError):
+        raise
+    except Exception as error:  # aiohttp has many kinds for a form that is none
+        raise MalformedUploadError(type(error).__name__) from error
+
+
+async def _received(request: Request, folder: Path) -> int:
     count = size = 0
     reader = await request.multipart()
     while (part := await reader.next()) is not None:
-        parts = safe_parts(part.filename or "")
+        parts = safe_parts(getattr(part, "filename", None) or "")
         if not parts:
             continue
         target = folder.joinpath(*parts)
@@ -73,6 +87,8 @@ def add_routes(viewer: BrainViewer, web_server: Any) -> None:
                 return web.Response(status=400, text="No file arrived.")
             opened = await viewer.scans.open_upload(folder, kind)
             return web.json_response({"files": count, "opened": opened})
+        except MalformedUploadError as error:
+            return web.Response(status=400, text=f"The upload is not a form with files: {error}.")
         except UploadTooLargeError as error:
             return web.Response(status=413, text=f"The upload is too large for one scan: {error}.")
         except OSError as error:
