@@ -52,7 +52,9 @@ def make(out: Path, slicer: str) -> int:
     assert version
     top = f"BrainCounterfactual-{version[1]}"
     files = [(file, f"{top}/lib/Slicer-{slicer}/qt-scripted-modules/{name}") for file, name in module_files()]
-    files += [(ROOT / name, f"{top}/share/Slicer-{slicer}/{name}") for name in ("LICENSE.txt", "README.md")]
+    files += [
+        (ROOT / name, f"{top}/share/Slicer-{slicer}/{name}") for name in ("LICENSE.txt", "README.md", "THIRD_PARTY.md")
+    ]
     partial = out.with_name(out.name + ".partial")
     try:
         with ZipFile(partial, "w") as archive:

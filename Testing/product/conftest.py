@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,18 @@ def frozen_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped models as they were when the tests began."""
     folder = tmp_path_factory.mktemp("models")
     copy_models(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def given_away(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All that is given away, as ``tools/make_release.py`` makes it."""
+    pytest.importorskip("hatchling", reason="hatchling builds the wheel; it comes with the test extra.")
+    sys.path.append(str(SHIPPED.parents[1] / "tools"))
+    import make_release
+
+    folder = tmp_path_factory.mktemp("given away") / "release"
+    make_release.make(folder, "5.12")
     return folder
 
 

@@ -29,15 +29,6 @@ PACKAGES = {
 """Folders of the tree, and where they lie once installed."""
 
 
-def build(tree: Path, out: Path, target: str) -> Path:
-    """Build the ``wheel`` or the ``sdist`` of a tree, without a network."""
-    command = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(out)]
-    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (made,) = out.glob("*.whl" if target == "wheel" else "*.tar.gz")
-    return made
-
-
 def shipped() -> dict[str, str]:
     """Files of the tree that are installed, and where they lie then."""
     return {
@@ -55,8 +46,8 @@ def named(wheel: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(ROOT, tmp_path_factory.mktemp("wheel"), "wheel")
+def wheel(given_away: Path) -> Path:
+    return next(given_away.glob("*.whl"))
 
 
 @pytest.fixture(scope="module")
@@ -88,23 +79,27 @@ def test_the_wheel_says_what_it_needs(wheel: Path) -> None:
         folder = name.rpartition("/")[0]
         facts = Parser().parsestr(archive.read(name).decode())
         scripts = archive.read(f"{folder}/entry_points.txt").decode()
-        assert f"{folder}/licenses/LICENSE.txt" in archive.namelist()
+        held = set(archive.namelist())
+    assert f"{folder}/licenses/LICENSE.txt" in held
     assert "braindiffusion = braindiffusion.__main__:main" in scripts
     assert facts["Requires-Python"] == "<3.14,>=3.10"
-    assert facts["License-Expression"] == "Apache-2.0"
+    assert facts["License-Expression"] == "Apache-2.0 AND CC-BY-NC-SA-4.0 AND CC-BY-SA-3.0"
+    texts = ("THIRD_PARTY.md", *(f"Resources/Models/LICENSE-{n}.txt" for n in ("CC-BY-NC-SA-4.0", "CC-BY-SA-3.0")))
+    assert {f"{folder}/licenses/{text}" for text in texts} <= held
     needs = [line.lower() for line in facts.get_all("Requires-Dist", [])]
     plain = {line.split(">")[0] for line in needs if "extra ==" not in line}
     assert {"torch", "monai", "simpleitk", "safetensors"} <= plain
     assert not {"pytest", "trame-slicer[standalone]", "distributed"} & plain  # they come with an extra
 
 
-def test_the_source_archive_holds_what_the_wheel_is_made_of(tmp_path: Path) -> None:
-    with tarfile.open(build(ROOT, tmp_path, "sdist")) as archive:
+def test_the_source_archive_holds_what_the_wheel_is_made_of(given_away: Path) -> None:
+    with tarfile.open(next(given_away.glob("*.tar.gz"))) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert set(shipped()) <= names
     beside = {
         "pyproject.toml", "constraints.txt", "CMakeLists.txt", "BrainCounterfactual/CMakeLists.txt", "CITATION.cff",
         "docs/README.md", "Testing/conftest.py", "BrainCounterfactual.png", "README.md", "LICENSE.txt",
+        "THIRD_PARTY.md", "requirements.lock",
     }  # fmt: skip
     assert beside <= names
     assert not [name for name in names if "__pycache__" in name or name.startswith((".venv", "runs", "demo"))]
