@@ -66,7 +66,7 @@ class BrainCounterfactualWidget(PanelWidget):
 
     def makePanels(self, flickerTimer, saveInto):
         self.results = ResultPanel(
-            self.ui, self.logic, qt.QTableWidgetItem, flickerTimer, saveInto, self.updateButtons, self.later
+            self.ui, self.logic, qt.QPixmap, qt.QTableWidgetItem, flickerTimer, saveInto, self.updateButtons, self.later
         )
         self.mask = MaskPanel(
             self.ui,

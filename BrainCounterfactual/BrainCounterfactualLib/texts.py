@@ -135,17 +135,25 @@ def inOrder(rows):
 
 
 def tableRow(row):
-    """Texts of one slice's row."""
+    """One slice's row: numbers, so that a column is sorted by size; an empty text where there is none."""
 
-    def number(name, pattern):
-        return "" if row.get(name) is None else pattern.format(row[name])
+    def number(name, digits):
+        value = row.get(name)
+        return "" if value is None else round(value, digits) if digits else round(value)
 
-    return [
-        str(row["index"]),
-        number("lesion_probability", "{:.2f}"),
-        number("lesion_mm2", "{:.0f}"),
-        number("mask_mm2", "{:.0f}"),
-    ]
+    return [row["index"], number("lesion_probability", 2), number("lesion_mm2", 0), number("mask_mm2", 0)]
+
+
+def areas(rows):
+    """What the plot beside the table shows; empty where there is no area to show."""
+    largest = max(rows, key=lambda row: row.get("lesion_mm2") or 0.0, default={})
+    edited = max((row.get("mask_mm2") or 0.0 for row in rows), default=0.0)
+    if not edited and not largest.get("lesion_mm2"):
+        return ""
+    return _(
+        "Areas by slice, the lowest slice below: lesion (red, at most {lesion:.0f} mm\u00b2 in slice {slice}), "
+        "edited region (brown, at most {edited:.0f} mm\u00b2)."
+    ).format(lesion=largest.get("lesion_mm2") or 0.0, slice=largest["index"], edited=edited)
 
 
 def missing(volumeNode, busy, wantsMask, maskIsEmpty):

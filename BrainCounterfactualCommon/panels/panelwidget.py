@@ -226,7 +226,15 @@ class PanelWidget(ModuleWidget):
         self.results.onParameters()
         self.choices.update()
         self._askForNotes()
+        self._offerScansOnly()
         self.updateButtons()
+
+    def _offerScansOnly(self):
+        """Maps that were made are looked at in the views, and are no choice for a scan."""
+        found = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        self.ui.inputSelector.sortFilterProxyModel().hiddenNodeIDs = [
+            node.GetID() for node in found if overlays.isMap(node)
+        ]
 
     def _askForNotes(self):
         """What had to be assumed to read the scan stands below it, as long as it is chosen."""

@@ -6,6 +6,8 @@ from BrainCounterfactualCommon.host import tr as _
 from BrainCounterfactualCommon.panels.bindings import onClicks
 from BrainCounterfactualCommon.scene import layouts, volumes
 
+DISPLAY_ROLE = 0  # Qt.DisplayRole: numbers are sorted as numbers
+
 
 class ResultPanelBase:
     """Shows the results of a scan.
@@ -18,7 +20,7 @@ class ResultPanelBase:
         ui: the panel's widgets by name.
         logic: the module's.
         comparison: the module's, a :class:`BrainCounterfactualCommon.scene.comparison.ComparisonBase`.
-        makeItem: ``(text) -> item`` of a table.
+        makeItem: ``() -> item`` of a table.
         flickerTimer: calls :meth:`onFlickerTick` while it is started.
         chooseFolder: ``() -> path`` or an empty text.
         onRefreshed: called when another result, or none, may be in view.
@@ -118,12 +120,16 @@ class ResultPanelBase:
         self._onRefreshed()
 
     def _fillTable(self, table, columns, rows):
+        """Texts and numbers; what the user has sorted by stays."""
+        table.setSortingEnabled(False)  # rows would change places while they are filled
         table.setColumnCount(len(columns))
         table.setHorizontalHeaderLabels(columns)
         table.setRowCount(len(rows))
         for r, row in enumerate(rows):
-            for c, text in enumerate(row):
-                table.setItem(r, c, self._makeItem(text))
+            for c, value in enumerate(row):
+                item = self._makeItem()
+                item.setData(DISPLAY_ROLE, value)
+                table.setItem(r, c, item)
 
     # --- views ---
 

@@ -1,10 +1,8 @@
 """Small pictures of inductions, as PNG files: numpy and vtk only."""
 
 import numpy as np
-import vtk
-from vtk.util.numpy_support import numpy_to_vtk
 
-from BrainCounterfactualCommon.scene import volumes
+from BrainCounterfactualCommon.scene import pictures, volumes
 from BrainLesionSimLib.inductions import LESION
 
 SIDE = 96
@@ -13,8 +11,7 @@ SIDE = 96
 
 def write(induction, path):
     """Write the slice with the largest part of the lesion, seen as radiologists do; returns the path."""
-    save(picture(induction), path)
-    return path
+    return pictures.save(picture(induction), path)
 
 
 def picture(induction):
@@ -73,15 +70,3 @@ def _outline(mask):
     padded = np.pad(mask, 1)
     inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask & ~inner
-
-
-def save(pixels, path):
-    """Write (rows,columns,3) uint8 as PNG."""
-    image = vtk.vtkImageData()
-    image.SetDimensions(pixels.shape[1], pixels.shape[0], 1)
-    flat = np.ascontiguousarray(pixels[::-1]).reshape(-1, 3)  # vtk's first row is the lowest
-    image.GetPointData().SetScalars(numpy_to_vtk(flat, deep=True))
-    writer = vtk.vtkPNGWriter()
-    writer.SetFileName(str(path))
-    writer.SetInputData(image)
-    writer.Write()

@@ -131,4 +131,4 @@ class FakeClient:
             "seconds": 2.0,
         }
         rows = [{"slice": 1, "lesion_probability": 0.25, "mask_mm2": 10.0, "lesion_mm2": 7.5}]
-        self.last.tell("onResult", Result(made, dict(facts, slices=rows, warnings=["careful"], **data)))
+        self.last.tell("onResult", Result(made, {**facts, "slices": rows, "warnings": ["careful"], **data}))

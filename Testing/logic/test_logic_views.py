@@ -197,6 +197,19 @@ def test_patient_sides_follow_the_view(head, views):
     watcher.stop()
 
 
+def test_a_bar_chart_stands_as_the_slices_do():
+    from BrainCounterfactualCommon.scene.pictures import EDITED, LESION, PAPER, bars
+
+    picture = bars([0, 2, 4, 0], [0, 8, 8, 0], height=40, width=80)
+    assert picture.shape == (40, 80, 3)
+    lowest, second, third = (picture[39 - 10 * n - 5] for n in (0, 1, 2))
+    assert (lowest == PAPER).all()  # the lowest slice below
+    assert ((second == LESION).all(1).sum(), (third == LESION).all(1).sum()) == (20, 40)
+    assert (second[20:] == EDITED).all()
+    assert (bars([0, 0], [0, 0]) == PAPER).all()
+    assert (bars([], []) == PAPER).all()
+
+
 def test_scale_bar_comes_once_and_may_be_taken_away(head, views):
     node = layouts.sliceNode(layouts.ORIGINAL)
     layouts.alignWithVolume((layouts.ORIGINAL,), head)

@@ -168,6 +168,10 @@ class qMRMLNodeComboBox(_QWidget):
     def __init__(self, parent=None):
         super().__init__(parent)
         self._node = self.scene = None
+        self._proxy = types.SimpleNamespace(hiddenNodeIDs=[])
+
+    def sortFilterProxyModel(self):
+        return self._proxy
 
     def setMRMLScene(self, scene):
         self.scene = scene

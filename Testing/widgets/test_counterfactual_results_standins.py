@@ -42,6 +42,51 @@ def test_standin_table_row_jumps_to_its_slice(widget, scan, views):
     assert volumes.sliceIndexOfView(scan, views.sliceNode(views.ORIGINAL)) == 1
 
 
+def test_standin_table_is_sorted_by_size_and_a_row_still_leads_to_its_slice(widget, scan, views):
+    from BrainCounterfactualCommon.scene import volumes
+
+    rows = [{"slice": n, "mask_mm2": 10.0, "lesion_mm2": area} for n, area in ((1, 9.0), (2, 10.0), (4, 100.0))]
+    table = widget.ui.sliceTable
+
+    def column(number):
+        return [table.item(row, number).text() for row in range(table.rowCount)]
+
+    work(widget, scan, slices=rows)
+    assert column(0) == ["4", "2", "1"]  # the largest lesion first
+    header = table.horizontalHeader()
+    ascending = header.sortIndicatorOrder().__class__.AscendingOrder
+    table.sortItems(2, ascending)
+    assert column(2) == ["9", "10", "100"]  # as numbers, not as words
+    table.cellDoubleClicked.emit(2, 0)
+    assert volumes.sliceIndexOfView(scan, views.sliceNode(views.ORIGINAL)) == 4
+    header.setSortIndicator(2, ascending)
+    widget.ui.undoButton.click()
+    widget.ui.redoButton.click()
+    assert column(2) == ["9", "10", "100"]  # the user's order stays
+
+
+def test_standin_areas_are_plotted_beside_the_table(widget, scan, views):
+    label = widget.ui.areaPlotLabel
+    assert label.isHidden()
+    rows = [{"slice": n, "mask_mm2": 50.0, "lesion_mm2": area} for n, area in ((1, 9.0), (3, 40.0))]
+    work(widget, scan, slices=rows)
+    assert not label.isHidden()
+    assert (label.pixmap.width(), label.pixmap.height()) == (96, 180)
+    assert "at most 40 mm\u00b2 in slice 3" in label.toolTip
+    widget.ui.resultComboBox.setCurrentIndex(0)
+    assert label.isHidden()
+
+
+def test_standin_maps_are_no_choice_for_a_scan(widget, scan, views):
+    work(widget, scan, samples=3)
+    result = widget.logic.results(scan)[0]
+    hidden = widget.ui.inputSelector.sortFilterProxyModel().hiddenNodeIDs
+    for node in (result.differenceNode, result.deviationNode, result.anomalyNode, result.saliencyNode):
+        assert node.GetID() in hidden
+    assert scan.GetID() not in hidden
+    assert result.counterfactualNode.GetID() not in hidden
+
+
 def test_standin_the_difference_follows_its_slider(widget, scan, views):
     work(widget, scan)
     widget.ui.differenceOpacitySlider.setValue(0.5)
