@@ -18,6 +18,8 @@ class Comparison(ComparisonBase):
         self.differenceOpacity = 0.8
 
     def layoutOf(self, result):
+        if result is not None and self.surfaces:
+            return layouts.COMPARE_3D_LAYOUT
         if result is not None and result.deviationNode is not None:
             return layouts.UNCERTAINTY_LAYOUT
         return layouts.COMPARE_LAYOUT if layouts.viewsAreWide() else layouts.COMPARE_GRID_LAYOUT
@@ -41,9 +43,9 @@ class Comparison(ComparisonBase):
         if volumeNode is not None:  # what is drawn belongs to the scan: it must not cover what is compared
             layouts.hideFromViews(masks.maskOf(volumeNode, make=False), COVERED)
         if result is not None:
-            layouts.restrictToViews(result.lesionNode, (layouts.DIFFERENCE,))
+            layouts.restrictToViews(result.lesionNode, (layouts.DIFFERENCE, layouts.SURFACES))
             layouts.restrictToViews(result.maskNode, (layouts.ORIGINAL, layouts.COUNTERFACTUAL))
-            self.showContours(True)
+            self._showMarks()
         self.showLegends()
 
     def showLegends(self):
@@ -63,15 +65,15 @@ class Comparison(ComparisonBase):
         layouts.setOpacity(layouts.DIFFERENCE, opacity)
         layouts.setOpacity(layouts.UNCERTAINTY, opacity)
 
-    def showContours(self, visible):
-        """Contours of the edited region and of the lesion."""
-        marks = (self.result.maskNode, self.result.lesionNode) if self.result is not None else ()
-        for node in marks:
-            if node is not None and node.GetDisplayNode() is not None:
-                node.GetDisplayNode().SetVisibility(visible)
+    def _showMarks(self):
+        if self.result is not None:
+            for node, inSpace in ((self.result.maskNode, False), (self.result.lesionNode, self.surfaces)):
+                segments = masks.segmentsOf(node) if node is not None else ()
+                masks.showMarks(node, segments if self.contours else (), segments if inSpace else ())
 
     def _hideMarks(self):
-        self.showContours(False)
+        for node in (self.result.maskNode, self.result.lesionNode):
+            masks.hide(node)
         for node in (self.result.differenceNode, self.result.deviationNode):
             if node is not None:
                 overlays.colorBar(node, "", False)

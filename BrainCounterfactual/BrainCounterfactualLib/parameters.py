@@ -44,3 +44,4 @@ class BrainCounterfactualParameterNode:
     fade: Annotated[float, WithinRange(0.0, 1.0)] = 1.0
     differenceOpacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.8
     showContours: bool = True
+    showSurfaces: bool = False

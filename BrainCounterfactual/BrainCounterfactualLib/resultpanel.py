@@ -21,7 +21,9 @@ class ResultPanel(ResultPanelBase):
     """
 
     mainView = layouts.ORIGINAL
-    ownLayouts = (layouts.COMPARE_LAYOUT, layouts.COMPARE_GRID_LAYOUT, layouts.UNCERTAINTY_LAYOUT)
+    ownLayouts = (
+        layouts.COMPARE_LAYOUT, layouts.COMPARE_GRID_LAYOUT, layouts.COMPARE_3D_LAYOUT, layouts.UNCERTAINTY_LAYOUT
+    )  # fmt: skip
     covered = COVERED
     opacity = "differenceOpacity"
 

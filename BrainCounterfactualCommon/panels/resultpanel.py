@@ -98,11 +98,16 @@ class ResultPanelBase:
         self.ui.compareButton.blockSignals(wasBlocked)
 
     def onParameters(self):
-        """Fade, opacity and contours as the parameters say."""
-        if self._parameters is not None:
-            self.comparison.setFade(self._parameters.fade)
-            self.comparison.setDifferenceOpacity(getattr(self._parameters, self.opacity))
-            self.comparison.showContours(self._parameters.showContours)
+        """Fade, opacity, contours and surfaces as the parameters say."""
+        if self._parameters is None:
+            return
+        self.comparison.setFade(self._parameters.fade)
+        self.comparison.setDifferenceOpacity(getattr(self._parameters, self.opacity))
+        self.comparison.showContours(self._parameters.showContours)
+        if self.comparison.surfaces != self._parameters.showSurfaces:
+            self.comparison.showSurfaces(self._parameters.showSurfaces)
+            if self.ui.compareButton.checked and self.volumeNode is not None:
+                self._showInViews()  # another layout
 
     def refresh(self):
         """Everything as the scene says."""
@@ -164,6 +169,7 @@ class ResultPanelBase:
             return
         index = self.sliceInView()
         layouts.fitToBackground(self.comparison.tags)
+        layouts.fitSurfaces()
         self._jump(index)
         self.comparison.showLegends()
 

@@ -16,6 +16,8 @@ class ComparisonBase:
         self.volumeNode = None
         self.result = None
         self.fade = 1.0
+        self.surfaces = False
+        self.contours = True
 
     @property
     def tags(self):
@@ -24,6 +26,20 @@ class ComparisonBase:
 
     def layoutOf(self, result):
         """Number of the layout that fits a result (``None``: the scan alone) and the window."""
+        raise NotImplementedError
+
+    def showContours(self, visible):
+        """Contours of what is marked."""
+        self.contours = bool(visible)
+        self._showMarks()
+
+    def showSurfaces(self, visible):
+        """The lesion, and what else is marked in space, as closed surfaces; the layout has a 3-D view then."""
+        self.surfaces = bool(visible)
+        self._showMarks()
+
+    def _showMarks(self):
+        """Contours and surfaces of the result in view."""
         raise NotImplementedError
 
     def showPreview(self, volumeNode, previewNode):

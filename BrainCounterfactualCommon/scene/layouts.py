@@ -15,7 +15,7 @@ ORIGINAL, COUNTERFACTUAL, DIFFERENCE, UNCERTAINTY = (
     "BrainUncertainty",
 )
 COMPARE_TAGS = (ORIGINAL, COUNTERFACTUAL, DIFFERENCE)
-CORONAL = "BrainCoronal"
+CORONAL, SURFACES = "BrainCoronal", "BrainSurfaces"
 PRIOR, LESION, DISEASED, HEALED = "BrainPrior", "BrainLesion", "BrainDiseased", "BrainHealed"
 LESION_TAGS = (PRIOR, LESION, DISEASED)
 CASE, CASE_PRIOR, CASE_LEFT, CASE_RIGHT = "StudyCase", "StudyPrior", "StudyLeft", "StudyRight"
@@ -24,6 +24,7 @@ VIEW_GROUP = 741
 COMPARE_LAYOUT, UNCERTAINTY_LAYOUT, LESION_LAYOUT = 74101, 74102, 74103
 CASE_LAYOUT, CASE_PRIOR_LAYOUT, CASE_PAIR_LAYOUT = 74104, 74105, 74106
 COMPARE_GRID_LAYOUT, LESION_GRID_LAYOUT, ROUND_TRIP_LAYOUT = 74107, 74108, 74109
+COMPARE_3D_LAYOUT, LESION_3D_LAYOUT = 74110, 74111
 LAYOUTS = {
     COMPARE_LAYOUT: COMPARE_TAGS,
     UNCERTAINTY_LAYOUT: (*COMPARE_TAGS, UNCERTAINTY),
@@ -31,6 +32,8 @@ LAYOUTS = {
     LESION_LAYOUT: LESION_TAGS,
     LESION_GRID_LAYOUT: (*LESION_TAGS, CORONAL),
     ROUND_TRIP_LAYOUT: (*LESION_TAGS, HEALED),
+    COMPARE_3D_LAYOUT: (*COMPARE_TAGS, SURFACES),
+    LESION_3D_LAYOUT: (*LESION_TAGS, SURFACES),
     CASE_LAYOUT: (CASE,),
     CASE_PRIOR_LAYOUT: (CASE_PRIOR, CASE),
     CASE_PAIR_LAYOUT: (CASE_LEFT, CASE_RIGHT),
@@ -68,6 +71,7 @@ def viewTitles():
         DISEASED: _("Diseased"),
         HEALED: _("Healed again"),
         CORONAL: _("From the front"),
+        SURFACES: _("3-D view"),
         CASE: _("Case"),
         CASE_PRIOR: _("Prior"),
         CASE_LEFT: _("Scan 1"),  # never left or right: those are sides of the patient
@@ -76,7 +80,7 @@ def viewTitles():
 
 
 def compareXml(tags):
-    """Layout description: slice views of these tags side by side; four are put two by two."""
+    """Layout description: views of these tags side by side; four are put two by two."""
     rows = [tags[:2], tags[2:]] if len(tags) == 4 else [tags]
     parts = []
     for row in rows:
@@ -89,13 +93,15 @@ def compareXml(tags):
 
 def _viewXml(tag):
     properties = {
-        "orientation": _orientation(tag),
         "viewlabel": viewTitles()[tag],
         "viewcolor": _COLORS.get(tag, _GRAY),
         "viewgroup": VIEW_GROUP,
     }
+    if tag != SURFACES:
+        properties["orientation"] = _orientation(tag)
+    className = "vtkMRMLViewNode" if tag == SURFACES else "vtkMRMLSliceNode"
     inner = "".join('<property name="{}" action="default">{}</property>'.format(*item) for item in properties.items())
-    return '<view class="vtkMRMLSliceNode" singletontag="{}">{}</view>'.format(tag, inner)
+    return '<view class="{}" singletontag="{}">{}</view>'.format(className, tag, inner)
 
 
 def register():
@@ -283,8 +289,9 @@ def takeOutOfViews(volumeNode):
 
 
 def viewIds(tags):
-    """IDs of the slice nodes of these views, for display nodes that belong to some views only."""
-    return [node.GetID() for node in map(sliceNode, tags) if node is not None]
+    """IDs of these views, for display nodes that belong to some views only."""
+    found = (sliceNode(tag) or _byLayoutName("vtkMRMLViewNode", tag) for tag in tags)
+    return [node.GetID() for node in found if node is not None]
 
 
 def restrictToViews(node, tags):
@@ -321,6 +328,16 @@ def fitToBackground(tags):
         logic = _sliceLogic(node) if node is not None else None
         if logic is not None:
             logic.FitSliceToBackground(*node.GetDimensions()[:2])  # the size may be left out since 5.8 only
+
+
+def fitSurfaces():
+    """Let the camera of the 3-D view look at all there is, where the application has one."""
+    manager = slicer.app.layoutManager()
+    for n in range(getattr(manager, "threeDViewCount", 0)):
+        widget = manager.threeDWidget(n)
+        if widget.mrmlViewNode().GetLayoutName() == SURFACES:
+            widget.threeDView().resetFocalPoint()
+            widget.threeDView().resetCamera()
 
 
 def _sliceLogic(node):

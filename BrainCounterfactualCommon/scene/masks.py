@@ -121,6 +121,33 @@ def hide(segmentationNode):
         display.SetVisibility(False)
 
 
+def showMarks(segmentationNode, outlined, surfaces=()):
+    """Show segments as contours in slices, and some as closed surfaces in 3-D.
+
+    Args:
+        outlined: IDs of the segments seen in slices.
+        surfaces: of those seen in 3-D; their surfaces are made when first asked for.
+    """
+    display = segmentationNode.GetDisplayNode() if segmentationNode is not None else None
+    if display is None:
+        return
+    if surfaces:
+        segmentationNode.CreateClosedSurfaceRepresentation()
+    for segment in segmentsOf(segmentationNode):
+        display.SetSegmentVisibility(segment, segment in outlined or segment in surfaces)
+        display.SetSegmentVisibility2DOutline(segment, segment in outlined)
+        display.SetSegmentVisibility2DFill(segment, segment in outlined)
+        display.SetSegmentVisibility3D(segment, segment in surfaces)
+    display.SetVisibility3D(bool(surfaces))
+    display.SetVisibility(bool(outlined) or bool(surfaces))
+
+
+def segmentsOf(segmentationNode):
+    """IDs of all segments."""
+    segmentation = segmentationNode.GetSegmentation()
+    return [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
+
+
 def maskOf(volumeNode, make=True):
     """The mask segmentation of a volume; made when missing (``None`` instead where ``make`` is false)."""
     return drawingOf(volumeNode, MASK_REFERENCE, _("Mask of {name}"), MASK_SEGMENT, MASK_COLOR, make)
@@ -129,8 +156,7 @@ def maskOf(volumeNode, make=True):
 def arrayOf(node, volumeNode):
     """(k,j,i) bool of whatever node holds a mask: all segments of a segmentation, or the nonzero voxels of a volume."""
     if node.IsA("vtkMRMLSegmentationNode"):
-        segmentation = node.GetSegmentation()
-        ids = [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
+        ids = segmentsOf(node)
         own = [MASK_SEGMENT] if MASK_SEGMENT in ids else ids
         mask = np.zeros(volumes.voxels(volumeNode).shape, bool)
         for segment in own:

@@ -1,7 +1,7 @@
 """How an induction is shown: prior, lesion with the change in two colors, diseased; fading and flickering."""
 
 from BrainCounterfactualCommon.host import tr as _
-from BrainCounterfactualCommon.scene import layouts
+from BrainCounterfactualCommon.scene import layouts, masks
 from BrainCounterfactualCommon.scene.comparison import ComparisonBase
 from BrainLesionSimLib import drawing
 from BrainLesionSimLib.inductions import LESION, MARGIN
@@ -19,6 +19,8 @@ class Comparison(ComparisonBase):
     tops = (layouts.DISEASED, layouts.CORONAL)
 
     def layoutOf(self, induction):
+        if induction is not None and self.surfaces:
+            return layouts.LESION_3D_LAYOUT
         if induction is not None and induction.healed is not None:
             return layouts.ROUND_TRIP_LAYOUT
         return layouts.LESION_LAYOUT if layouts.viewsAreWide() else layouts.LESION_GRID_LAYOUT
@@ -30,7 +32,8 @@ class Comparison(ComparisonBase):
     def show(self, volumeNode, induction):
         """Show an induction (``None``: the scan alone, with the lesion being drawn)."""
         if self.result is not None and self.result != induction:
-            self.showContours(False)
+            for node in (self.result.marksNode, self.result.displacedNode):
+                masks.hide(node)
         self.volumeNode, self.result = volumeNode, induction
         diseased = induction.diseasedNode if induction is not None else None
         change = induction.differenceNode if induction is not None else None
@@ -47,8 +50,9 @@ class Comparison(ComparisonBase):
             for node in (drawing.lesionOf(volumeNode, make=False), drawing.marginOf(volumeNode, make=False)):
                 layouts.hideFromViews(node, covered)
         if induction is not None:
-            layouts.restrictToViews(induction.marksNode, (layouts.LESION,))
-            self.showContours(True)
+            layouts.restrictToViews(induction.marksNode, (layouts.LESION, layouts.SURFACES))
+            layouts.restrictToViews(induction.displacedNode, (layouts.SURFACES,))
+            self._showMarks()
 
     def setDifferenceOpacity(self, opacity):
         """Opacity of the two colors."""
@@ -57,11 +61,12 @@ class Comparison(ComparisonBase):
         if node is not None:
             node.SetLabelOpacity(self.differenceOpacity)
 
-    def showContours(self, visible):
-        """Outlines of the lesion and of what was free to change."""
-        marks = self.result.marksNode if self.result is not None else None
-        display = marks.GetDisplayNode() if marks is not None else None
-        if display is not None:
-            display.SetVisibility(True)
-            for segment in (LESION, MARGIN):
-                display.SetSegmentVisibility(segment, bool(visible))
+    def _showMarks(self):
+        """Outlines of the lesion and of what was free to change; in 3-D the lesion and what it has displaced."""
+        if self.result is not None:
+            masks.showMarks(
+                self.result.marksNode, (LESION, MARGIN) if self.contours else (), (LESION,) if self.surfaces else ()
+            )
+            displaced = self.result.displacedNode
+            if displaced is not None:
+                masks.showMarks(displaced, (), masks.segmentsOf(displaced) if self.surfaces else ())

@@ -22,7 +22,9 @@ class InductionPanel(ResultPanelBase):
     """
 
     mainView = layouts.PRIOR
-    ownLayouts = (layouts.LESION_LAYOUT, layouts.LESION_GRID_LAYOUT, layouts.ROUND_TRIP_LAYOUT)
+    ownLayouts = (
+        layouts.LESION_LAYOUT, layouts.LESION_GRID_LAYOUT, layouts.LESION_3D_LAYOUT, layouts.ROUND_TRIP_LAYOUT
+    )  # fmt: skip
     covered = COVERED
     opacity = "changeOpacity"
 

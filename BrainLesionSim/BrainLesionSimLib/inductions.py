@@ -12,14 +12,19 @@ from BrainCounterfactualCommon.scene import masks, overlays, volumes
 from BrainCounterfactualCommon.scene.counterfactuals import Counterfactual
 from BrainCounterfactualCommon.scene.results import Result, makeTable, nameOf
 from BrainCounterfactualCommon.worker import models
-from BrainLesionSimLib import drawing
+from BrainLesionSimLib import displaced, drawing
 
 KEPT = "BrainLesionSim.Kept"
 LESION, MARGIN, EDITED = "Lesion", "Margin", "Edited"
 INSIDE, OUTSIDE = 1, 2
 """Labels of the difference."""
 TWO_COLORS = "Induced change"
-_COLORS = (("unchanged", (0, 0, 0, 0)), ("inside the lesion", (1.0, 0.35, 0.1, 1)), ("indirect", (0.1, 0.75, 1.0, 1)))
+_COLORS = (
+    ("unchanged", (0, 0, 0, 0)),
+    ("inside the lesion", (1.0, 0.35, 0.1, 1)),
+    ("indirect", (0.1, 0.75, 1.0, 1)),
+    ("moved", (0.9, 0.8, 0.3, 1)),
+)
 
 
 class Induction(Result):
@@ -27,8 +32,9 @@ class Induction(Result):
 
     Attributes:
         diseasedNode: scalar volume of the scan's type; identical to it outside the edited region.
-        differenceNode: labelmap, 1 visible change inside the lesion, 2 outside it.
+        differenceNode: labelmap, 1 visible change inside the lesion, 2 outside it, 3 moved.
         marksNode: segmentation: ``Lesion`` (inside the brain), ``Margin`` (what was free to change), ``Edited``.
+        displacedNode: segmentation of displaced anatomy, or ``None``; see :mod:`BrainLesionSimLib.displaced`.
         deviationNode: float32 volume of several samples, or ``None``.
         tableNode: the effects.
         effects: what the engine measured; see :func:`figures`.
@@ -36,7 +42,7 @@ class Induction(Result):
     """
 
     prefix = "BrainLesionSim."
-    roles = ("difference", "marks", "deviation", "table")
+    roles = ("difference", "marks", "displaced", "deviation", "table")
     chosen = "BrainLesionSim.CurrentInduction"
     task = "induce"
     kind = "induced"
@@ -44,6 +50,7 @@ class Induction(Result):
     diseasedNode = property(lambda self: self.node)
     differenceNode = property(lambda self: self._referred("difference"))
     marksNode = property(lambda self: self._referred("marks"))
+    displacedNode = property(lambda self: self._referred("displaced"))
     deviationNode = property(lambda self: self._referred("deviation"))
     effects = property(lambda self: self._told("Effects"))
     roundTrip = property(lambda self: self._told("RoundTrip"))
@@ -119,6 +126,9 @@ def make(volumeNode, arrays, data, made=None):
     others = {"difference": volumes.addVolume(kji["difference"], volumeNode, named(_("Induced change")), labelmap=True)}
     others["difference"].GetDisplayNode().SetAndObserveColorNodeID(twoColors().GetID())
     others["marks"] = _marks(volumeNode, named(_("Lesion and margin")), kji)
+    moved = displaced.make(volumeNode, named(_("Displaced anatomy")), kji)
+    if moved is not None:
+        others["displaced"] = moved
     if "deviation" in kji:
         others["deviation"] = volumes.addVolume(kji["deviation"].astype("float32"), volumeNode, named(_("Uncertainty")))
         span = overlays.range99(kji["deviation"])

@@ -13,7 +13,8 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 class BrainLesionSimParameterNode:
     """What the panel shows.
 
-    ``0`` in ``shapeMl`` and ``resamples``, ``-1`` in ``marginMm``, and an empty side or lobe leave it to the engine.
+    ``0`` in ``shapeMl`` and ``resamples``, ``-1`` in ``marginMm``, ``-51`` in ``massEffect`` and an empty side or
+    lobe leave it to the engine.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -31,6 +32,7 @@ class BrainLesionSimParameterNode:
     steps: Annotated[int, WithinRange(1, 999)] = 15
     resamples: Annotated[int, WithinRange(0, 100)] = 0
     marginMm: Annotated[float, WithinRange(-1.0, 100.0)] = -1.0
+    massEffect: Annotated[float, WithinRange(-51.0, 100.0)] = 0.0
     samples: Annotated[int, WithinRange(1, 32)] = 1
     seed: Annotated[int, WithinRange(0, 2147483647)] = 0
     device: str = "auto"
@@ -38,3 +40,4 @@ class BrainLesionSimParameterNode:
     fade: Annotated[float, WithinRange(0.0, 1.0)] = 1.0
     changeOpacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
     showContours: bool = True
+    showSurfaces: bool = False

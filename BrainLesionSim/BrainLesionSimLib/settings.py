@@ -3,6 +3,9 @@
 from BrainCounterfactualCommon.worker.settings import checked
 from braindiffusion.settings import MARGIN_INDUCERS, InduceSettings, ShapeSettings
 
+LEAST_PERCENT = -50.0
+"""Of a mass effect; the spin box shows what is less as automatic."""
+
 
 def settingsOf(parameters):
     """Settings of an induction from the module's parameter node."""
@@ -14,6 +17,7 @@ def settingsOf(parameters):
         "steps": parameters.steps,
         "resamples": parameters.resamples if hasMargin and parameters.resamples > 0 else None,
         "margin_mm": parameters.marginMm if hasMargin and parameters.marginMm >= 0 else None,
+        "mass_effect": parameters.massEffect if parameters.massEffect >= LEAST_PERCENT else None,
         "samples": parameters.samples,
         "seed": parameters.seed,
         "device": parameters.device,

@@ -47,7 +47,7 @@ class FakeLesionClient(FakeClient):
         told = {"kind": "stroke", "ml": 3.0, "side": "L", **facts}
         self.last.tell("onResult", Result({"lesion": mask.transpose()}, {"shape": told, "lesion_ml": 3.0}))
 
-    def finishInduction(self, brighter=50, samples=1):
+    def finishInduction(self, brighter=50, samples=1, arrays=None):
         """Answer an induction: the lesion brighter, one voxel either way along i a little; the rest as it was."""
         self.last.state = "done"
         voxels, lesion = self.last.arrays["voxels"], self.last.arrays["mask"] > 0
@@ -55,7 +55,7 @@ class FakeLesionClient(FakeClient):
         diseased = voxels.copy()
         diseased[lesion] += brighter
         diseased[margin & ~lesion] += 5
-        arrays = {
+        made = {
             "diseased": diseased,
             "lesion": lesion,
             "generate_mask": margin,
@@ -63,7 +63,7 @@ class FakeLesionClient(FakeClient):
             "edited": margin,
         }
         if samples > 1:
-            arrays["deviation"] = lesion.astype(np.float32)
+            made["deviation"] = lesion.astype(np.float32)
         provenance = {
             "synthetic": True,
             "settings": self.last.payload["settings"],
@@ -76,7 +76,7 @@ class FakeLesionClient(FakeClient):
             for s in np.nonzero(lesion.any((0, 1)))[0]
         ]
         data = {"effects": EFFECTS, "provenance": provenance, "lesion_ml": 1.25, "seconds": 3.0, "slices": rows}
-        self.last.tell("onResult", Result(arrays, dict(data, warnings=["careful"])))
+        self.last.tell("onResult", Result(made | (arrays or {}), dict(data, warnings=["careful"])))
 
     def finishHealing(self, left=2):
         """Answer the healing of a round trip: what was edited comes back, but for ``left`` in every voxel."""

@@ -47,6 +47,14 @@ def makeViews(*tags):
             slicer.mrmlScene.AddNode(node)
 
 
+def makeSurfaceView(tag):
+    """A 3-D view without a window."""
+    node = slicer.vtkMRMLViewNode()
+    node.SetLayoutName(tag)
+    node.SetSingletonTag(tag)
+    return slicer.mrmlScene.AddNode(node)
+
+
 def worldSamples(array, affine, points):
     """Values of a (k,j,i) array at world points, nearest voxel."""
     ijk = np.rint((np.linalg.inv(affine) @ np.vstack([points.T, np.ones(len(points))]))[:3]).astype(int)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import slicer
 from lesion_sim_helpers import LESION_CARD, FakeLesionClient, block, induced
-from logic_helpers import Heard, makeVolume, obliqueAffine
+from logic_helpers import ROOT, Heard, makeVolume, obliqueAffine
 
 from BrainCounterfactualCommon.host import Problem
 from BrainCounterfactualCommon.scene import volumes
@@ -61,7 +61,8 @@ def test_lesion_models_are_not_offered_for_healing(sim, head):
 def test_user_models_are_known_before_the_worker_has_told(core, head, tmp_path, monkeypatch):
     from BrainCounterfactualCommon.worker import models
 
-    (tmp_path / "mine.json").write_text(json.dumps(dict(LESION_CARD, name="mine")))
+    shipped = json.loads((ROOT / "Resources" / "Models" / "lesion-128.json").read_text())
+    (tmp_path / "mine.json").write_text(json.dumps(shipped | {"name": "mine"}))
     monkeypatch.setenv("BRAINDIFFUSION_MODELS", str(tmp_path))
     assert {"mine", "flair-healthy-128"} <= {card["name"] for card in models.installedCards()}
 

@@ -87,6 +87,25 @@ def test_standin_maps_are_no_choice_for_a_scan(widget, scan, views):
     assert result.counterfactualNode.GetID() not in hidden
 
 
+def test_standin_lesion_is_shown_in_space_when_asked_for(widget, scan, views):
+    from logic_helpers import makeSurfaceView
+
+    view, node = makeSurfaceView(views.SURFACES), views.LayoutSwitch.node()
+    work(widget, scan)
+    lesion, edited = (getattr(widget.results.result, role + "Node").GetDisplayNode() for role in ("lesion", "mask"))
+    assert (node.GetViewArrangement(), lesion.GetVisibility3D()) == (views.COMPARE_LAYOUT, 0)
+    widget.ui.surfacesCheckBox.click()
+    assert node.GetViewArrangement() == views.COMPARE_3D_LAYOUT
+    assert widget.ui.compareButton.checked
+    assert lesion.GetVisibility3D()
+    assert view.GetID() in lesion.GetViewNodeIDs()
+    assert not edited.GetVisibility3D()
+    widget.ui.resultComboBox.setCurrentIndex(0)
+    assert not lesion.GetVisibility()
+    widget.ui.compareButton.click()
+    assert not widget.results.layoutSwitch.isOurs
+
+
 def test_standin_the_difference_follows_its_slider(widget, scan, views):
     work(widget, scan)
     widget.ui.differenceOpacitySlider.setValue(0.5)

@@ -246,6 +246,53 @@ def test_standin_a_result_can_be_healed_later(widget, scan):
     assert widget.ui.roundTripLabel.text
 
 
+def test_standin_what_a_lesion_displaces_is_asked_for(widget, scan):
+    spin = widget.ui.massEffectSpinBox
+    assert spin.value == 0  # nothing moves unless it is asked for
+    for value, due in ((0, 0), (60, 60), (-20, -20), (spin.minimum, None)):
+        spin.setValue(value)
+        assert widget.settings()["mass_effect"] == due
+
+
+def test_standin_lesion_and_what_it_displaced_are_shown_in_space_when_asked_for(widget, scan, views):
+    from logic_helpers import makeSurfaceView
+
+    from BrainCounterfactualCommon.scene import masks
+
+    view, ui = makeSurfaceView(views.SURFACES), widget.ui
+    way, outline = np.zeros((10, 8, 6), np.float32), np.zeros((10, 8, 6), np.uint8)
+    way[2:8, 2:6, 1:4] = 3.0
+    outline[3:7, 2:6, 2] = 2
+    outline[4:6, 3:5, 2] = 0  # a border encloses what it borders
+    work(widget, scan, arrays={"displaced_outline": outline, "displacement_mm": way})
+    result = widget.results.result
+    lesion, moved = result.marksNode, result.displacedNode
+    assert not lesion.GetDisplayNode().GetVisibility3D()
+    assert not moved.GetDisplayNode().GetVisibility()
+    assert views.LayoutSwitch.node().GetViewArrangement() == views.LESION_LAYOUT
+    assert not lesion.GetSegmentation().ContainsRepresentation("Closed surface")  # nothing is made unasked
+    ui.surfacesCheckBox.click()
+    assert views.LayoutSwitch.node().GetViewArrangement() == views.LESION_3D_LAYOUT
+    shown = lesion.GetDisplayNode()
+    assert shown.GetVisibility3D()
+    assert [shown.GetSegmentVisibility3D(name) for name in ("Lesion", "Margin", "Edited")] == [True, False, False]
+    assert lesion.GetSegmentation().ContainsRepresentation("Closed surface")
+    for node in (lesion, moved):
+        assert view.GetID() in node.GetDisplayNode().GetViewNodeIDs()
+    assert moved.GetDisplayNode().GetVisibility3D()
+    ids = [moved.GetSegmentation().GetNthSegmentID(n) for n in range(2)]
+    assert ids == ["Ventricles", "Moved"]
+    assert masks.segmentArray(moved, "Ventricles", scan).sum() == 16
+    assert masks.segmentArray(moved, "Moved", scan).sum() == (way > 0).sum()
+    assert not moved.GetDisplayNode().GetSegmentVisibility2DOutline("Moved")  # nothing of it lies over the slices
+    ui.contoursCheckBox.click()
+    assert shown.GetVisibility()  # the surfaces stay
+    assert not shown.GetSegmentVisibility2DOutline("Lesion")
+    ui.surfacesCheckBox.click()
+    assert not shown.GetVisibility3D()
+    assert views.LayoutSwitch.node().GetViewArrangement() == views.LESION_LAYOUT
+
+
 def test_standin_parameters_survive_the_scene_file(widget, scan, views, tmp_path):
     ui = widget.ui
     p = widget._parameterNode
@@ -253,7 +300,7 @@ def test_standin_parameters_survive_the_scene_file(widget, scan, views, tmp_path
         "kind": "tumour", "shapeKind": "spots", "shapeMl": 7.5, "shapeSide": "R", "shapeLobe": "frontal",
         "shapeSeed": 3, "showMargin": False, "preview": False, "method": "mededit", "condition": "box", "steps": 9,
         "resamples": 2, "marginMm": 12.0, "samples": 2, "seed": 6, "device": "cpu", "fade": 0.5,
-        "changeOpacity": 0.25, "showContours": False, "healRegion": "margin",
+        "changeOpacity": 0.25, "showContours": False, "showSurfaces": True, "healRegion": "margin", "massEffect": 40.0,
     }  # fmt: skip
     for name, value in chosen.items():
         setattr(p, name, value)

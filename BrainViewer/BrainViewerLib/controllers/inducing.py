@@ -82,7 +82,7 @@ class Inducing(Work):
         return SimpleNamespace(
             method=state.paint_method, kind=state.paint_kind, condition=state.paint_condition,
             steps=steps_of(str(state.paint_steps), DEFAULTS["paint_steps"]),
-            resamples=of("paint_resamples", int, 0), marginMm=of("paint_margin", float, -1.0),
+            resamples=of("paint_resamples", int, 0), marginMm=of("paint_margin", float, -1.0), massEffect=0.0,
             samples=of("paint_samples", int, 1), seed=of("paint_seed", int, 0), device=state.set_device,
             shapeKind=state.shape_kind, shapeMl=of("shape_ml", float, 0.0), shapeSide=state.shape_side,
             shapeLobe=state.shape_lobe, shapeSeed=of("shape_seed", int, 0),
