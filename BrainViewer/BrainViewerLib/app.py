@@ -12,21 +12,24 @@ from BrainCounterfactualLib.logic import BrainCounterfactualLogic
 from BrainLesionSimLib.logic import BrainLesionSimLogic
 
 from braindiffusion.io.staging import NEW, Staging
-from BrainViewerLib.controllers import loading
+from BrainViewerLib.controllers import fields, loading
+from BrainViewerLib.controllers.controllers import Controllers
 from BrainViewerLib.controllers.history import History
-from BrainViewerLib.controllers.inducing import WATCHED, Inducing
+from BrainViewerLib.controllers.inducing import Inducing
 from BrainViewerLib.controllers.inductiondesk import InductionDesk
-from BrainViewerLib.controllers.jobs import DEFAULTS, Jobs
+from BrainViewerLib.controllers.jobs import Jobs
 from BrainViewerLib.controllers.keeping import Keeping
 from BrainViewerLib.controllers.maskdesk import MaskDesk
 from BrainViewerLib.controllers.resultdesk import ResultDesk
 from BrainViewerLib.controllers.saving import Saving
 from BrainViewerLib.controllers.scans import Scans
+from BrainViewerLib.controllers.work import Work
 from BrainViewerLib.page import keys, theme, ui, view_ui
 from BrainViewerLib.page.start import start_state
 from BrainViewerLib.server import web
 from BrainViewerLib.server.page import LocalPage
 from BrainViewerLib.server.session import Session
+from BrainViewerLib.shown import Shown
 from BrainViewerLib.views.board import Board
 from BrainViewerLib.views.display import Display
 from BrainViewerLib.views.pointer import Pointer
@@ -48,32 +51,20 @@ class BrainViewer(LocalPage):
         code: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(theme.CLIENT_MODULE, token, code)
-        self.started = 0.0
         self._temporary = Staging(Path(tempfile.gettempdir()))  # what viewers that were killed left goes now
         self.workspace = self._temporary.folder / NEW
         self.state.update(start_state())
 
         self.logic = BrainCounterfactualLogic()
         self.simulator = BrainLesionSimLogic(self.logic.client)  # one worker for both tabs
-        self.scans = Scans(self)
-        self.display = Display(self)
-        self.pointer = Pointer(self)
-        self._make_views()
-        self.jobs, self.inducing = Jobs(self), Inducing(self)
-        self.results, self.inductions = ResultDesk(self), InductionDesk(self)
-        self.history, self.saving = History(self), Saving(self)
-        self.masks = MaskDesk(self)
-        self.keeping = Keeping(self, kept)
+        self.shown = Shown(self.state, self.logic, self.simulator)
+        self._make_controllers(kept)
+        self._connect()
         self._watch_scene()
         self._bind_keys()
-        asked = ("saliency_method", "model", "heal_mask", "running", "busy", "flagged", "worker_state", *DEFAULTS)
-        self.state.change(*asked)(lambda **_: self.jobs.refresh())
-        self.state.change("running", "busy", "set_device", *WATCHED)(lambda **_: self.inducing.refresh())
-        self.state.change("method")(lambda **_: self.scans.refresh(choose=True))  # each has models of its own
-        self.state.change("model")(lambda **_: self.scans.refresh())
-        self.state.change("mode")(lambda **_: self._on_mode())
         self.state.cards = [card_for_page(card) for card in self.logic.models()]
-        ui.build(self)
+        go = ui.build(self.server, self.controllers)
+        self.saving.download_ready.connect(lambda address: go.exec(address))
         self.scans.refresh()
         if restore:
             self.keeping.restore()
@@ -82,9 +73,49 @@ class BrainViewer(LocalPage):
             self._open_first(scan)
         self.keeping.offer()
 
-    def _make_views(self) -> None:
-        self.draw_views(lambda tag: view_ui.overlay(self, tag))
-        self.board = Board(self.host.core, lambda tag: self.display.moved(tag), self.tune_views)
+    def _make_controllers(self, kept: Session | None) -> None:
+        """From the views upwards: each is given what it works with."""
+        state, messages, shown = self.state, self.messages, self.shown
+        self.draw_views(lambda tag: view_ui.overlay(lambda tag, index: self.board.go_to(tag, int(index)), tag))
+        self.board = Board(self.host.core, self.tune_views)
+        self.pointer = Pointer(state, messages, shown, self.board)
+        self.display = Display(state, shown, self.board, self.pointer)
+        self.masks = MaskDesk(self.host.core, state, messages, shown, self.board)
+        self.history = History(state, messages, shown, self.masks)
+        self.results = ResultDesk(state, messages, shown, self.display, self.history)
+        self.inductions = InductionDesk(state, messages, shown, self.display, self.history, self.workspace)
+        self.jobs = Jobs(state, messages, shown, self.display, self.masks, self.results)
+        self.inducing = Inducing(state, messages, shown, self.display, self.masks, self.inductions)
+        works: dict[str, Work] = {"heal": self.jobs, "induce": self.inducing}
+        self.saving = Saving(state, messages, shown, self.display, works, self.workspace)
+        self.scans = Scans(state, messages, shown, self.display, self.masks)
+        self.keeping = Keeping(state, messages, self.scans, self.close, kept)
+        self.controllers = Controllers(
+            state, messages, self.display, self.pointer, self.masks, self.history, self.results, self.inductions,
+            self.jobs, self.inducing, self.saving, self.scans, self.keeping, self.cancel,
+        )  # fmt: skip
+
+    def _connect(self) -> None:
+        """What follows when something has changed."""
+        self.board.moved.connect(self.display.moved)
+        self.pointer.drawn_anew.connect(self.display.moved)
+        self.masks.changed.connect(self.history.refresh)
+        self.masks.mask.changed.connect(self.jobs.refresh)
+        self.masks.lesion.changed.connect(self.inducing.refresh)
+        self.history.stepped.connect(lambda: self.desk.refresh())
+        self.jobs.changed.connect(self.refresh_jobs)
+        self.inducing.changed.connect(self.refresh_jobs)
+        self.jobs.models_known.connect(self.scans.refresh)
+        self.scans.results_changed.connect(self.refresh_results)
+        self.scans.jobs_changed.connect(self.refresh_jobs)
+        self.scans.opened.connect(self.saving.show_form)
+        self.keeping.restored.connect(self.refresh_results)
+        asked = ("saliency_method", "model", "heal_mask", "running", "busy", "flagged", "worker_state", *fields.HEAL)
+        self.state.change(*asked)(lambda **_: self.jobs.refresh())
+        self.state.change("running", "busy", "set_device", *fields.INDUCE_WATCHED)(lambda **_: self.inducing.refresh())
+        self.state.change("method")(lambda **_: self.scans.refresh(choose=True))  # each has models of its own
+        self.state.change("model")(lambda **_: self.scans.refresh())
+        self.state.change("mode")(lambda **_: self._on_mode())
 
     def _open_first(self, path: Path) -> None:
         """A scan named on the command line: what is wrong with it is said there."""
@@ -99,19 +130,9 @@ class BrainViewer(LocalPage):
     # -- the two tabs
 
     @property
-    def work(self) -> Jobs | Inducing:
-        """The jobs of the open tab."""
-        return self.inducing if self.state.mode == "induce" else self.jobs
-
-    @property
     def desk(self) -> ResultDesk | InductionDesk:
         """The results of the open tab."""
         return self.inductions if self.state.mode == "induce" else self.results
-
-    @property
-    def busy(self) -> bool:
-        """Whether a job of either tab is under way."""
-        return self.logic.busy or self.simulator.busy
 
     def cancel(self) -> None:
         """Stop the job under way."""
@@ -132,9 +153,9 @@ class BrainViewer(LocalPage):
         """The other tab was opened: the same scan, what it draws and what it made."""
         state = self.state
         state.tool, state.flicker_auto = "none", False
-        state.previewing = self.work.preview is not None
-        if not self.busy:
-            self.say("")
+        state.previewing = self.shown.preview(self.shown.run) is not None
+        if not self.shown.busy:
+            self.messages.say("")
         self.saving.show_form()
         self.masks.show_tab()
         self.refresh_results()
@@ -152,42 +173,42 @@ class BrainViewer(LocalPage):
     def _scene_closed(self) -> None:
         with self.state:
             self.scans.lost()
-            self.say("The scene was closed.")
+            self.messages.say("The scene was closed.")
 
     def _maybe_lost(self) -> None:
-        volume = self.scans.volume
+        volume = self.shown.volume
         if slicer.mrmlScene.IsClosing():
             return
         if volume is not None and not slicer.mrmlScene.IsNodePresent(volume):
             with self.state:
                 self.scans.lost()
-                self.notice("The scan was taken out of the scene.", "Somebody removed it.", "Open it again.", "warning")
+                self.messages.notice(
+                    "The scan was taken out of the scene.", "Somebody removed it.", "Open it again.", "warning"
+                )
 
     def _bind_keys(self) -> None:
-        what = keys.bindings(self)
+        what = keys.bindings(self.controllers)
 
         @self.server.trigger("viewer_key")
         def pressed(name: str) -> None:
             action = what.get(name)
             if action is not None:
-                with self.told():
+                with self.messages.report_errors():
                     action()
 
         self.server.trigger("viewer_maximise")(self.display.maximise)
+        self.server.trigger("viewer_probe")(self.pointer.probe)
+        self.server.trigger("viewer_measure")(self.pointer.measure)
 
         @self.server.trigger("upload_failed")
         def failed(text: str) -> None:
             self.state.busy, self.state.busy_text = False, ""
-            self.notice("The file could not be sent.", text, "Try again, or open it by its path.", "error")
-
-    def browser_go(self, address: str) -> None:
-        """Let the page fetch an address of ours."""
-        self._go.exec(address)
+            self.messages.notice("The file could not be sent.", text, "Try again, or open it by its path.", "error")
 
     # -- running
 
     def on_bind(self, web_server: Any) -> None:
-        web.add_routes(self, web_server)
+        web.add_routes(web_server, self.workspace, self.scans.open_upload, self.saving.downloads)
 
     def on_ready(self, loop: asyncio.AbstractEventLoop) -> None:
         self._tasks.append(loop.create_task(self.jobs.keep_polling()))

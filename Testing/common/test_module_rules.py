@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,52 @@ def test_no_path_of_this_machine() -> None:
     for path in FILES:
         assert not {f"/{name}/" for name in ("root", "work", "home")} & set(path.read_text(encoding="utf-8").split('"'))
         assert f"/{'root'}/" not in path.read_text(encoding="utf-8")
+
+
+# --- arrows ---
+
+SHARED = ("scene", "worker", "panels")
+VIEWER = ("server", "views", "controllers", "page", "kiosk")
+"""Folders from the ground up: what a file imports from another folder lies below it."""
+PACKAGES = {ROOT / "BrainCounterfactualCommon": SHARED, ROOT / "BrainViewer" / "BrainViewerLib": VIEWER}
+
+
+def arrows(package: Path) -> dict[str, set[str]]:
+    """Module -> modules of the same package that it imports, for typing too."""
+    files = {".".join(p.relative_to(package.parent).with_suffix("").parts): p for p in package.rglob("*.py")}
+    found: dict[str, set[str]] = {}
+    for name, path in files.items():
+        nodes = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.ImportFrom)]
+        names = {f"{n.module}.{a.name}" for n in nodes for a in n.names} | {str(n.module) for n in nodes}
+        found[name] = (names & set(files)) - {name}
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_no_import_turns_back(package: Path) -> None:
+    TopologicalSorter(arrows(package)).prepare()
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_folders_stand_on_those_below(package: Path) -> None:
+    order = PACKAGES[package]
+    assert {p.parent.name for p in package.glob("*/__init__.py")} == set(order)
+    for module, others in arrows(package).items():
+        for folder in {m.split(".")[1] for m in others if len(m.split(".")) > 2} & set(order):
+            mine = module.split(".")[1]
+            assert mine not in order or order.index(folder) <= order.index(mine), f"{module} imports from {folder}"
+
+
+def test_no_part_of_the_viewer_takes_the_whole_viewer() -> None:
+    """State, scan, messages and views are handed in; only who starts the viewer knows its class."""
+    graph = arrows(ROOT / "BrainViewer" / "BrainViewerLib")
+    wholes = {"BrainViewerLib.app", "BrainViewerLib.kiosk.app"}
+    assert {module for module, others in graph.items() if others & wholes} == {"BrainViewerLib.launch"}
+    for path in (ROOT / "BrainViewer" / "BrainViewerLib").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                taken = [
+                    a for f in node.body if isinstance(f, ast.FunctionDef) for a in (*f.args.args, *f.args.kwonlyargs)
+                ]
+                kinds = {ast.unparse(a.annotation) for a in taken if a.annotation is not None}
+                assert not kinds & {"BrainViewer", "Kiosk", "Controllers"}, f"{path.name}: {node.name}"

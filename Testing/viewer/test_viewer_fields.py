@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
 pytest.importorskip("slicer", reason="slicer-core is not installed")
 pytest.importorskip("trame_slicer", reason="trame-slicer is not installed")
 
 from BrainLesionSimLib import settings as inducing
-from BrainViewerLib.controllers.inducing import Inducing
-from BrainViewerLib.controllers.jobs import Jobs
+from BrainViewerLib.controllers.fields import heal_settings, induce_parameters
 from BrainViewerLib.controllers.words import counted, duration, left, number, steps_of, typed
 from BrainViewerLib.page.parts import sending
 from BrainViewerLib.page.start import start_state
@@ -28,42 +25,42 @@ class State(dict):
 
 
 @pytest.fixture
-def viewer() -> SimpleNamespace:
-    return SimpleNamespace(state=State(start_state()), logic=None, simulator=None)
+def state() -> State:
+    return State(start_state())
 
 
-def test_an_untouched_page_asks_for_the_modules_defaults(viewer) -> None:
-    asked = Inducing(viewer).parameters()
+def test_an_untouched_page_asks_for_the_modules_defaults(state) -> None:
+    asked = induce_parameters(state)
     settings, shape = inducing.settingsOf(asked), inducing.shapeOf(asked)
     assert settings == {name: defaults_of(InduceSettings)[name] for name in settings}
     assert shape == {name: defaults_of(ShapeSettings)[name] for name in shape}
-    settings = Jobs(viewer).settings()
+    settings = heal_settings(state)
     assert settings.pop("model")  # the page names the one it shows
     assert settings == {name: defaults_of(HealSettings)[name] for name in settings}
 
 
-def test_fields_reach_the_settings(viewer) -> None:
-    viewer.state.update(
+def test_fields_reach_the_settings(state) -> None:
+    state.update(
         paint_margin="7,5", paint_resamples="2", paint_steps="full", paint_seed="9", shape_ml="12.5", shape_side="R"
     )
-    asked = Inducing(viewer).parameters()
+    asked = induce_parameters(state)
     settings = inducing.settingsOf(asked)
     assert (settings["margin_mm"], settings["resamples"], settings["steps"], settings["seed"]) == (7.5, 2, None, 9)
     assert inducing.shapeOf(asked)["ml"] == 12.5
     assert inducing.shapeOf(asked)["side"] == "R"
-    viewer.state.update(set_seam="outside", set_rule="grown")
-    settings = Jobs(viewer).settings()
+    state.update(set_seam="outside", set_rule="grown")
+    settings = heal_settings(state)
     assert (settings["seam"], settings["mask_rule"]) == ("outside", "grown")
-    viewer.state.paint_method = "sdedit"  # it has no margin: what was typed for another method is left out
-    settings = inducing.settingsOf(Inducing(viewer).parameters())
+    state.paint_method = "sdedit"  # it has no margin: what was typed for another method is left out
+    settings = inducing.settingsOf(induce_parameters(state))
     assert settings["margin_mm"] is settings["resamples"] is None
 
 
 @pytest.mark.parametrize(("field", "name"), [("paint_margin", "margin"), ("shape_ml", "ml"), ("paint_steps", "steps")])
-def test_what_is_no_number_is_said(viewer, field: str, name: str) -> None:
-    viewer.state[field] = "wide"
+def test_what_is_no_number_is_said(state, field: str, name: str) -> None:
+    state[field] = "wide"
     with pytest.raises(SettingsError, match=f"'wide' is not possible for {name}"):
-        Inducing(viewer).parameters()
+        induce_parameters(state)
 
 
 def test_a_click_takes_the_fields_along() -> None:

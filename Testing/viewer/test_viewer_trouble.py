@@ -238,7 +238,7 @@ async def main():
         state.active_view = "Coronal"
     slicer.mrmlScene.RemoveNode(viewer.scans.volume)
     assert not state.scan_loaded and "taken out" in state.notice["title"]
-    viewer.dismiss()
+    viewer.messages.dismiss()
     assert await viewer.scans.open(Path(sys.argv[1]))
     assert await viewer.scans.open(Path(sys.argv[1]))
     first, second = viewer.scans.all()
@@ -358,7 +358,7 @@ def test_nothing_of_another_scan_or_tab_stays_on_the_page(viewer_packages, insid
 
 
 def test_errors_in_the_window_name_no_options_of_the_command_line(viewer_packages) -> None:
-    from BrainViewerLib.server.page import without_flags
+    from BrainViewerLib.server.messages import without_flags
 
     from braindiffusion.errors import SettingsError
     from braindiffusion.healing.dif_fuse import DifFuseSettings

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from BrainLesionSimLib import drawing
 
 from BrainCounterfactualCommon.scene import masks, volumes
-from BrainViewerLib.views.board import LAYOUTS
-
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
+from BrainViewerLib.controllers.fields import margin_reach
+from BrainViewerLib.signals import Signal
+from BrainViewerLib.views.board import LAYOUTS, Board
 
 
 class Drawing:
@@ -21,14 +20,16 @@ class Drawing:
     Attributes:
         name: what the page calls it; ``<name>_ml`` and ``<name>_slices`` of its state say how large it is.
         segment: the segment that is drawn.
+        changed: called when it may have changed.
     """
 
     name = ""
     segment = ""
 
-    def __init__(self, viewer: BrainViewer) -> None:
-        self.viewer = viewer
+    def __init__(self, state: Any, logic: Any, board: Board) -> None:
+        self.state, self.logic, self.board = state, logic, board
         self.volume: Any = None
+        self.changed = Signal()
 
     def node(self) -> Any:
         """The segmentation; made when missing."""
@@ -66,7 +67,7 @@ class Drawing:
         display = node.GetDisplayNode() if node is not None else None
         if display is None:
             return
-        display.SetViewNodeIDs(self.viewer.board.node_ids(LAYOUTS["edit"]))
+        display.SetViewNodeIDs(self.board.node_ids(LAYOUTS["edit"]))
         display.SetVisibility(int(visible))
 
     def measure(self) -> None:
@@ -75,17 +76,17 @@ class Drawing:
         axis = 2 - volumes.axialAxis(volumes.ijkToRas(self.volume))[0]
         others = tuple(a for a in range(3) if a != axis)
         ml = float(mask.sum()) * volumes.voxelVolumeMl(self.volume)
-        had = bool(self.viewer.state[f"{self.name}_ml"])
-        self._told(round(ml, 2) if ml >= 0.01 or ml == 0 else 0.01, int(np.count_nonzero(mask.any(axis=others))))
+        had = bool(self.state[f"{self.name}_ml"])
+        self._show_size(round(ml, 2) if ml >= 0.01 or ml == 0 else 0.01, int(np.count_nonzero(mask.any(axis=others))))
         self.measured(had)
 
-    def _told(self, ml: float, slices: int) -> None:
-        self.viewer.state.update({f"{self.name}_ml": ml, f"{self.name}_slices": slices})
+    def _show_size(self, ml: float, slices: int) -> None:
+        self.state.update({f"{self.name}_ml": ml, f"{self.name}_slices": slices})
 
     def forget(self) -> None:
         """There is no scan any more."""
         self.volume = None
-        self._told(0, 0)
+        self._show_size(0, 0)
 
     def measured(self, had: bool) -> None:
         """It may have changed; ``had``: whether there was something before."""
@@ -100,34 +101,34 @@ class Mask(Drawing):
     name, segment = "mask", masks.MASK_SEGMENT
 
     def node(self) -> Any:
-        return self.viewer.logic.maskSegmentation(self.volume)
+        return self.logic.maskSegmentation(self.volume)
 
     def found(self) -> Any:
         return masks.maskOf(self.volume, make=False)
 
     def array(self) -> np.ndarray:
-        return self.viewer.logic.maskArray(self.node(), self.volume)
+        return self.logic.maskArray(self.node(), self.volume)
 
     def put(self, mask: np.ndarray) -> None:
-        self.viewer.logic.setMaskArray(mask, self.node(), self.volume)
+        self.logic.setMaskArray(mask, self.node(), self.volume)
 
     def add_box(self, roi: Any) -> None:
-        self.viewer.logic.addBoxToMask(roi, self.node(), self.volume)
+        self.logic.addBoxToMask(roi, self.node(), self.volume)
 
     def from_file(self, path: Path) -> None:
-        self.viewer.logic.maskFromFile(path, self.node(), self.volume)
+        self.logic.maskFromFile(path, self.node(), self.volume)
 
     def measured(self, had: bool) -> None:
-        state = self.viewer.state
+        state = self.state
         if not state.mask_ml:
             state.heal_mask = "auto"
         elif not had:
             state.heal_mask = "drawn"
-        self.viewer.jobs.refresh()
+        self.changed()
 
     def drawn(self, exactly: bool = True) -> None:
-        if self.viewer.state.mask_ml:
-            self.viewer.state.heal_mask = "drawn"
+        if self.state.mask_ml:
+            self.state.heal_mask = "drawn"
 
 
 class Lesion(Drawing):
@@ -135,31 +136,31 @@ class Lesion(Drawing):
 
     name, segment = "lesion", drawing.LESION_SEGMENT
 
-    def __init__(self, viewer: BrainViewer) -> None:
-        super().__init__(viewer)
+    def __init__(self, state: Any, logic: Any, board: Board) -> None:
+        super().__init__(state, logic, board)
         self._margin_of: Any = None
 
     def node(self) -> Any:
-        return self.viewer.simulator.lesionSegmentation(self.volume)
+        return self.logic.lesionSegmentation(self.volume)
 
     def found(self) -> Any:
         return drawing.lesionOf(self.volume, make=False)
 
     def array(self) -> np.ndarray:
-        return self.viewer.simulator.lesionArray(self.volume)
+        return self.logic.lesionArray(self.volume)
 
     def put(self, mask: np.ndarray) -> None:
-        self.viewer.simulator.setLesion(mask, self.volume)
+        self.logic.setLesion(mask, self.volume)
 
     def add_box(self, roi: Any) -> None:
-        self.viewer.simulator.addBox(roi, self.volume)
+        self.logic.addBox(roi, self.volume)
 
     def from_file(self, path: Path) -> None:
-        self.viewer.simulator.lesionFromFile(path, self.volume)
+        self.logic.lesionFromFile(path, self.volume)
 
     def show(self, visible: bool) -> None:
         super().show(visible)
-        self._show(drawing.marginOf(self.volume, make=False), visible and bool(self.viewer.state.show_margin))
+        self._show(drawing.marginOf(self.volume, make=False), visible and bool(self.state.show_margin))
 
     def forget(self) -> None:
         super().forget()
@@ -167,19 +168,19 @@ class Lesion(Drawing):
 
     def measured(self, had: bool) -> None:
         self.update_margin()
-        self.viewer.inducing.refresh()
+        self.changed()
 
     def update_margin(self) -> None:
         """Draw the margin again where lesion or reach have changed."""
         if self.volume is None or self.found() is None:
             return
-        reach = self.viewer.inducing.reach()
-        self.viewer.state.margin_mm = round(reach, 1) if reach is not None else 0
+        reach = margin_reach(self.state, self.logic, self.volume)
+        self.state.margin_mm = round(reach, 1) if reach is not None else 0
         wanted = (self.volume.GetID(), drawing.stamp(self.volume), reach)
         if wanted != self._margin_of:
             self._margin_of = wanted
             drawing.updateMargin(self.volume, reach)
-        self.show(self.viewer.state.mode == "induce")
+        self.show(self.state.mode == "induce")
 
     def drawn(self, exactly: bool = True) -> None:
-        self.viewer.state.paint_condition = "mask" if exactly else "box"
+        self.state.paint_condition = "mask" if exactly else "box"

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
+from BrainViewerLib.controllers.maskdesk import MaskDesk
+from BrainViewerLib.server.messages import Messages
+from BrainViewerLib.shown import Shown
+from BrainViewerLib.signals import Signal
 
 
 class History:
-    """The two arrows of the top bar, for the open tab."""
+    """The two arrows of the top bar, for the open tab.
 
-    def __init__(self, viewer: BrainViewer) -> None:
-        self.viewer = viewer
+    Attributes:
+        stepped: called when another result of the open tab came into view.
+    """
+
+    def __init__(self, state: Any, messages: Messages, shown: Shown, masks: MaskDesk) -> None:
+        self.state, self.messages, self.shown, self.masks = state, messages, shown, masks
+        self.stepped = Signal()
         self._of_results = False  # whether the last step went from result to result
 
     def refresh(self) -> None:
         """Whether there is something to undo."""
-        state, volume, logic = self.viewer.state, self.viewer.scans.volume, self.viewer.work.logic
-        stack = self.viewer.masks.undo_stack
+        state, volume, logic = self.state, self.shown.volume, self.shown.logic
+        stack = self.masks.undo_stack
         state.can_undo = volume is not None and (stack.can_undo() or logic.canUndo(volume))
         state.can_redo = volume is not None and (stack.can_redo() or logic.canRedo(volume))
 
@@ -31,9 +38,8 @@ class History:
         self._step("redo")
 
     def _step(self, which: str) -> None:
-        viewer = self.viewer
-        state, volume = viewer.state, viewer.scans.volume
-        stack, logic = viewer.masks.undo_stack, viewer.work.logic
+        state, volume = self.state, self.shown.volume
+        stack, logic = self.masks.undo_stack, self.shown.logic
         if volume is None:
             return
         can_draw = stack.can_undo() if which == "undo" else stack.can_redo()
@@ -42,9 +48,9 @@ class History:
         if can_draw and not (can_result and result_first):
             self._of_results = False
             getattr(stack, which)()
-            viewer.masks.measure()
+            self.masks.measure()
             done = "undone." if which == "undo" else "done again."
-            viewer.say(f"{viewer.masks.drawing.name.capitalize()}: {done}")
+            self.messages.say(f"{self.masks.drawing.name.capitalize()}: {done}")
         elif can_result:
             self._of_results = True
             result = getattr(logic, which)(volume)
@@ -52,6 +58,6 @@ class History:
                 state.layout = "edit"
             elif state.layout == "edit":
                 state.layout = "compare"
-            viewer.desk.refresh()
-            viewer.say(f"Result {result.order} is in view." if result is not None else "The scan as it was.")
+            self.stepped()
+            self.messages.say(f"Result {result.order} is in view." if result is not None else "The scan as it was.")
         self.refresh()

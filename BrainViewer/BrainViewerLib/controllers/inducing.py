@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from BrainLesionSimLib import texts
-from BrainLesionSimLib.roundtrip import LESION
 from BrainLesionSimLib.settings import settingsOf, shapeOf
 
-from BrainCounterfactualCommon.host import Problem
 from BrainCounterfactualCommon.scene import volumes
-from braindiffusion.errors import SettingsError
-from braindiffusion.settings import MARGIN_INDUCERS, InduceSettings
-from BrainViewerLib.controllers.words import steps_of, typed
+from braindiffusion.settings import MARGIN_INDUCERS
+from BrainViewerLib.controllers.fields import INDUCE, induce_parameters
+from BrainViewerLib.controllers.inductiondesk import DRAWN, InductionDesk
+from BrainViewerLib.controllers.maskdesk import MaskDesk
 from BrainViewerLib.controllers.work import Work
-
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
-
-USUAL = InduceSettings()
-DEFAULTS: dict[str, Any] = {
-    "paint_method": USUAL.method,
-    "paint_condition": USUAL.condition,
-    "paint_steps": str(USUAL.steps),
-    "paint_resamples": "",
-    "paint_margin": "",
-    "paint_samples": "1",
-    "paint_seed": "0",
-    "heal_region": LESION,
-}
-SENT_SHAPE = ("shape_kind", "shape_ml", "shape_side", "shape_lobe", "shape_seed", "set_device")
-SENT = ("paint_kind", "set_device", *DEFAULTS)
-"""What a click on Make, and on Induce, takes along."""
-DRAWN = "DrawnMl"
-"""Told of an induction: how large the lesion was as drawn."""
-WATCHED = ("paint_kind", "lesion_ml", *DEFAULTS)
-"""What decides whether a lesion can be painted, and how far its margin reaches."""
+from BrainViewerLib.server.messages import Messages
+from BrainViewerLib.shown import Shown
+from BrainViewerLib.views.display import Display
 
 
 def page_choices(choices: list[tuple[str, str]]) -> list[dict[str, str]]:
@@ -46,19 +25,17 @@ def page_choices(choices: list[tuple[str, str]]) -> list[dict[str, str]]:
 
 
 class Inducing(Work):
-    """Lesions: made, painted, healed again.
+    """Lesions: generated, induced, healed again."""
 
-    Attributes:
-        healing: whether the run under way heals what was painted.
-    """
-
-    def __init__(self, viewer: BrainViewer) -> None:
-        super().__init__(viewer, viewer.simulator, "induce")
-        self.healing = False
+    def __init__(
+        self, state: Any, messages: Messages, shown: Shown, display: Display, masks: MaskDesk, inductions: InductionDesk
+    ) -> None:
+        super().__init__(state, messages, shown, shown.induce, display, masks)
+        self.inductions = inductions
         self._made: Any = None
         self._drawn_ml: float | None = None
         self._before = 0
-        state = viewer.state
+        state = self.state
         state.shape_kinds = page_choices(texts.shapeKindChoices())
         state.sides = page_choices(texts.sideChoices())
         state.lobes = page_choices(texts.lobeChoices())
@@ -67,49 +44,21 @@ class Inducing(Work):
 
     # -- settings
 
-    def parameters(self) -> SimpleNamespace:
-        """The page's fields as the module's parameter node has them.
-
-        Raises:
-            SettingsError: a field does not hold a number.
-        """
-        state = self.viewer.state
-
-        def of(field: str, kind: type, empty: Any) -> Any:
-            text = str(state[field]).strip()
-            return typed(text, kind, field.partition("_")[2]) if text else empty
-
-        return SimpleNamespace(
-            method=state.paint_method, kind=state.paint_kind, condition=state.paint_condition,
-            steps=steps_of(str(state.paint_steps), DEFAULTS["paint_steps"]),
-            resamples=of("paint_resamples", int, 0), marginMm=of("paint_margin", float, -1.0), massEffect=0.0,
-            samples=of("paint_samples", int, 1), seed=of("paint_seed", int, 0), device=state.set_device,
-            shapeKind=state.shape_kind, shapeMl=of("shape_ml", float, 0.0), shapeSide=state.shape_side,
-            shapeLobe=state.shape_lobe, shapeSeed=of("shape_seed", int, 0),
-        )  # fmt: skip
-
     def default_settings(self) -> None:
         """All fields back to the defaults."""
-        self.viewer.state.update(DEFAULTS)
-
-    def reach(self) -> float | None:
-        """How far the margin reaches, mm; ``None`` where the method has none, or a field cannot be read."""
-        try:
-            return self.logic.marginMm(self.viewer.scans.volume, settingsOf(self.parameters()))
-        except (SettingsError, Problem):
-            return None
+        self.state.update(INDUCE)
 
     # -- starting
 
     def make_lesion(self) -> None:
         """Replace the lesion by one from the random generator."""
-        volume = self.viewer.scans.volume
-        if volume is None or self.viewer.busy:
+        volume = self.shown.volume
+        if volume is None or self.shown.busy:
             return
-        with self.viewer.told():
-            asked = self.parameters()
+        with self.messages.report_errors():
+            asked = induce_parameters(self.state)
             settings = dict(settingsOf(asked), seed=asked.shapeSeed)
-            self._made = self.viewer.masks.step_of_others()
+            self._made = self.masks.step_of_others()
             self.logic.makeLesion(volume, shapeOf(asked), settings, self.callbacks(self._on_made))
             self._begin("shape", "Making a lesion")
 
@@ -119,48 +68,44 @@ class Inducing(Work):
 
     def reroll(self) -> None:
         """Paint it again, with a seed that was not used yet."""
-        if self.viewer.scans.volume is not None and not self.viewer.busy:
-            self.viewer.state.paint_seed = str(self.logic.nextSeed(self.viewer.scans.volume))
+        if self.shown.volume is not None and not self.shown.busy:
+            self.state.paint_seed = str(self.logic.nextSeed(self.shown.volume))
             self.induce()
 
     def round_trip(self) -> None:
         """Paint the lesion, and heal it again."""
-        self._paint(
-            "round-trip", "Painting the lesion", self.logic.induceThenHeal, region=self.viewer.state.heal_region
-        )
+        self._paint("round-trip", "Painting the lesion", self.logic.induceThenHeal, region=self.state.heal_region)
 
     def heal_again(self) -> None:
         """Heal the induction in view."""
-        viewer = self.viewer
-        volume = viewer.scans.volume
+        volume = self.shown.volume
         induction = self.logic.currentResult(volume) if volume is not None else None
-        if induction is None or viewer.busy:
+        if induction is None or self.shown.busy:
             return
-        with viewer.told():
-            self.logic.roundTrip(induction, self.callbacks(self._on_induced), viewer.state.heal_region)
+        with self.messages.report_errors():
+            self.logic.roundTrip(induction, self.callbacks(self._on_induced), self.state.heal_region)
             self._begin("heal-again", "Healing it again", healing=True)
 
     def _paint(self, kind: str, text: str, paint: Any, **more: Any) -> None:
-        viewer = self.viewer
-        volume = viewer.scans.volume
-        if volume is None or viewer.busy:
+        volume = self.shown.volume
+        if volume is None or self.shown.busy:
             return
-        with viewer.told():
-            settings, here = settingsOf(self.parameters()), max(0, viewer.display.slice_index())
+        with self.messages.report_errors():
+            settings, here = settingsOf(induce_parameters(self.state)), max(0, self.display.slice_index())
             paint(volume, settings, self.callbacks(self._on_induced), viewSlice=here, **more)
-            self._drawn_ml = float(viewer.state.lesion_ml)
+            self._drawn_ml = float(self.state.lesion_ml)
             self._begin(kind, text)
 
     def _begin(self, kind: str, text: str, healing: bool = False) -> None:
-        self.healing = healing
+        self.run.healing = healing
         self.begin(kind, text)
         self._before = self._order()
-        self.viewer.inductions.refresh()
+        self.inductions.refresh()
 
     def end(self) -> None:
-        self.healing, self._made = False, None
+        self.run.healing, self._made = False, None
         super().end()
-        self.viewer.inductions.refresh()
+        self.inductions.refresh()
 
     def _order(self) -> int:
         """Number of the induction in view; 0 for the scan as it is."""
@@ -171,9 +116,9 @@ class Inducing(Work):
 
     def on_progress(self, stage: str, done: int, total: int, seconds_left: float | None) -> None:
         super().on_progress(stage, done, total, seconds_left)
-        if self.viewer.state.running == "round-trip" and not self.healing and self._order() > self._before:
-            self.healing = True
-            if self.volume is self.viewer.scans.volume and self.mode == self.viewer.state.mode:
+        if self.state.running == "round-trip" and not self.run.healing and self._order() > self._before:
+            self.run.healing = True
+            if self.volume is self.shown.volume and self.mode == self.state.mode:
                 self._show(self.logic.currentResult(self.volume))
 
     def _on_made(self, facts: dict[str, Any]) -> None:
@@ -182,28 +127,28 @@ class Inducing(Work):
         if self.elsewhere(self.volume, "a lesion was made"):
             return
         made()
-        state = self.viewer.state
+        state = self.state
         state.shape_seed = str(seed + 1)
         if facts.get("kind") in [choice["value"] for choice in state.paint_kinds]:
             state.paint_kind = facts["kind"]
         self._go_to_lesion()
         where = {"L": "left", "R": "right"}.get(facts.get("side") or "", "")
         told = [f"{state.lesion_ml:.1f} mL", where, facts.get("territory") or facts.get("lobe") or "", f"seed {seed}"]
-        self.viewer.say(f"A lesion was made: {', '.join(part for part in told if part)}. Press again for another.")
+        self.messages.say(f"A lesion was made: {', '.join(part for part in told if part)}. Press again for another.")
 
     def _go_to_lesion(self) -> None:
         """Into the middle of the slice with the largest part of it, in all three views."""
-        volume = self.viewer.scans.volume
+        volume = self.shown.volume
         lesion = self.logic.lesionArray(volume)
         axis = 2 - volumes.axialAxis(volumes.ijkToRas(volume))[0]
         areas = lesion.sum(tuple(a for a in range(3) if a != axis))
         if areas.any():
             index = int(np.argmax(areas))
             kji = np.insert(np.argwhere(lesion.take(index, axis)).mean(0), axis, index)
-            self.viewer.board.show_point((volumes.ijkToWorld(volume) @ np.append(kji[::-1], 1.0))[:3])
+            self.display.board.show_point((volumes.ijkToWorld(volume) @ np.append(kji[::-1], 1.0))[:3])
 
     def _on_induced(self, induction: Any) -> None:
-        healed = self.healing
+        healed = self.run.healing
         drawn, self._drawn_ml = self._drawn_ml, None
         self.end()
         if drawn is not None:
@@ -214,23 +159,22 @@ class Inducing(Work):
         seconds = f"{induction.summary.get('seconds') or 0:.0f} s"
         if healed and induction.roundTrip:
             share = texts.remaining(induction.roundTrip)
-            self.viewer.say(f"Induced and healed again; {share:.0f} % of the change remains.")
+            self.messages.say(f"Induced and healed again; {share:.0f} % of the change remains.")
         else:
-            self.viewer.say(f"Painted in {seconds}; lesion {induction.summary.get('lesion_ml') or 0:.1f} mL.")
+            self.messages.say(f"Painted in {seconds}; lesion {induction.summary.get('lesion_ml') or 0:.1f} mL.")
         self.warn(induction)
 
     def _show(self, induction: Any) -> None:
-        viewer = self.viewer
-        viewer.state.update({"induce_step": 4, "blend": 1.0})
-        viewer.inductions.refresh()
-        viewer.display.show_layout("compare")
-        viewer.inductions.jump_to_lesion(induction)
+        self.state.update({"induce_step": 4, "blend": 1.0})
+        self.inductions.refresh()
+        self.display.show_layout("compare")
+        self.inductions.jump_to_lesion(induction)
 
     # -- what can be done
 
     def refresh(self) -> None:
         """Kinds on offer, whether Induce can be pressed, and why not."""
-        state, volume = self.viewer.state, self.viewer.scans.volume
+        state, volume = self.state, self.shown.volume
         offered = self.logic.kindsFor(volume, state.paint_method) if volume is not None else {}
         state.paint_kinds = page_choices(texts.kindChoices(offered))
         if offered and state.paint_kind not in offered:
@@ -245,4 +189,4 @@ class Inducing(Work):
         state.induce_hint = hint
         state.can_make = bool(offered) and idle
         state.can_induce = not hint and idle
-        self.viewer.masks.lesion.update_margin()
+        self.masks.lesion.update_margin()

@@ -5,38 +5,48 @@ from __future__ import annotations
 import base64
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from BrainLesionSimLib import texts
 
-from BrainViewerLib.controllers.inducing import DRAWN
+from BrainViewerLib.controllers.history import History
 from BrainViewerLib.controllers.resultdesk import NO_RESULT, figures
+from BrainViewerLib.server.messages import Messages
+from BrainViewerLib.shown import Shown
+from BrainViewerLib.views.display import Display
 
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
-
+DRAWN = "DrawnMl"
+"""Kept with an induction: how large the lesion was as drawn."""
 NO_INDUCTION: dict[str, Any] = {**NO_RESULT, "effects": [], "round_trip": "", "kept": False}
 
 
 class InductionDesk:
-    """The inductions of the scan shown."""
+    """The inductions of the scan shown.
 
-    def __init__(self, viewer: BrainViewer) -> None:
-        self.viewer = viewer
+    Args:
+        workspace: a folder for files in passing.
+    """
+
+    def __init__(
+        self, state: Any, messages: Messages, shown: Shown, display: Display, history: History, workspace: Path
+    ) -> None:
+        self.state, self.messages, self.shown = state, messages, shown
+        self.display, self.history = display, history
+        self._workspace = workspace
         self._pictures: dict[str, str] = {}
 
     @property
     def _volume(self) -> Any:
-        return self.viewer.scans.volume
+        return self.shown.volume
 
     def current(self) -> Any:
         """The induction in view, or ``None``."""
-        return self.viewer.simulator.currentResult(self._volume) if self._volume is not None else None
+        return self.shown.induce.logic.currentResult(self._volume) if self._volume is not None else None
 
     def refresh(self) -> None:
         """Bring strip, figures and effects up to date."""
-        viewer, state = self.viewer, self.viewer.state
-        found = viewer.simulator.results(self._volume) if self._volume is not None else []
+        state = self.state
+        found = self.shown.induce.logic.results(self._volume) if self._volume is not None else []
         current = self.current()
         kept_pictures = {induction.node.GetID() for induction in found}
         self._pictures = {key: picture for key, picture in self._pictures.items() if key in kept_pictures}
@@ -45,13 +55,13 @@ class InductionDesk:
         state.induction = self._figures(current) if current is not None else NO_INDUCTION
         state.others = sum(not induction.kept for induction in found) if any(one.kept for one in found) else 0
         state.confirm_remove = False
-        state.healed_view = viewer.inducing.healing or bool(current is not None and current.healed)
+        state.healed_view = self.shown.induce.healing or bool(current is not None and current.healed)
         if state.mode == "induce":
             state.shown_id = state.induction_id
             if current is None and state.layout != "edit":
                 state.layout = "edit"
-            viewer.history.refresh()
-            viewer.display.refresh()
+            self.history.refresh()
+            self.display.refresh()
 
     def _entry(self, induction: Any) -> dict[str, Any]:
         key = induction.node.GetID()
@@ -67,8 +77,8 @@ class InductionDesk:
 
     def _picture(self, induction: Any) -> str:
         """A small PNG, as an address that holds it."""
-        with tempfile.TemporaryDirectory(dir=self.viewer.workspace) as folder:
-            path = Path(self.viewer.simulator.thumbnail(induction, Path(folder) / "picture.png"))
+        with tempfile.TemporaryDirectory(dir=self._workspace) as folder:
+            path = Path(self.shown.induce.logic.thumbnail(induction, Path(folder) / "picture.png"))
             return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
 
     @staticmethod
@@ -89,26 +99,26 @@ class InductionDesk:
         """Show the slice with the largest lesion, unless the one in view was painted itself."""
         rows = {row["index"]: row for row in induction.slices}
         best = max(rows.values(), key=lambda row: row.get("lesion_mm2") or 0, default=None)
-        if best is not None and self.viewer.display.slice_index() not in rows:
-            self.viewer.display.go_to_slice(best["index"])
+        if best is not None and self.display.slice_index() not in rows:
+            self.display.go_to_slice(best["index"])
 
     # -- choosing and keeping
 
     def choose(self, order: int) -> None:
         """Bring an induction into view."""
-        found = self.viewer.simulator.results(self._volume)
+        found = self.shown.induce.logic.results(self._volume)
         chosen = next((induction for induction in found if induction.order == int(order)), None)
         if chosen is not None:
-            self.viewer.simulator.restoreResult(chosen)
-            if self.viewer.state.layout == "edit":
-                self.viewer.state.layout = "compare"
+            self.shown.induce.logic.restoreResult(chosen)
+            if self.state.layout == "edit":
+                self.state.layout = "compare"
             self.refresh()
-            self.viewer.say(f"Result {chosen.order} is in view.")
+            self.messages.say(f"Result {chosen.order} is in view.")
 
     def keep(self, order: int = 0) -> None:
         """Keep an induction (0: the one in view) because it is liked, or not any more."""
-        found = self.viewer.simulator.results(self._volume) if self._volume is not None else []
-        wanted = int(order) or self.viewer.state.induction_id
+        found = self.shown.induce.logic.results(self._volume) if self._volume is not None else []
+        wanted = int(order) or self.state.induction_id
         for induction in found:
             if induction.order == wanted:
                 induction.kept = not induction.kept
@@ -119,12 +129,12 @@ class InductionDesk:
         current = self.current()
         if current is not None:
             name = f"Result {current.order}"
-            self.viewer.simulator.removeResult(current)
+            self.shown.induce.logic.removeResult(current)
             self.refresh()
-            self.viewer.say(f"{name} was removed.")
+            self.messages.say(f"{name} was removed.")
 
     def remove_others(self) -> None:
         """Delete all that are not kept."""
-        count = self.viewer.simulator.removeOthers(self._volume)
+        count = self.shown.induce.logic.removeOthers(self._volume)
         self.refresh()
-        self.viewer.say(f"{count} results were removed.")
+        self.messages.say(f"{count} results were removed.")

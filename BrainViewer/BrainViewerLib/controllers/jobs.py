@@ -4,49 +4,51 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from BrainCounterfactualLib import texts
 
 from BrainCounterfactualCommon.scene import volumes
 from BrainCounterfactualCommon.worker import models
 from braindiffusion.errors import SettingsError
-from BrainViewerLib.controllers.words import counted, duration, steps_of, typed
+from BrainViewerLib.controllers.fields import HEAL, heal_settings
+from BrainViewerLib.controllers.maskdesk import MaskDesk
+from BrainViewerLib.controllers.resultdesk import ResultDesk
+from BrainViewerLib.controllers.words import counted, duration
 from BrainViewerLib.controllers.work import Work
-
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
+from BrainViewerLib.server.messages import Messages
+from BrainViewerLib.shown import Shown
+from BrainViewerLib.signals import Signal
+from BrainViewerLib.views.display import Display
 
 POLL_BUSY, POLL_IDLE = 0.03, 0.2
-DEFAULTS: dict[str, Any] = {
-    "set_steps": "", "set_samples": "1", "set_noise": "", "set_margin": "", "set_percentile": "", "set_gate": "",
-    "set_seed": "0", "set_fusion": "cached", "set_rule": "", "set_seam": "", "set_device": "auto", "set_force": False,
-}  # fmt: skip
-SENT = ("method", "model", "saliency_method", "heal_mask", *DEFAULTS)
-"""What a click on Find or Heal takes along."""
-FIELDS = {
-    "set_samples": ("samples", int), "set_noise": ("noise_level", int), "set_margin": ("margin_mm", float),
-    "set_percentile": ("percentile", float), "set_gate": ("gate", float), "set_seed": ("seed", int),
-}  # fmt: skip
 
 
 class Jobs(Work):
-    """Saliency and healing."""
+    """Saliency and healing.
 
-    def __init__(self, viewer: BrainViewer) -> None:
-        super().__init__(viewer, viewer.logic, "heal")
+    Attributes:
+        models_known: called when the worker has said which models and devices there are.
+    """
+
+    def __init__(
+        self, state: Any, messages: Messages, shown: Shown, display: Display, masks: MaskDesk, results: ResultDesk
+    ) -> None:
+        super().__init__(state, messages, shown, shown.heal, display, masks)
+        self.results = results
+        self.models_known = Signal()
         self._estimated: Any = None
 
     async def keep_polling(self) -> None:
         """Hand over what the worker tells, for as long as the server runs."""
         while True:
             try:
-                with self.viewer.state:
-                    self.viewer.logic.poll()
+                with self.state:
+                    self.logic.poll()
             except Exception as error:
-                with self.viewer.state:
-                    self.viewer.tell_error(error)
-            await asyncio.sleep(POLL_BUSY if self.viewer.busy else POLL_IDLE)
+                with self.state:
+                    self.messages.show_error(error)
+            await asyncio.sleep(POLL_BUSY if self.shown.busy else POLL_IDLE)
 
     def start_worker(self) -> None:
         """Start the worker early, so that the first job finds its models loaded."""
@@ -54,46 +56,27 @@ class Jobs(Work):
         def told(info: dict[str, Any]) -> None:
             devices = [{"value": "auto", "title": "automatic"}]
             devices += [{"value": d["name"], "title": d.get("label", d["name"])} for d in info.get("devices", [])]
-            self.viewer.state.devices = devices
-            self.viewer.state.worker_state = "ready"
-            self.viewer.scans.refresh()
+            self.state.devices = devices
+            self.state.worker_state = "ready"
+            self.models_known()
 
         self.logic.hello(told, self._on_error)
 
     # -- settings
 
-    def settings(self) -> dict[str, Any]:
-        """The page's fields as the engine's settings.
-
-        Raises:
-            SettingsError: a field does not hold a number.
-        """
-        state = self.viewer.state
-        out: dict[str, Any] = {
-            "method": state.method, "model": state.model, "saliency": state.saliency_method, "fusion": state.set_fusion,
-            "mask_rule": state.set_rule or None, "seam": state.set_seam or None, "device": state.set_device,
-            "force": bool(state.set_force),
-        }  # fmt: skip
-        for field, (name, kind) in FIELDS.items():
-            text = str(state[field]).strip()
-            if text:
-                out[name] = typed(text, kind, name)
-        out["steps"] = steps_of(str(state.set_steps), "0")
-        return out
-
     def default_settings(self) -> None:
         """All fields back to the defaults."""
-        self.viewer.state.update(DEFAULTS)
+        self.state.update(HEAL)
 
     # -- starting
 
     def find(self) -> None:
         """Compute the saliency of the scan."""
-        volume = self.viewer.scans.volume
-        if volume is None or self.viewer.busy:
+        volume = self.shown.volume
+        if volume is None or self.shown.busy:
             return
-        with self.viewer.told():
-            self.logic.computeSaliency(volume, self.settings(), self.callbacks(self._on_saliency))
+        with self.messages.report_errors():
+            self.logic.computeSaliency(volume, heal_settings(self.state), self.callbacks(self._on_saliency))
             self.begin("saliency", "Looking for lesions", covers=False)
 
     def heal_volume(self) -> None:
@@ -102,22 +85,21 @@ class Jobs(Work):
 
     def heal_slice(self) -> None:
         """Heal the axial slice in view."""
-        self._heal(self.viewer.display.slice_index())
+        self._heal(self.display.slice_index())
 
     def _heal(self, index: int | None) -> None:
-        viewer = self.viewer
-        volume = viewer.scans.volume
-        if volume is None or viewer.busy:
+        volume = self.shown.volume
+        if volume is None or self.shown.busy:
             return
-        drawn = viewer.state.heal_mask == "drawn" and viewer.state.method_masked
-        with viewer.told():
+        drawn = self.state.heal_mask == "drawn" and self.state.method_masked
+        with self.messages.report_errors():
             self.logic.heal(
                 volume,
-                self.settings(),
+                heal_settings(self.state),
                 self.callbacks(self._on_healed),
-                maskNode=viewer.masks.mask.node() if drawn else None,
+                maskNode=self.masks.mask.node() if drawn else None,
                 sliceIndex=index,
-                viewSlice=max(0, viewer.display.slice_index()),
+                viewSlice=max(0, self.display.slice_index()),
             )
             self.begin("heal", "Healing" if index is None else f"Healing slice {volumes.stackIndex(volume, index) + 1}")
 
@@ -126,12 +108,12 @@ class Jobs(Work):
         if self.elsewhere(result.volumeNode, "the saliency is ready"):
             return
         flagged = sum(bool(row.get("judged_lesion")) for row in result.slices)
-        self.viewer.state.saliency_on = True
-        self.viewer.results.refresh()
+        self.state.saliency_on = True
+        self.results.refresh()
         top = max(result.slices, key=lambda row: row.get("lesion_probability") or 0, default=None)
         if flagged and top:
-            self.viewer.display.go_to_slice(top["index"])
-        self.viewer.say(
+            self.display.go_to_slice(top["index"])
+        self.messages.say(
             f"{flagged} of {len(result.slices)} slices judged to show a lesion. Step 4 heals there."
             if flagged
             else "No slice was judged to show a lesion. Draw a mask to heal there."
@@ -142,16 +124,16 @@ class Jobs(Work):
         self.end()
         if self.elsewhere(result.volumeNode, "it was healed"):
             return
-        state = self.viewer.state
+        state = self.state
         summary = result.summary
-        self.viewer.results.refresh()
+        self.results.refresh()
         healed = summary.get("slices_healed") or 0
         if healed:
             state.update({"step": 5, "blend": 1.0})
-            self.viewer.display.show_layout("compare")
-            self.viewer.results.jump_to_lesion(result)
+            self.display.show_layout("compare")
+            self.results.jump_to_lesion(result)
         ml = summary.get("lesion_ml")
-        self.viewer.say(
+        self.messages.say(
             f"{counted(healed)} healed in {summary.get('seconds') or 0:.0f} s; lesion {ml or 0:.1f} mL."
             if healed
             else "Nothing was healed: no slice was judged to show a lesion. Draw a mask, or lower the gate."
@@ -162,7 +144,7 @@ class Jobs(Work):
 
     def refresh_methods(self) -> None:
         """The methods, as the worker told them; those that lack a model can be seen, not chosen."""
-        state, methods = self.viewer.state, self.logic.methods()
+        state, methods = self.state, self.logic.methods()
         tips = texts.methodTips(methods)
         barred = {method["name"] for method in methods if not method["available"]}
         state.methods = [
@@ -175,7 +157,7 @@ class Jobs(Work):
 
     def refresh(self) -> None:
         """Whether Heal can be pressed, and why not."""
-        state, volume = self.viewer.state, self.viewer.scans.volume
+        state, volume = self.state, self.shown.volume
         self.refresh_methods()
         if volume is None:
             hint = "Open a scan first."
@@ -195,13 +177,13 @@ class Jobs(Work):
 
     def _estimate(self) -> None:
         """Ask the worker, when it is free, what a healing will take; once for each question."""
-        state, volume = self.viewer.state, self.viewer.scans.volume
-        if volume is None or not state.can_heal or state.worker_state != "ready" or self.viewer.busy:
+        state, volume = self.state, self.shown.volume
+        if volume is None or not state.can_heal or state.worker_state != "ready" or self.shown.busy:
             return
         drawn = state.heal_mask == "drawn" and state.method_masked
         slices = state.mask_slices if drawn else state.flagged or volumes.sliceCount(volume)
         try:
-            settings = self.settings()
+            settings = heal_settings(self.state)
         except SettingsError:
             return
         question = (volume.GetID(), slices, tuple(sorted((k, str(v)) for k, v in settings.items())))
@@ -222,9 +204,9 @@ class Jobs(Work):
 
     def _can_find(self) -> bool:
         """Whether a classifier knows the scan's contrast: without one, somebody has to say where the lesion is."""
-        modality = self.viewer.state.modality
+        modality = self.state.modality
         return any(models.fits(card, modality) for card in self.logic.models("classifier")) or not modality
 
     def _fits(self) -> bool:
-        cards = self.logic.modelsFor(self.viewer.scans.volume, self.viewer.state.method)
-        return any(card["fits"] for card in cards if card["name"] == self.viewer.state.model)
+        cards = self.logic.modelsFor(self.shown.volume, self.state.method)
+        return any(card["fits"] for card in cards if card["name"] == self.state.model)

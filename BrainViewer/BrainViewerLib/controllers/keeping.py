@@ -8,16 +8,18 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from braindiffusion.io.locks import Lock
-from BrainViewerLib.controllers import inducing, jobs, loading, saving
+from BrainViewerLib.controllers import fields, loading, saving
+from BrainViewerLib.controllers.scans import Scans
+from BrainViewerLib.controllers.work import NAMES
 from BrainViewerLib.server import session
+from BrainViewerLib.server.messages import Messages
 from BrainViewerLib.server.session import Session
-
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
+from BrainViewerLib.signals import Signal
 
 logger = logging.getLogger("BrainViewer")
 SECONDS = 1.0
@@ -25,9 +27,9 @@ SECONDS = 1.0
 SETTINGS = tuple(
     dict.fromkeys(
         (
-            *jobs.SENT, *inducing.SENT, *inducing.SENT_SHAPE, *saving.SENT, *saving.TEACHING, "blend", "third",
-            "show_lesion", "show_mask", "show_margin", "saliency_opacity", "saliency_threshold", "brush_mm",
-            "brush_sphere", "mode", "step", "induce_step", "layout", "preset", "level_low", "level_high",
+            *fields.HEAL_SENT, *fields.INDUCE_SENT, *fields.SHAPE_SENT, *saving.SENT, *saving.TEACHING,
+            "blend", "third", "show_lesion", "show_mask", "show_margin", "saliency_opacity", "saliency_threshold",
+            "brush_mm", "brush_sphere", "mode", "step", "induce_step", "layout", "preset", "level_low", "level_high",
         )
     )
 )  # fmt: skip
@@ -39,24 +41,33 @@ class Keeping:
     """The session of one viewer.
 
     Args:
+        close: ends the viewer.
         kept: where it is kept; ``None``: nowhere.
+
+    Attributes:
+        restored: called when results have come back.
     """
 
-    def __init__(self, viewer: BrainViewer, kept: Session | None) -> None:
-        self.viewer, self.session = viewer, kept
+    def __init__(
+        self, state: Any, messages: Messages, scans: Scans, close: Callable[[], Coroutine[Any, Any, None]],
+        kept: Session | None,
+    ) -> None:  # fmt: skip
+        self.state, self.messages, self.scans, self.session = state, messages, scans, kept
+        self._close = close
+        self.restored = Signal()
         self._found: Path | None = None
         self._lost = ""
         self._failed = False
-        viewer.state.found_session = NOTHING_FOUND
-        viewer.state.log_path = str(session.log_path()) if kept is not None else ""
+        self.state.found_session = NOTHING_FOUND
+        self.state.log_path = str(session.log_path()) if kept is not None else ""
 
     # -- keeping
 
     def _page(self) -> dict[str, Any]:
-        state, volume = self.viewer.state, self.viewer.scans.volume
-        told = {name: state[name] for name in SETTINGS}
-        running = state.running and self.viewer.work.name_of(state.running)
-        return {**told, "shown": volume.GetName() if volume is not None else "", "lost": running or ""}
+        state, volume = self.state, self.scans.volume
+        page = {name: state[name] for name in SETTINGS}
+        running = state.running and NAMES.get(state.running, state.running)
+        return {**page, "shown": volume.GetName() if volume is not None else "", "lost": running or ""}
 
     def now(self) -> None:
         """Keep what has changed. A full disk is said once, and does not stop the work."""
@@ -74,7 +85,7 @@ class Keeping:
         """For as long as the server runs."""
         while True:
             await asyncio.sleep(SECONDS)
-            with self.viewer.told():
+            with self.messages.report_errors():
                 self.now()
 
     def begin(self, loop: asyncio.AbstractEventLoop, port: int) -> list[asyncio.Task[None]]:
@@ -90,7 +101,7 @@ class Keeping:
 
         def end() -> None:
             self.now()
-            self._closing = loop.create_task(self.viewer.close())
+            self._closing = loop.create_task(self._close())
 
         threading.Thread(target=watch, daemon=True).start()
         return [loop.create_task(self.keep_on())]
@@ -106,7 +117,7 @@ class Keeping:
         self._bring_back(self.session.folder)
         marker.unlink()
         lost = f"The job that was running is lost: {self._lost}. Start it again." if self._lost else ""
-        self.viewer.notice(
+        self.messages.notice(
             "The viewer stopped unexpectedly and was started again.",
             f"Scans, masks, results and settings are as they were. What happened is in {session.log_path()}.",
             lost or "You can go on.",
@@ -123,44 +134,43 @@ class Keeping:
         self._found = left[0]
         page = self.session.__class__(self._found).page
         when = time.strftime("%d %B, %H:%M", time.localtime((self._found / session.SCENE).stat().st_mtime))
-        self.viewer.state.found_session = {"when": when, "scans": str(page.get("shown") or "")}
+        self.state.found_session = {"when": when, "scans": str(page.get("shown") or "")}
 
     async def take_found(self) -> None:
         """Open what was found."""
         folder, self._found = self._found, None
-        self.viewer.state.found_session = NOTHING_FOUND
+        self.state.found_session = NOTHING_FOUND
         if folder is None:
             return
         with Lock(folder / session.LOCK) as lock:
             lock.take()
-            if await self.viewer.scans._guarded("Opening the session", lambda: self._bring_back(folder)):
+            if await self.scans._guarded("Opening the session", lambda: self._bring_back(folder)):
                 self.now()
                 session.forget(folder)
 
     def drop_found(self) -> None:
         """Delete what was found."""
         folder, self._found = self._found, None
-        self.viewer.state.found_session = NOTHING_FOUND
+        self.state.found_session = NOTHING_FOUND
         if folder is not None:
             session.forget(folder)
 
     def _bring_back(self, folder: Path) -> None:
-        viewer = self.viewer
         page = Session(folder).page
         self._lost = str(page.get("lost") or "")
         if not (folder / session.SCENE).is_file():
             return
         loading.load_scene(folder / session.SCENE)
-        scans = viewer.scans.all()
+        scans = self.scans.all()
         shown = next((node for node in scans if node.GetName() == page.get("shown")), scans[0] if scans else None)
         settings = {name: page[name] for name in SETTINGS if name in page}
-        viewer.state.mode = settings.get("mode", viewer.state.mode)
+        self.state.mode = settings.get("mode", self.state.mode)
         if shown is None:
-            viewer.state.update(settings)
+            self.state.update(settings)
             return
-        viewer.scans.show(shown)
-        viewer.state.update(settings)
-        viewer.display.levels.take(settings)
-        viewer.masks.show_tab()
-        viewer.refresh_results()
-        viewer.scans.refresh()
+        self.scans.show(shown)
+        self.state.update(settings)
+        self.scans.display.levels.take(settings)
+        self.scans.masks.show_tab()
+        self.restored()
+        self.scans.refresh()

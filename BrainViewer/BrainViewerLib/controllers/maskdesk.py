@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import slicer
@@ -24,10 +24,10 @@ from undo_stack import UndoStack
 from BrainCounterfactualCommon.scene import volumes
 from braindiffusion.errors import EmptyMaskError
 from BrainViewerLib.controllers.drawings import Lesion, Mask
-from BrainViewerLib.views.board import LAYOUTS
-
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
+from BrainViewerLib.server.messages import Messages
+from BrainViewerLib.shown import Shown
+from BrainViewerLib.signals import Signal
+from BrainViewerLib.views.board import LAYOUTS, Board
 
 EFFECTS = {
     "paint": SegmentationEffectPaint,
@@ -40,12 +40,20 @@ SETTLE_SECONDS = 0.25
 
 
 class MaskDesk:
-    """Edits what the open tab draws on the scan shown: the mask to heal, or the lesion to paint."""
+    """Edits what the open tab draws on the scan shown: the mask to heal, or the lesion to induce.
 
-    def __init__(self, viewer: BrainViewer) -> None:
-        self.viewer = viewer
+    Args:
+        core: trame-slicer's application.
+
+    Attributes:
+        changed: called when there may be more, or less, to undo.
+    """
+
+    def __init__(self, core: Any, state: Any, messages: Messages, shown: Shown, board: Board) -> None:
+        self._core, self.state, self.messages, self.shown, self.board = core, state, messages, shown, board
+        self.changed = Signal()
         self.volume: Any = None
-        self.mask, self.lesion = Mask(viewer), Lesion(viewer)
+        self.mask, self.lesion = Mask(state, shown.heal.logic, board), Lesion(state, shown.induce.logic, board)
         self.roi: Any = None
         self._turned: Any = None
         self.undo_stack = UndoStack()
@@ -54,19 +62,19 @@ class MaskDesk:
         self.editor.set_undo_stack(self.undo_stack)
         self.editor.segmentation_modified.connect(self._modified)
         self.undo_stack.index_changed.connect(self._modified)
-        state = viewer.state
+        state = self.state
         state.change("tool")(lambda **_: self._on_tool())
         state.change("brush_mm", "brush_sphere")(lambda **_: self._on_brush())
         state.change("show_margin")(lambda **_: self.lesion.update_margin())
 
     @property
     def editor(self) -> Any:
-        return self.viewer.host.core.segmentation_editor
+        return self._core.segmentation_editor
 
     @property
     def drawing(self) -> Mask | Lesion:
         """What is drawn in the open tab."""
-        return self.lesion if self.viewer.state.mode == "induce" else self.mask
+        return self.lesion if self.state.mode == "induce" else self.mask
 
     @property
     def segmentation(self) -> Any:
@@ -75,7 +83,7 @@ class MaskDesk:
 
     @property
     def markups(self) -> Any:
-        return self.viewer.host.core.markups_logic
+        return self._core.markups_logic
 
     # -- which scan
 
@@ -95,7 +103,7 @@ class MaskDesk:
         drawing, segmentation = self.drawing, self.segmentation
         for each in (self.mask, self.lesion):
             each.show(each is drawing)
-        self.outline_only(self.viewer.work.logic.busy)
+        self.outline_only(self.shown.logic.busy)
         self._edit(segmentation)
         self.editor.set_active_segment_id(drawing.segment)
         self.undo_stack.clear()
@@ -122,7 +130,7 @@ class MaskDesk:
     def let_go(self) -> None:
         """There is no scan any more."""
         self.remove_box()
-        self.viewer.state.tool = "none"
+        self.state.tool = "none"
         self._stop_editing()
         self.editor.clear()
         self.volume = None
@@ -137,7 +145,7 @@ class MaskDesk:
     # -- tools
 
     def _on_tool(self) -> None:
-        tool = self.viewer.state.tool
+        tool = self.state.tool
         if self._placing and tool == "none":  # the box's own doing: the change is told a moment later
             return
         self.stop_placing()
@@ -146,13 +154,13 @@ class MaskDesk:
         self.editor.set_active_effect_type(EFFECTS.get(tool, SegmentationEffectNoTool))
         self._on_brush()
         self._take_left_button()
-        if tool in EFFECTS and self.viewer.state.layout != "edit":
-            self.viewer.state.layout = "edit"
+        if tool in EFFECTS and self.state.layout != "edit":
+            self.state.layout = "edit"
 
     def _take_left_button(self) -> None:
         """A drag with the left button changes window and level, unless a tool is held or a box lies there."""
         modes = slicer.vtkMRMLInteractionNode
-        free = self.viewer.state.tool == "none" and self.roi is None
+        free = self.state.tool == "none" and self.roi is None
         self.markups.interaction_node.SetCurrentInteractionMode(
             modes.AdjustWindowLevel if free else modes.ViewTransform
         )
@@ -160,8 +168,8 @@ class MaskDesk:
     def _on_brush(self) -> None:
         effect = self.editor.active_effect
         if isinstance(effect, SegmentationEffectPaint | SegmentationEffectErase):
-            effect.set_brush_diameter(float(self.viewer.state.brush_mm), BrushDiameterMode.Absolute)
-            effect.set_use_sphere_brush(bool(self.viewer.state.brush_sphere))
+            effect.set_brush_diameter(float(self.state.brush_mm), BrushDiameterMode.Absolute)
+            effect.set_use_sphere_brush(bool(self.state.brush_sphere))
 
     # -- the box
 
@@ -169,7 +177,7 @@ class MaskDesk:
         """Begin to place a box: two clicks in a view."""
         if self.volume is None:
             return
-        state = self.viewer.state
+        state = self.state
         state.layout, state.tool = "edit", "none"
         self.remove_box()
         self.editor.set_active_effect_type(SegmentationEffectNoTool)
@@ -178,7 +186,7 @@ class MaskDesk:
         self.roi.CreateDefaultDisplayNodes()
         self.roi.SetAndObserveTransformNodeID(self._turn().GetID())
         display = self.roi.GetDisplayNode()
-        display.SetViewNodeIDs(self.viewer.board.node_ids(LAYOUTS["edit"]))
+        display.SetViewNodeIDs(self.board.node_ids(LAYOUTS["edit"]))
         display.SetFillOpacity(0.08)
         display.SetSelectedColor(0.31, 0.71, 0.7)
         display.SetColor(0.31, 0.71, 0.7)
@@ -187,7 +195,7 @@ class MaskDesk:
         self.roi.AddObserver(slicer.vtkMRMLMarkupsNode.PointPositionDefinedEvent, self._box_changed)
         self._placing = True
         self.markups.place_node(self.roi, False)
-        self.viewer.say("Click two opposite corners of the box in a view.")
+        self.messages.say("Click two opposite corners of the box in a view.")
 
     def _turn(self) -> Any:
         """A transform from the scan's axes: a box drawn on an oblique scan is then straight in its views."""
@@ -214,15 +222,15 @@ class MaskDesk:
         if deep != size:
             self.roi.SetSize(*deep)
         self._placing = False
-        with self.viewer.state as state:
+        with self.state as state:
             state.box_placed = True
-            self.viewer.say(f"Drag the handles to fit, then add the box to the {self.drawing.name}.")
+            self.messages.say(f"Drag the handles to fit, then add the box to the {self.drawing.name}.")
 
     def add_box(self) -> None:
         """Add what lies in the box."""
         if self.roi is None or self.volume is None:
             return
-        with self._undoable(), self.viewer.told():
+        with self._undoable(), self.messages.report_errors():
             self.drawing.add_box(self.roi)
             self.remove_box()
         self._changed_at_once(exactly=False)
@@ -233,19 +241,19 @@ class MaskDesk:
         for node in nodes:
             if node is not None and slicer.mrmlScene.IsNodePresent(node):
                 slicer.mrmlScene.RemoveNode(node)
-        self.viewer.state.box_placed = False
+        self.state.box_placed = False
         self._take_left_button()
 
     # -- all at once
 
     def mask_from_saliency(self) -> None:
         """Where the map lies above the threshold of step 2."""
-        saliency = self.viewer.logic.saliency(self.volume) if self.volume is not None else None
+        saliency = self.shown.heal.logic.saliency(self.volume) if self.volume is not None else None
         if saliency is None:
             return
-        threshold = max(0.05, float(self.viewer.state.saliency_threshold))
-        with self._undoable(), self.viewer.told():
-            self.viewer.logic.maskFromSaliency(saliency.saliencyNode, threshold, self.segmentation, self.volume)
+        threshold = max(0.05, float(self.state.saliency_threshold))
+        with self._undoable(), self.messages.report_errors():
+            self.shown.heal.logic.maskFromSaliency(saliency.saliencyNode, threshold, self.segmentation, self.volume)
         self._changed_at_once()
 
     def from_file(self, path: Path) -> None:
@@ -260,12 +268,12 @@ class MaskDesk:
         """By grey value, everywhere or inside the mask there is."""
         if self.volume is None:
             return
-        state, logic = self.viewer.state, self.viewer.logic
+        state, logic = self.state, self.shown.heal.logic
         voxels = volumes.voxels(self.volume)
         mask = (voxels >= float(state.threshold_low)) & (voxels <= float(state.threshold_high))
         if state.threshold_inside:
             mask &= logic.maskArray(self.segmentation, self.volume)
-        with self._undoable(), self.viewer.told():
+        with self._undoable(), self.messages.report_errors():
             if not mask.any():
                 raise EmptyMaskError("No voxel has such a grey value.", "The range selects nothing.", "Widen it.")
             logic.setMaskArray(mask, self.segmentation, self.volume)
@@ -297,7 +305,7 @@ class MaskDesk:
                 step.__exit__(None, None, None)
             drawing.measure()
             drawing.drawn()
-            self.viewer.history.refresh()
+            self.changed()
 
         return made
 
@@ -315,7 +323,7 @@ class MaskDesk:
 
     async def _settle(self) -> None:
         await asyncio.sleep(SETTLE_SECONDS)
-        with self.viewer.state:
+        with self.state:
             self.measure()
 
     def _changed_at_once(self, exactly: bool = True) -> None:
@@ -326,4 +334,4 @@ class MaskDesk:
         """Volume and slices of what is drawn, for the page."""
         if self.volume is not None:
             self.drawing.measure()
-            self.viewer.history.refresh()
+            self.changed()

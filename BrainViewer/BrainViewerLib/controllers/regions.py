@@ -117,7 +117,7 @@ class Regions:
         pixel_mm2 = 1000.0 * voxel_ml / float(np.linalg.norm(volumes.ijkToRas(volume)[:3, 2 - axis]))
         ml = round(float(lesion.sum()) * voxel_ml, 3)
         areas, edited = lesion.sum(others) * pixel_mm2, whole.mask & ~np.isin(whole.labels, dropped)
-        touched, was = edited.any(others), whole.mask.any(others)
+        touched, was = np.asarray(edited.any(others)), np.asarray(whole.mask.any(others))
         rows = []
         for row in result.slices:
             at = row["index"]

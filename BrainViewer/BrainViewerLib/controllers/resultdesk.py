@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from BrainCounterfactualCommon.scene import volumes
 from BrainCounterfactualCommon.worker import models
+from BrainViewerLib.controllers.history import History
 from BrainViewerLib.controllers.regions import Regions
 from BrainViewerLib.controllers.words import counted, number
-
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
+from BrainViewerLib.server.messages import Messages
+from BrainViewerLib.shown import Shown
+from BrainViewerLib.views.display import Display
 
 NO_RESULT: dict[str, Any] = {
     "title": "", "subtitle": "", "lesion_ml": "", "check_text": "", "check_ok": True, "chips": [], "warnings": [],
@@ -59,16 +60,16 @@ def figures(result: Any, subtitle: str, *chips: str) -> dict[str, Any]:
 class ResultDesk:
     """The results of the scan shown."""
 
-    def __init__(self, viewer: BrainViewer) -> None:
-        self.viewer = viewer
+    def __init__(self, state: Any, messages: Messages, shown: Shown, display: Display, history: History) -> None:
+        self.state, self.messages, self.shown = state, messages, shown
+        self.display, self.history = display, history
         self._regions = Regions()
 
     # -- the page's lists
 
     def refresh(self) -> None:
         """Bring list, table and figures up to date."""
-        viewer = self.viewer
-        state, volume, logic = viewer.state, viewer.scans.volume, viewer.logic
+        state, volume, logic = self.state, self.shown.volume, self.shown.heal.logic
         results = logic.results(volume) if volume is not None else []
         current = logic.currentResult(volume) if volume is not None else None
         state.results = [self._entry(result) for result in results]
@@ -89,8 +90,8 @@ class ResultDesk:
             state.shown_id = state.result_id
             if not current and state.layout != "edit":
                 state.layout = "edit"
-            viewer.history.refresh()
-            viewer.display.refresh()
+            self.history.refresh()
+            self.display.refresh()
 
     @staticmethod
     def _rows(volume: Any, told: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -119,7 +120,7 @@ class ResultDesk:
     def _figures(self, result: Any) -> dict[str, Any]:
         summary, name = result.summary, result.provenance.get("settings", {}).get("method", "")
         healed = counted(summary.get("slices_healed") or 0)
-        method = models.methodNamed(self.viewer.logic.methods(), name)
+        method = models.methodNamed(self.shown.heal.logic.methods(), name)
         return figures(
             result,
             f"{healed} healed in {summary.get('seconds') or 0:.0f} s",
@@ -129,44 +130,44 @@ class ResultDesk:
     def jump_to_lesion(self, result: Any) -> None:
         """Show the slice with the largest lesion, unless the one in view was healed itself."""
         rows = {row["index"]: row for row in result.slices}
-        here = self.viewer.display.slice_index()
+        here = self.display.slice_index()
         if (rows.get(here) or {}).get("mask_mm2"):
             return
         best = max(rows.values(), key=lambda r: (r.get("lesion_mm2") or 0, r.get("mask_mm2") or 0), default=None)
         if best and (best.get("lesion_mm2") or best.get("mask_mm2")):
-            self.viewer.display.go_to_slice(best["index"])
+            self.display.go_to_slice(best["index"])
 
     # -- its regions
 
     def turn_region(self, number: int) -> None:
         """Drop a region of the result in view, or take it back."""
-        current = self.viewer.logic.currentResult(self.viewer.scans.volume)
-        if current is None or self.viewer.busy:
+        current = self.shown.heal.logic.currentResult(self.shown.volume)
+        if current is None or self.shown.busy:
             return
         self._regions.turn(current, int(number))
         self.refresh()
-        kept = next(region for region in self.viewer.state.regions if region["id"] == int(number))["kept"]
+        kept = next(region for region in self.state.regions if region["id"] == int(number))["kept"]
         what = "is kept" if kept else "was dropped: the scan's own voxels are back there"
-        self.viewer.say(f"The region {what}. Lesion {current.summary.get('lesion_ml') or 0:.1f} mL.")
+        self.messages.say(f"The region {what}. Lesion {current.summary.get('lesion_ml') or 0:.1f} mL.")
 
     # -- choosing
 
     def choose_result(self, order: int) -> None:
         """Bring a result into view."""
-        volume = self.viewer.scans.volume
-        chosen = next((r for r in self.viewer.logic.results(volume) if r.order == int(order)), None)
+        volume = self.shown.volume
+        chosen = next((r for r in self.shown.heal.logic.results(volume) if r.order == int(order)), None)
         if chosen is not None:
-            self.viewer.logic.restoreResult(chosen)
-            if self.viewer.state.layout == "edit":
-                self.viewer.state.layout = "compare"
+            self.shown.heal.logic.restoreResult(chosen)
+            if self.state.layout == "edit":
+                self.state.layout = "compare"
             self.refresh()
 
     def remove_result(self) -> None:
         """Delete the result in view."""
-        current = self.viewer.logic.currentResult(self.viewer.scans.volume)
+        current = self.shown.heal.logic.currentResult(self.shown.volume)
         if current is not None:
             name = f"Result {current.order}"
             self._regions.forget(current)
-            self.viewer.logic.removeResult(current)
+            self.shown.heal.logic.removeResult(current)
             self.refresh()
-            self.viewer.say(f"{name} was removed.")
+            self.messages.say(f"{name} was removed.")

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import slicer
 
@@ -19,9 +19,11 @@ from braindiffusion.errors import OutputError
 from braindiffusion.io.paths import at_home
 from braindiffusion.io.write import OutputFolder
 from BrainViewerLib.controllers import loading, report
-
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
+from BrainViewerLib.controllers.work import Work
+from BrainViewerLib.server.messages import Messages
+from BrainViewerLib.shown import Shown
+from BrainViewerLib.signals import Signal
+from BrainViewerLib.views.display import Display
 
 FORMATS = [
     {"value": "nifti", "title": "NIfTI"},
@@ -56,17 +58,29 @@ def default_folder(volume: Any) -> str:
 
 
 class Saving:
-    """Writes results; every name begins with SYNTHETIC."""
+    """Writes results; every name begins with SYNTHETIC.
 
-    def __init__(self, viewer: BrainViewer) -> None:
-        self.viewer = viewer
+    Args:
+        works: the jobs of each tab, by its name.
+        workspace: a folder for what is to be downloaded.
+
+    Attributes:
+        download_ready: called with the address that the page may fetch.
+    """
+
+    def __init__(
+        self, state: Any, messages: Messages, shown: Shown, display: Display, works: dict[str, Work], workspace: Path
+    ) -> None:
+        self.state, self.messages, self.shown, self.display = state, messages, shown, display
+        self.works, self.workspace = works, workspace
+        self.download_ready = Signal()
         self.downloads: dict[str, Path] = {}
         self._forms: dict[tuple[str, str], dict[str, Any]] = {}
         self._form_of = ("", "")
 
     def show_form(self) -> None:
         """The form of the teaching file, of this scan in this tab; what was saved of another is not said of it."""
-        state, volume = self.viewer.state, self.viewer.scans.volume
+        state, volume = self.state, self.shown.volume
         wanted = (volume.GetID() if volume is not None else "", str(state.mode))
         if wanted == self._form_of:
             return
@@ -76,8 +90,8 @@ class Saving:
 
     async def save(self) -> None:
         """Write the result in view to the folder."""
-        folder = at_home(str(self.viewer.state.save_folder))
-        if self.viewer.state.save_format == "dicom":
+        folder = at_home(str(self.state.save_folder))
+        if self.state.save_format == "dicom":
             self._export("Writing DICOM", self._dicom, folder, DICOM_FOLDER)
             return
         paths = await self._written(folder)
@@ -85,13 +99,13 @@ class Saving:
             names = ", ".join(path.name for path in paths[:2]) + (
                 f" and {len(paths) - 2} more" if len(paths) > 2 else ""
             )
-            with self.viewer.state as state:
+            with self.state as state:
                 state.saved, state.saved_text = True, f"Saved in {folder}: {names}"
-                self.viewer.say(f"Saved {len(paths)} files.")
+                self.messages.say(f"Saved {len(paths)} files.")
 
     async def download(self) -> None:
         """The same files as a .zip, through the browser."""
-        if self.viewer.state.save_format == "dicom":
+        if self.state.save_format == "dicom":
             self._export("Writing DICOM", self._dicom, None, DICOM_FOLDER)
             return
         workspace = self._workspace()
@@ -103,7 +117,7 @@ class Saving:
 
     def save_case(self) -> None:
         """A teaching file of the result in view, in the folder."""
-        folder = at_home(str(self.viewer.state.save_folder))
+        folder = at_home(str(self.state.save_folder))
         self._export("Making the teaching file", self._case, folder, CASE_FOLDER)
 
     def download_case(self) -> None:
@@ -112,11 +126,11 @@ class Saving:
 
     async def save_report(self) -> None:
         """Key image and report of the slice in view, in a new folder."""
-        folder = Path(freshFolder(at_home(str(self.viewer.state.save_folder)), REPORT_FOLDER))
+        folder = Path(freshFolder(at_home(str(self.state.save_folder)), REPORT_FOLDER))
         if self._write_report(folder):
-            with self.viewer.state as state:
+            with self.state as state:
                 state.saved, state.saved_text = True, f"Saved in {folder}: {KEY_IMAGE}, {REPORT}"
-                self.viewer.say("Saved the key image and the report.")
+                self.messages.say("Saved the key image and the report.")
 
     async def download_report(self) -> None:
         """The same as a .zip."""
@@ -125,16 +139,16 @@ class Saving:
             await self._offer(folder)
 
     def _write_report(self, folder: Path) -> bool:
-        viewer, state = self.viewer, self.viewer.state
-        volume = viewer.scans.volume
-        result = viewer.work.logic.currentResult(volume) if volume is not None else None
-        if result is None or viewer.busy:
+        state = self.state
+        volume = self.shown.volume
+        result = self.shown.logic.currentResult(volume) if volume is not None else None
+        if result is None or self.shown.busy:
             return False
         induced = result.task == "induce"
         figures = state.induction if induced else state.result
-        with viewer.told():
+        with self.messages.report_errors():
             picture = report.key_image(
-                result, viewer.display.slice_index(), float(state.level_low), float(state.level_high)
+                result, self.display.slice_index(), float(state.level_low), float(state.level_high)
             )
             rows = report.rows_of(result, figures, [] if induced else list(state.regions))
             title = "A lesion induced into a scan" if induced else "A healthy counterfactual of a scan"
@@ -147,20 +161,19 @@ class Saving:
     # -- through the worker
 
     def _dicom(self, result: Any, folder: Path, callbacks: Any) -> None:
-        self.viewer.work.logic.saveDicom(result, folder, callbacks, burnIn=bool(self.viewer.state.burn_in))
+        self.shown.logic.saveDicom(result, folder, callbacks, burnIn=bool(self.state.burn_in))
 
     def _case(self, result: Any, folder: Path, callbacks: Any) -> None:
-        state = self.viewer.state
+        state = self.state
         texts = {name: str(state[f"case_{name}"]) for name in TEXTS}
         told = textsOf(**texts, answer=int(state.case_answer), unknown=bool(state.case_unknown))
-        self.viewer.work.logic.saveTeachingFile(result, folder, told, callbacks, face=state.case_face)
+        self.shown.logic.saveTeachingFile(result, folder, told, callbacks, face=state.case_face)
 
     def _export(self, text: str, start: Export, base: Path | None, name: str) -> None:
         """Have the worker write into a new folder of that name; without a base it is downloaded."""
-        viewer = self.viewer
-        work, volume = viewer.work, viewer.scans.volume
+        work, volume = self.works[self.state.mode], self.shown.volume
         result = work.logic.currentResult(volume) if volume is not None else None
-        if result is None or viewer.busy:
+        if result is None or self.shown.busy:
             return
         folder = Path(freshFolder(base or self._workspace(), name))
 
@@ -169,17 +182,17 @@ class Saving:
             if base is None:
                 asyncio.get_running_loop().create_task(self._offer(folder))
                 return
-            viewer.state.saved, viewer.state.saved_text = True, f"Saved in {folder}: {len(paths)} files"
-            viewer.say(f"Saved {len(paths)} files.")
+            self.state.saved, self.state.saved_text = True, f"Saved in {folder}: {len(paths)} files"
+            self.messages.say(f"Saved {len(paths)} files.")
 
-        with viewer.told():
+        with self.messages.report_errors():
             start(result, folder, work.callbacks(done))
             work.begin("export", text, covers=False)
 
     # -- downloads
 
     def _workspace(self) -> Path:
-        return Path(tempfile.mkdtemp(prefix="brainviewer-", dir=self.viewer.workspace))
+        return Path(tempfile.mkdtemp(prefix="brainviewer-", dir=self.workspace))
 
     async def _offer(self, folder: Path) -> None:
         """Let the browser fetch a folder of the workspace as a .zip; the folder goes."""
@@ -188,30 +201,29 @@ class Saving:
                 await asyncio.to_thread(shutil.make_archive, str(folder), "zip", str(folder.parent), folder.name)
             )
         except OSError as error:
-            with self.viewer.state:
-                self.viewer.tell_error(error)
+            with self.state:
+                self.messages.show_error(error)
             return
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         key = secrets.token_urlsafe(12)
         self.downloads[key] = archive
-        with self.viewer.state as state:
-            self.viewer.browser_go(f"/download/{key}")
+        with self.state as state:
+            self.download_ready(f"/download/{key}")
             state.saved, state.saved_text = True, f"Downloading {archive.name}"
 
     async def _written(self, folder: Path) -> list[Path]:
         """Files of the result in view, written; an error becomes a notice."""
-        viewer = self.viewer
-        logic, volume = viewer.work.logic, viewer.scans.volume
+        logic, volume = self.shown.logic, self.shown.volume
         result = logic.currentResult(volume) if volume is not None else None
         if result is None:
             return []
-        with viewer.state as state:
+        with self.state as state:
             state.busy, state.busy_text = True, "Writing the files"
         await asyncio.sleep(0.05)
         paths: list[Path] = []
-        with viewer.state as state:
-            with viewer.told():
+        with self.state as state:
+            with self.messages.report_errors():
                 kind = state.save_format
                 paths = self._write_scene(result, folder) if kind == "mrb" else [
                     Path(path) for path in logic.saveResult(result, folder, kind)
@@ -221,7 +233,7 @@ class Saving:
 
     def _write_scene(self, result: Any, folder: Path) -> list[Path]:
         """The whole scene as .mrb, with the provenance beside it: both, or neither."""
-        state = self.viewer.state
+        state = self.state
         kind = "induced_" if state.mode == "induce" else ""
         name = f"SYNTHETIC_{state.scan_name}_{kind}{result.order}".replace(" ", "_").replace("/", "_")
         target, record = f"{name}.mrb", f"{name}_provenance.json"

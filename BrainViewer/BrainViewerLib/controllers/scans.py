@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import slicer
 from BrainLesionSimLib import drawing
@@ -16,22 +16,34 @@ from braindiffusion.errors import DicomSeriesError, InputError
 from braindiffusion.io.paths import at_home
 from braindiffusion.modality import CONTRASTS
 from BrainViewerLib.controllers import loading
+from BrainViewerLib.controllers.maskdesk import MaskDesk
 from BrainViewerLib.controllers.saving import default_folder
-
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
+from BrainViewerLib.server.messages import Messages
+from BrainViewerLib.shown import Shown
+from BrainViewerLib.signals import Signal
+from BrainViewerLib.views.display import Display
 
 MODALITY_CHOICES = [{"value": "", "title": "not known"}] + [{"value": m, "title": m} for m in CONTRASTS]
 
 
 class Scans:
-    """The scans of the scene; one is shown."""
+    """The scans of the scene; one is shown.
 
-    def __init__(self, viewer: BrainViewer) -> None:
-        self.viewer = viewer
-        self.volume: Any = None
+    Attributes:
+        results_changed, jobs_changed: called when there may be other results, and other things to do.
+        opened: called when another scan is shown.
+    """
+
+    def __init__(self, state: Any, messages: Messages, shown: Shown, display: Display, masks: MaskDesk) -> None:
+        self.state, self.messages, self.shown, self.display, self.masks = state, messages, shown, display, masks
+        self.results_changed, self.jobs_changed, self.opened = Signal(), Signal(), Signal()
         self._series: dict[str, loading.Series] = {}
         self._folder: tuple[Path, bool] = (Path(), True)
+
+    @property
+    def volume(self) -> Any:
+        """The scan shown, or ``None``."""
+        return self.shown.volume
 
     # -- opening
 
@@ -55,7 +67,7 @@ class Scans:
         """Open what the browser sent: one file, or a folder of DICOM files."""
         files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         if kind == "mask":
-            return await self._guarded("Reading the mask", lambda: self.viewer.masks.from_file(files[0]))
+            return await self._guarded("Reading the mask", lambda: self.masks.from_file(files[0]))
         if len(files) == 1:
             if files[0].suffix in loading.SCENE_SUFFIXES:
                 return await self._guarded("Reading the scene", lambda: self._open_scene(files[0]))
@@ -73,11 +85,11 @@ class Scans:
             self._take(*loading.load(folder, series.description or None, keep, series))
 
         if await self._guarded(f"Reading {loading.title_of(series)}", read):
-            self.viewer.state.series = []
+            self.state.series = []
 
     async def _guarded(self, text: str, work: Callable[[], None]) -> bool:
         """Do something that takes a moment, with a line that says so; an error becomes a notice."""
-        state = self.viewer.state
+        state = self.state
         with state:
             state.busy, state.busy_text = True, text
         await asyncio.sleep(0.05)  # the line is seen before the work begins
@@ -85,7 +97,7 @@ class Scans:
             work()
             return True
         except Exception as error:
-            self.viewer.tell_error(error)
+            self.messages.show_error(error)
             return False
         finally:
             with state:
@@ -106,10 +118,8 @@ class Scans:
                 ) from error
             self._series = {series.uid: series for series in found}
             self._folder = (path, keep_path)
-            self.viewer.state.series = [
-                {"uid": s.uid, "title": loading.title_of(s), "count": len(s.headers)} for s in found
-            ]
-            self.viewer.state.step = self.viewer.state.induce_step = 1
+            self.state.series = [{"uid": s.uid, "title": loading.title_of(s), "count": len(s.headers)} for s in found]
+            self.state.step = self.state.induce_step = 1
             return
         self._take(node, modality)
 
@@ -122,10 +132,10 @@ class Scans:
         self.show(fresh[0])
 
     def _take(self, node: Any, modality: str | None) -> None:
-        if modality in CONTRASTS and self.viewer.logic.modality(node) != modality:
-            self.viewer.logic.setModality(node, modality)
+        if modality in CONTRASTS and self.shown.heal.logic.modality(node) != modality:
+            self.shown.heal.logic.setModality(node, modality)
         self.show(node)
-        self.viewer.say(f"{node.GetName()} is open.")
+        self.messages.say(f"{node.GetName()} is open.")
 
     # -- choosing
 
@@ -140,51 +150,49 @@ class Scans:
 
     def show(self, node: Any) -> None:
         """Make a scan the one that is shown."""
-        viewer = self.viewer
-        self.volume = node
-        state = viewer.state
+        self.shown.volume = node
+        state = self.state
         state.layout, state.tool = "edit", "none"
-        state.previewing = viewer.work.preview is not None
+        state.previewing = self.shown.preview(self.shown.run) is not None
         if not state.save_folder:
             state.save_folder = default_folder(node)
-        viewer.pointer.measures.clear()
+        self.display.pointer.measures.clear()
         state.measured, state.cine, state.maximised = 0, False, ""
-        viewer.display.set_scan(node)
-        viewer.masks.set_scan(node)
-        viewer.refresh_results()
+        self.display.set_scan(node)
+        self.masks.set_scan(node)
+        self.results_changed()
         state.step = state.induce_step = 2
         state.estimate = state.estimate_warning = ""
         self.refresh(choose=True)
-        viewer.saving.show_form()
+        self.opened()
 
     def choose_scan(self, node_id: str) -> None:
         """Show another scan of the scene."""
         node = slicer.mrmlScene.GetNodeByID(node_id)
         if node is not None and node is not self.volume:
             self.show(node)
-            self.viewer.say(f"{node.GetName()} is shown.")
+            self.messages.say(f"{node.GetName()} is shown.")
 
     def choose_modality(self, name: str) -> None:
         """Say what the scan is."""
         if self.volume is not None:
-            self.viewer.logic.setModality(self.volume, name or None)
-            self.viewer.display.levels.modality_changed()
+            self.shown.heal.logic.setModality(self.volume, name or None)
+            self.display.levels.modality_changed()
             self.refresh(choose=True)
 
     def close_scan(self) -> None:
         """Close the scan shown, with its mask and results; the next one comes into view."""
         if self.volume is None:
             return
-        node, self.volume = self.volume, None
-        viewer = self.viewer
+        node, self.shown.volume = self.volume, None
         name = node.GetName()
-        doomed = [n for result in viewer.logic.results(node) for n in result.nodes()]
-        saliency = viewer.logic.saliency(node)
+        doomed = [n for result in self.shown.heal.logic.results(node) for n in result.nodes()]
+        saliency = self.shown.heal.logic.saliency(node)
         doomed += saliency.nodes() if saliency else []
-        viewer.masks.let_go()
-        viewer.display.set_scan(None)
-        for induction in viewer.simulator.results(node):
-            viewer.simulator.removeResult(induction)
+        self.masks.let_go()
+        self.display.set_scan(None)
+        for induction in self.shown.induce.logic.results(node):
+            self.shown.induce.logic.removeResult(induction)
         drawn = [find(node, make=False) for find in (masks.maskOf, drawing.lesionOf, drawing.marginOf)]
         for each in [*doomed, *drawn, node]:  # the scan last: what refers to it goes first
             if each is not None and slicer.mrmlScene.IsNodePresent(each):
@@ -193,21 +201,21 @@ class Scans:
         if left:
             self.show(left[-1])
         else:
-            viewer.refresh_results()
+            self.results_changed()
             self.refresh()
-            viewer.state.step = viewer.state.induce_step = 1
-            viewer.state.layout = "edit"
-        viewer.say(f"{name} is closed.")
+            self.state.step = self.state.induce_step = 1
+            self.state.layout = "edit"
+        self.messages.say(f"{name} is closed.")
 
     def lost(self) -> None:
         """The scene was closed, or the scan was taken out of it, by somebody else."""
-        self.volume = None
-        self.viewer.masks.let_go()
-        self.viewer.display.set_scan(None)
+        self.shown.volume = None
+        self.masks.let_go()
+        self.display.set_scan(None)
         left = self.all()
         if left:
             self.show(left[-1])
-        self.viewer.refresh_results()
+        self.results_changed()
         self.refresh()
 
     # -- what the page says about it
@@ -218,7 +226,7 @@ class Scans:
         Args:
             choose: take the first model that is for the scan; else the one chosen stays while the method has it.
         """
-        state, logic, node = self.viewer.state, self.viewer.logic, self.volume
+        state, logic, node = self.state, self.shown.heal.logic, self.volume
         state.scans = [{"value": n.GetID(), "title": n.GetName()} for n in self.all()]
         state.scan_loaded = node is not None
         state.scan_id = node.GetID() if node else ""
@@ -250,7 +258,7 @@ class Scans:
                 f"This is a {modality} scan; {chosen['name']} learned from {', '.join(chosen['modality'])}."
             )
         state.warnings = warnings
-        self.viewer.refresh_jobs()
+        self.jobs_changed()
 
     def _facts(self, node: Any) -> list[dict[str, str]]:
         size, spacing = node.GetImageData().GetDimensions(), node.GetSpacing()

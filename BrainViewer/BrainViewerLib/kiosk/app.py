@@ -18,7 +18,8 @@ from braindiffusion import __version__
 from BrainViewerLib.kiosk import ui as kiosk_ui
 from BrainViewerLib.kiosk.views import KioskViews
 from BrainViewerLib.page import theme, view_ui
-from BrainViewerLib.server.page import NO_NOTICE, LocalPage
+from BrainViewerLib.server.messages import NO_NOTICE
+from BrainViewerLib.server.page import LocalPage
 
 CLIENT_MODULE = {
     **theme.CLIENT_MODULE,
@@ -69,15 +70,15 @@ class Kiosk(LocalPage):
                 "show": opened.protocol["show"],
             }
         )
-        self.display = KioskViews(self)
-        self.draw_views(lambda tag: view_ui.overlay(self, tag, levels=False))
+        self.display = KioskViews(self.host.core, self.state, self.logic)
+        self.draw_views(lambda tag: view_ui.overlay(self.display.go_to, tag, levels=False))
         self.display.make()
         self.tune_views()
         self._bind_keys()
         self._count()
         if self.logic.session.finished:
             self.state.stage = "done"
-        kiosk_ui.build(self)
+        kiosk_ui.build(self.server, self, self.logic.tags)
 
     # -- keys
 
@@ -100,7 +101,7 @@ class Kiosk(LocalPage):
 
         @self.server.trigger("kiosk_key")
         def pressed(name: str) -> None:
-            with self.told():
+            with self.messages.report_errors():
                 if name == "enter":
                     self.enter()
                 elif self.state.stage != "case":
@@ -121,7 +122,7 @@ class Kiosk(LocalPage):
 
     def enter(self) -> None:
         """Go on: begin, save and show the next case, or end a break."""
-        with self.told():
+        with self.messages.report_errors():
             stage = self.state.stage
             if stage in ("start", "break", "trouble"):
                 self._show()
@@ -145,7 +146,7 @@ class Kiosk(LocalPage):
             self._show()
 
     def _show(self) -> None:
-        self.dismiss()
+        self.messages.dismiss()
         self.state.stage = "trouble"  # unless it can be shown
         self.logic.show()
         self.state.stage = "case"
@@ -161,7 +162,7 @@ class Kiosk(LocalPage):
 
     def go_back(self) -> None:
         """To the case before, where the protocol allows it."""
-        with self.told():
+        with self.messages.report_errors():
             self.logic.goBack()
             self._show()
 

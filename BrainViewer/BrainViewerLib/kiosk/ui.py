@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 from trame.ui.vuetify3 import VAppLayout
 from trame.widgets import html
@@ -11,14 +12,26 @@ from BrainViewerLib.page.dialogs import notice
 from BrainViewerLib.page.parts import button
 from BrainViewerLib.page.theme import VUETIFY
 from BrainViewerLib.page.view_ui import view
-
-if TYPE_CHECKING:
-    from BrainViewerLib.kiosk.app import Kiosk
+from BrainViewerLib.server.messages import Messages
 
 KEYS = (
     ("0-9", "answer"), ("Enter", "save, next case"), ("↑ ↓", "slices"), ("← →", "question before, after"),
     ("R", "whole slices"), ("P", "pause"),
 )  # fmt: skip
+
+
+class Reading(Protocol):
+    """What the controls of the page act on."""
+
+    @property
+    def messages(self) -> Messages: ...
+    def choose(self, index: int, key: str) -> None: ...
+    def ask(self, index: int) -> None: ...
+    def mark(self) -> None: ...
+    def mark_nothing(self) -> None: ...
+    def enter(self) -> None: ...
+    def go_back(self) -> None: ...
+    def pause(self) -> None: ...
 
 
 def banner() -> None:
@@ -28,7 +41,7 @@ def banner() -> None:
         html.Span("{{ use }}")
 
 
-def _choices(kiosk: Kiosk) -> None:
+def _choices(kiosk: Reading) -> None:
     """Grades and options, each with its key and definition."""
     with html.Button(
         v_for="c in q.choices",
@@ -43,7 +56,7 @@ def _choices(kiosk: Kiosk) -> None:
             html.Span("{{ c.definition }}", classes="bk-definition")
 
 
-def _place(kiosk: Kiosk) -> None:
+def _place(kiosk: Reading) -> None:
     """A place to be marked, or nothing."""
     with html.Div(v_if="q.type === 'mark'", classes="bv-row"):
         button("Mark (M)", kiosk.mark, "mark", mdi="crosshairs-gps")
@@ -54,7 +67,7 @@ def _place(kiosk: Kiosk) -> None:
         )  # fmt: skip
 
 
-def questions(kiosk: Kiosk) -> None:
+def questions(kiosk: Reading) -> None:
     """All questions of the protocol; the one the keys answer is framed."""
     with html.Div(
         v_for="(q, i) in questions",
@@ -81,7 +94,7 @@ def questions(kiosk: Kiosk) -> None:
         )
 
 
-def panel(kiosk: Kiosk) -> None:
+def panel(kiosk: Reading) -> None:
     """Progress, questions, save."""
     with html.Div(classes="bv-panel bk-panel"):
         with html.Div(classes="bk-progress"):
@@ -101,7 +114,7 @@ def panel(kiosk: Kiosk) -> None:
                 html.Span("Drag in a scan: grey levels.", v_if="!locked", classes="bv-note")
 
 
-def covers(kiosk: Kiosk) -> None:
+def covers(kiosk: Reading) -> None:
     """What hides the scans: beginning, break, pause, end."""
     with html.Div(classes="bk-cover id-cover", v_if="stage !== 'case'"), html.Div(classes="bk-card"):
         html.H2("{{ title }}")
@@ -125,17 +138,17 @@ def covers(kiosk: Kiosk) -> None:
             html.P("All {{ total }} cases are read and saved. Thank you. You can close the window.", classes="id-done")
 
 
-def build(kiosk: Kiosk) -> None:
-    """Make the page."""
-    kiosk.state.keys_help = [list(pair) for pair in KEYS]
-    with VAppLayout(kiosk.server, vuetify_config=VUETIFY) as layout:
+def build(server: Any, kiosk: Reading, tags: Iterable[str]) -> None:
+    """Make the page; ``tags`` of its views."""
+    server.state.keys_help = [list(pair) for pair in KEYS]
+    with VAppLayout(server, vuetify_config=VUETIFY) as layout:
         layout.root.theme = "calm"
         with html.Div(classes="bv-root bk-root"):
             banner()
             with html.Div(classes="bk-body"):
                 with html.Div(classes="bk-views"):
-                    for tag in kiosk.logic.tags:
+                    for tag in tags:
                         view(tag, maximised=False)
                 panel(kiosk)
             covers(kiosk)
-            notice(kiosk)
+            notice(kiosk.messages)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from BrainReaderStudyLib.logic import VIEWS
+from BrainReaderStudyLib.logic import VIEWS, BrainReaderStudyLogic
 from trame_slicer.views import SliceView, ViewLayoutDefinition, ViewProps, ViewType
 from vtkmodules.vtkCommonCore import vtkCommand
 
 from BrainCounterfactualCommon.scene import layouts, volumes
-
-if TYPE_CHECKING:
-    from BrainViewerLib.kiosk.app import Kiosk
 
 GRAY = "#7d8a99"
 ROLES = {tag: role for role, tag in VIEWS.items()}
@@ -25,16 +22,16 @@ EMPTY: dict[str, Any] = {
 class KioskViews:
     """Makes the views of a study and keeps them in step with the page."""
 
-    def __init__(self, kiosk: Kiosk) -> None:
-        self.kiosk = kiosk
+    def __init__(self, core: Any, state: Any, logic: BrainReaderStudyLogic) -> None:
+        self._core, self.state, self.logic = core, state, logic
         self._views: dict[str, SliceView] = {}
         self._sizes: dict[str, tuple[int, ...]] = {}
 
     def make(self) -> None:
         """Make the views; what lies over them is made now too, and may refer to this."""
-        manager = self.kiosk.host.core.view_manager
-        for tag in self.kiosk.logic.tags:
-            self.kiosk.state[f"view_{tag}"] = {**EMPTY, "title": layouts.viewTitles()[tag]}
+        manager = self._core.view_manager
+        for tag in self.logic.tags:
+            self.state[f"view_{tag}"] = {**EMPTY, "title": layouts.viewTitles()[tag]}
             properties = ViewProps(
                 label=tag, orientation="Axial", color=GRAY, group=layouts.VIEW_GROUP, background_color="#000000"
             )
@@ -47,7 +44,12 @@ class KioskViews:
 
     def show(self) -> None:
         """A case was put into the views: whole slices, from the middle."""
-        self.kiosk.logic.tools.ours(lambda: (self._fit(self._views), self.kiosk.logic.toMiddle()))
+
+        def whole_from_the_middle() -> None:
+            self._fit(self._views)
+            self.logic.toMiddle()
+
+        self.logic.tools.ours(whole_from_the_middle)
         for tag in self._views:
             self._moved(tag)
         self.render()
@@ -59,8 +61,8 @@ class KioskViews:
 
     def reset(self) -> None:
         """Whole slices again, asked for by the reader."""
-        self.kiosk.logic.tools.used("reset")
-        self.kiosk.logic.tools.ours(lambda: self._fit(self._views))
+        self.logic.tools.used("reset")
+        self.logic.tools.ours(lambda: self._fit(self._views))
 
     def _fit(self, tags: Any) -> None:
         for tag in tags:
@@ -74,8 +76,8 @@ class KioskViews:
         size = tuple(self._views[tag].render_window().GetSize())
         if size != self._sizes.get(tag) and min(size) > 20:
             self._sizes[tag] = size
-            if self.kiosk.logic.nodes:
-                self.kiosk.logic.tools.ours(lambda: self._fit([tag]))
+            if self.logic.nodes:
+                self.logic.tools.ours(lambda: self._fit([tag]))
 
     # -- slices
 
@@ -85,23 +87,23 @@ class KioskViews:
         if node is None:
             return
         index = min(max(int(index), 0), volumes.sliceCount(node) - 1)
-        linked = tuple(self._views) if self.kiosk.logic.linked else (tag,)
+        linked = tuple(self._views) if self.logic.linked else (tag,)
         layouts.jumpToSlice(node, volumes.stackIndex(node, index), linked)
         self.render()
 
     def step(self, by: int) -> None:
         """Move the view under the pointer by some slices, upwards for positive numbers."""
-        active = self.kiosk.state.active_view
+        active = self.state.active_view
         tag = active if active in self._views else next(iter(self._views))
-        self.go_to(tag, self.kiosk.state[f"view_{tag}"]["index"] + by)
+        self.go_to(tag, self.state[f"view_{tag}"]["index"] + by)
 
     def _node(self, tag: str) -> Any:
-        return self.kiosk.logic.nodes.get(ROLES[tag])
+        return self.logic.nodes.get(ROLES[tag])
 
     def _moved(self, tag: str) -> None:
         label = self._label(tag)
-        if self.kiosk.state[f"view_{tag}"] != label:
-            with self.kiosk.state as state:
+        if self.state[f"view_{tag}"] != label:
+            with self.state as state:
                 state[f"view_{tag}"] = label
 
     def _label(self, tag: str) -> dict[str, Any]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from trame.widgets import html
 
+from BrainViewerLib.controllers.controllers import Controllers
 from BrainViewerLib.page.parts import button, icon_button
-
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
+from BrainViewerLib.server.messages import Messages
 
 KEYS = (
     ("↑ ↓", "slice up, down (view under the pointer)"),
@@ -111,29 +108,29 @@ def models_card() -> None:
             html.Div("{{ m.use }}", classes="bv-note")
 
 
-def notice(viewer: BrainViewer) -> None:
+def notice(messages: Messages) -> None:
     """What happened, why, what to do."""
     with html.Div(v_if="notice.title", classes=("'bv-notice id-notice ' + notice.kind",), role="alert"):
         html.H4("{{ notice.title }}", classes="id-notice-title")
         html.P("{{ notice.cause }}", v_if="notice.cause")
         html.P("{{ notice.action }}", v_if="notice.action", classes="do")
-        icon_button("close", viewer.dismiss, "notice-close", "Dismiss")
+        icon_button("close", messages.dismiss, "notice-close", "Dismiss")
 
 
-def found_session(viewer: BrainViewer) -> None:
+def found_session(do: Controllers) -> None:
     """A session that an earlier viewer left behind, offered."""
     with html.Div(v_if="found_session.when", classes="bv-notice warning id-found-session", role="status"):
         html.H4("A session was not closed properly.")
         html.P("{{ found_session.when }}{{ found_session.scans ? ': ' + found_session.scans : '' }}")
         with html.Div(classes="bv-row"):
-            button("Open it", viewer.keeping.take_found, "take-found", kind="primary")
-            button("Delete it", viewer.keeping.drop_found, "drop-found")
+            button("Open it", do.keeping.take_found, "take-found", kind="primary")
+            button("Delete it", do.keeping.drop_found, "drop-found")
 
 
-def dialogs(viewer: BrainViewer) -> None:
+def dialogs(do: Controllers) -> None:
     """Everything that lies over the page."""
     help_card()
     models_card()
-    notice(viewer)
-    found_session(viewer)
+    notice(do.messages)
+    found_session(do)
     html.Div("Drop to open", classes="bv-dropping")

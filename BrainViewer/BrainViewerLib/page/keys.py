@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from BrainViewerLib.controllers.controllers import Controllers
 from BrainViewerLib.page.start import CHANGE_OPACITY
 
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
 
-
-def bindings(viewer: BrainViewer) -> dict[str, Callable[[], Any]]:
+def bindings(do: Controllers) -> dict[str, Callable[[], Any]]:
     """Names of keys and what they do."""
-    state = viewer.state
+    state = do.state
 
     def put(name: str, value: Any) -> Callable[[], None]:
         def set_it() -> None:
@@ -30,7 +28,7 @@ def bindings(viewer: BrainViewer) -> dict[str, Callable[[], Any]]:
 
     def layout(name: str) -> Callable[[], None]:
         def show() -> None:
-            if viewer.scans.volume is not None and (name == "edit" or state.shown_id):
+            if do.scans.volume is not None and (name == "edit" or state.shown_id):
                 state.layout = name
 
         return show
@@ -51,7 +49,7 @@ def bindings(viewer: BrainViewer) -> dict[str, Callable[[], Any]]:
 
     def tool(name: str) -> Callable[[], None]:
         def take() -> None:
-            if viewer.scans.volume is not None:
+            if do.scans.volume is not None:
                 state.tool = name
 
         return take
@@ -64,11 +62,11 @@ def bindings(viewer: BrainViewer) -> dict[str, Callable[[], Any]]:
         else:
             state.overlay_opacity = 0.0 if float(state.overlay_opacity) > 0 else 0.85
 
-    def in_tab(name: str, act: Callable[[], Any]) -> Callable[[], None]:
-        """Something that only one tab does."""
+    def in_tab(name: str, act: Callable[[], Any], ready: str = "") -> Callable[[], None]:
+        """Something that only one tab does, while ``ready`` of the page is true."""
 
         def do() -> None:
-            if state.mode == name:
+            if state.mode == name and (not ready or state[ready]):
                 act()
 
         return do
@@ -77,41 +75,41 @@ def bindings(viewer: BrainViewer) -> dict[str, Callable[[], Any]]:
         if state.dialog:
             state.dialog = ""
         elif state.running:
-            viewer.cancel()
+            do.cancel()
         elif state.tool != "none":
             state.tool = "none"
         elif state.cine or state.maximised:
             state.cine, state.maximised = False, ""
         else:
-            viewer.masks.stop_placing()
-            viewer.dismiss()
+            do.masks.stop_placing()
+            do.messages.dismiss()
 
     return {
-        "up": lambda: viewer.display.step(1),
-        "down": lambda: viewer.display.step(-1),
-        "up5": lambda: viewer.display.step(5),
-        "down5": lambda: viewer.display.step(-5),
-        "first": lambda: viewer.display.step_to_end(False),
-        "last": lambda: viewer.display.step_to_end(True),
-        "cine": lambda: viewer.scans.volume is not None and toggle("cine")(),
+        "up": lambda: do.display.step(1),
+        "down": lambda: do.display.step(-1),
+        "up5": lambda: do.display.step(5),
+        "down5": lambda: do.display.step(-5),
+        "first": lambda: do.display.step_to_end(False),
+        "last": lambda: do.display.step_to_end(True),
+        "cine": lambda: do.scans.volume is not None and toggle("cine")(),
         "window-level": tool("none"),
         "distance": tool("distance"),
         "roi": tool("roi"),
         "crosshair": toggle("crosshair"),
-        "maximise": lambda: viewer.display.maximise(state.active_view),
-        **{f"preset{n}": partial(viewer.display.levels.choose, n) for n in range(1, 6)},
+        "maximise": lambda: do.display.maximise(state.active_view),
+        **{f"preset{n}": partial(do.display.levels.choose, n) for n in range(1, 6)},
         "layout1": layout("edit"),
         "layout2": layout("compare"),
         "layout3": layout("blend"),
-        "flicker": viewer.display.flicker,
-        "undo": viewer.history.undo,
-        "redo": viewer.history.redo,
-        "heal": in_tab("heal", lambda: state.can_heal and viewer.jobs.heal_volume()),
-        "heal-slice": in_tab("heal", lambda: state.can_heal and viewer.jobs.heal_slice()),
-        "saliency": in_tab("heal", viewer.jobs.find),
-        "induce": in_tab("induce", lambda: state.can_induce and viewer.inducing.induce()),
-        "reroll": in_tab("induce", lambda: state.can_induce and viewer.inducing.reroll()),
-        "keep": in_tab("induce", viewer.inductions.keep),
+        "flicker": do.display.flicker,
+        "undo": do.history.undo,
+        "redo": do.history.redo,
+        "heal": in_tab("heal", do.jobs.heal_volume, "can_heal"),
+        "heal-slice": in_tab("heal", do.jobs.heal_slice, "can_heal"),
+        "saliency": in_tab("heal", do.jobs.find),
+        "induce": in_tab("induce", do.inducing.induce, "can_induce"),
+        "reroll": in_tab("induce", do.inducing.reroll, "can_induce"),
+        "keep": in_tab("induce", do.inductions.keep),
         "tab": lambda: put("mode", "heal" if state.mode == "induce" else "induce")(),
         "escape": escape,
         "mask": lambda: toggle("show_margin" if state.mode == "induce" else "show_mask")(),
@@ -121,8 +119,8 @@ def bindings(viewer: BrainViewer) -> dict[str, Callable[[], Any]]:
         "erase": tool("erase"),
         "draw": tool("draw"),
         "no-tool": tool("none"),
-        "box": viewer.masks.place_box,
-        "fit": viewer.display.fit,
+        "box": do.masks.place_box,
+        "fit": do.display.fit,
         "help": put("dialog", "help"),
         "brush-": brush(-2),
         "brush+": brush(2),

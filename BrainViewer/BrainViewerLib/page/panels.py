@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trame.widgets import html
 
+from BrainViewerLib.controllers.controllers import Controllers
 from BrainViewerLib.page.parts import Step, button, checkbox, icon, icon_button, menu, row, sending, slider
-
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
 
 TOOLS = (
     ("none", "contrast-box", "Look (N): left drag changes window and level"),
@@ -22,7 +20,7 @@ TOOLS = (
 )
 
 
-def scan_step(viewer: BrainViewer, model: str) -> None:
+def scan_step(do: Controllers, model: str) -> None:
     """Open, choose and close scans. ``model``: which step of the tab is open."""
     with Step(1, "Scan", "scan_loaded", "scan_loaded ? scan_name : ''", model):
         with html.Div(classes="bv-row"):
@@ -33,16 +31,14 @@ def scan_step(viewer: BrainViewer, model: str) -> None:
                 value=("path",),
                 input="path = $event.target.value",
             )
-            button("Open", (viewer.scans.open_path, "[path]"), "open", disabled=("!path || busy",))
+            button("Open", (do.scans.open_path, "[path]"), "open", disabled=("!path || busy",))
         with html.Div(classes="bv-grid2"):
             button("File …", "window.brainviewer.pick('scan', false)", "upload", mdi="file-outline", disabled=("busy",))
             button(
                 "DICOM folder …", "window.brainviewer.pick('scan', true)", "upload-folder", mdi="folder-outline",
                 disabled=("busy",),
             )  # fmt: skip
-        button(
-            "Sample scan (synthetic FLAIR)", viewer.scans.open_sample, "sample", mdi="flask-outline", disabled=("busy",)
-        )
+        button("Sample scan (synthetic FLAIR)", do.scans.open_sample, "sample", mdi="flask-outline", disabled=("busy",))
         with html.Div(v_if="series.length", classes="bv-column tight"):
             html.Div("This folder holds several series. Choose one:", classes="bv-note")
             html.Button(
@@ -51,25 +47,25 @@ def scan_step(viewer: BrainViewer, model: str) -> None:
                 key=("s.uid",),
                 type="button",
                 classes="bv-btn id-series",
-                click=(viewer.scans.open_series, "[s.uid]"),
+                click=(do.scans.open_series, "[s.uid]"),
             )
         with html.Div(v_if="scan_loaded", classes="bv-column"):
             html.Hr(classes="bv-hr")
             with row("Shown", 60, v_if="scans.length > 1"):
-                menu("scan_id", "scans", (viewer.scans.choose_scan, "[$event.target.value]"), "scans", classes="grow")
+                menu("scan_id", "scans", (do.scans.choose_scan, "[$event.target.value]"), "scans", classes="grow")
             with row("Contrast", 60):
                 menu(
                     "modality",
                     "modalities",
-                    (viewer.scans.choose_modality, "[$event.target.value]"),
+                    (do.scans.choose_modality, "[$event.target.value]"),
                     "modality",
                     classes="grow",
                     title="What the scan is; the models are for one contrast each",
                 )
-                icon_button("close", viewer.scans.close_scan, "close-scan", "Close this scan and its results")
+                icon_button("close", do.scans.close_scan, "close-scan", "Close this scan and its results")
 
 
-def draw_tools(viewer: BrainViewer, what: str) -> None:
+def draw_tools(do: Controllers, what: str) -> None:
     """Brushes, outlines and the box; ``what`` they draw."""
     with html.Div(classes="bv-tools"):
         for value, mdi, title in TOOLS:
@@ -80,15 +76,13 @@ def draw_tools(viewer: BrainViewer, what: str) -> None:
         slider("Brush", "brush_mm", 2, 40, 1, "brush", "brush_mm + ' mm'")
         checkbox("Sphere (several slices at once)", "brush_sphere", "brush-sphere")
     with html.Div(classes="bv-row"):
-        button("Place box", viewer.masks.place_box, "box", mdi="cube-outline", disabled=("!scan_loaded",),
+        button("Place box", do.masks.place_box, "box", mdi="cube-outline", disabled=("!scan_loaded",),
                title="Click two opposite corners in a view (B)")  # fmt: skip
-        button(f"Add box to {what}", viewer.masks.add_box, f"box-to-{what}", disabled=("!box_placed",))
-        icon_button(
-            "delete-outline", viewer.masks.remove_box, "box-remove", "Remove the box", disabled=("!box_placed",)
-        )
+        button(f"Add box to {what}", do.masks.add_box, f"box-to-{what}", disabled=("!box_placed",))
+        icon_button("delete-outline", do.masks.remove_box, "box-remove", "Remove the box", disabled=("!box_placed",))
 
 
-def drawn_size(viewer: BrainViewer, what: str) -> None:
+def drawn_size(do: Controllers, what: str) -> None:
     """How large the drawing is; and away with it."""
     with html.Div(classes="bv-row"):
         with html.Span(classes=f"bv-chip id-{what}-ml"):
@@ -99,7 +93,7 @@ def drawn_size(viewer: BrainViewer, what: str) -> None:
             )
             html.Span("empty", v_else=True)
         html.Div(classes="bv-spacer")
-        button("Clear", viewer.masks.clear, f"{what}-clear", mdi="close", disabled=(f"!({what}_ml > 0)",))
+        button("Clear", do.masks.clear, f"{what}-clear", mdi="close", disabled=(f"!({what}_ml > 0)",))
 
 
 @dataclass(frozen=True)
@@ -114,7 +108,7 @@ class Start:
     kind: str = ""
 
 
-def start_buttons(viewer: BrainViewer, ready: str, fields: Iterable[str], *buttons: Start, shape: str = "row") -> None:
+def start_buttons(do: Controllers, ready: str, fields: Iterable[str], *buttons: Start, shape: str = "row") -> None:
     """What starts a job while none runs, and stops it while one does.
 
     Args:
@@ -124,20 +118,20 @@ def start_buttons(viewer: BrainViewer, ready: str, fields: Iterable[str], *butto
     """
     with html.Div(classes=f"bv-{shape}", v_if="!running"):
         for each in buttons:
-            click = sending(viewer.state, each.act, fields)
+            click = sending(do.state, each.act, fields)
             button(
                 each.label, click, each.hook, mdi=each.mdi, kind=f"{each.kind} big".strip(), disabled=(f"!{ready}",),
                 title=each.title,
             )  # fmt: skip
-    cancel_button(viewer)
+    cancel_button(do)
 
 
-def cancel_button(viewer: BrainViewer) -> None:
+def cancel_button(do: Controllers) -> None:
     """Stops what is running."""
-    button("Cancel", viewer.cancel, "cancel", mdi="stop", kind="cancel big wide", v_if="running", title="Esc")
+    button("Cancel", do.cancel, "cancel", mdi="stop", kind="cancel big wide", v_if="running", title="Esc")
 
 
-def fade_row(viewer: BrainViewer, title: str) -> None:
+def fade_row(do: Controllers, title: str) -> None:
     """Fade and flicker between scan and result."""
     with row("Fade", 44):
         html.Input(
@@ -145,7 +139,7 @@ def fade_row(viewer: BrainViewer, title: str) -> None:
             input="blend = Number($event.target.value); layout = 'blend'", title=title,
             aria_label="Fade between scan and result",
         )  # fmt: skip
-        icon_button("swap-horizontal", viewer.display.flicker, "flicker", "Flicker once (F)")
+        icon_button("swap-horizontal", do.display.flicker, "flicker", "Flicker once (F)")
         icon_button(
             "play-pause",
             "flicker_auto = !flicker_auto; layout = 'blend'",
@@ -155,7 +149,7 @@ def fade_row(viewer: BrainViewer, title: str) -> None:
         )
 
 
-def status(viewer: BrainViewer) -> None:
+def status(do: Controllers) -> None:
     """At the foot of the panel: what is being done, how far, how long."""
     with html.Div(classes="bv-status id-status"):
         with html.Div(classes="bv-status-line"):

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from BrainCounterfactualLib.texts import uncertainty
 from trame.widgets import html
 
-from BrainViewerLib.controllers.jobs import SENT
+from BrainViewerLib.controllers.controllers import Controllers
+from BrainViewerLib.controllers.fields import HEAL_SENT as SENT
 from BrainViewerLib.page.panels import Start, cancel_button, draw_tools, drawn_size, fade_row, scan_step, start_buttons
 from BrainViewerLib.page.panels_save import save_rows
 from BrainViewerLib.page.parts import Step, button, checkbox, fold, row, segments, select, sending, slider, text_field
 
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
 
-
-def find_step(viewer: BrainViewer) -> None:
+def find_step(do: Controllers) -> None:
     """Saliency: compute it, and how it is shown."""
     with Step(2, "Find", "has_saliency", "has_saliency ? flagged + ' of ' + rows_found + ' slices' : ''"):
         html.Div(
@@ -27,14 +23,14 @@ def find_step(viewer: BrainViewer) -> None:
             select("saliency_method", "saliency_methods", "saliency-method", disabled=("!!running",))
             button(
                 "Show saliency",
-                sending(viewer.state, viewer.jobs.find, SENT),
+                sending(do.state, do.jobs.find, SENT),
                 "saliency",
                 mdi="magnify-scan",
                 kind="primary",
                 disabled=("!can_find || running || busy",),
             )
         with html.Div(v_if="running === 'saliency'"):
-            cancel_button(viewer)
+            cancel_button(do)
         html.Div(
             "No classifier is installed for {{ modality }} scans. Draw a mask in step 3.",
             classes="bv-note id-no-finder", v_if="scan_loaded && !can_find",
@@ -55,13 +51,13 @@ def find_step(viewer: BrainViewer) -> None:
             )
 
 
-def mask_step(viewer: BrainViewer) -> None:
+def mask_step(do: Controllers) -> None:
     """Draw, box, threshold; from saliency, from a file."""
     with Step(3, "Mask", "mask_ml > 0", "mask_ml > 0 ? mask_ml + ' mL drawn' : 'optional'"):
         html.Div("Mark what to heal yourself, or leave it empty: step 4 then finds it.", classes="bv-note")
-        draw_tools(viewer, "mask")
+        draw_tools(do, "mask")
         with html.Div(classes="bv-row"):
-            button("From saliency", viewer.masks.mask_from_saliency, "mask-from-saliency", mdi="auto-fix",
+            button("From saliency", do.masks.mask_from_saliency, "mask-from-saliency", mdi="auto-fix",
                    disabled=("!has_saliency",), title="Where the map lies above the threshold of step 2")  # fmt: skip
             button("From file …", "window.brainviewer.pick('mask', false)", "mask-from-file", mdi="file-outline",
                    disabled=("!scan_loaded",))  # fmt: skip
@@ -88,12 +84,12 @@ def mask_step(viewer: BrainViewer) -> None:
             with html.Div(classes="bv-row"):
                 checkbox("inside the mask only", "threshold_inside", "threshold-inside")
                 html.Div(classes="bv-spacer")
-                button("Apply", viewer.masks.apply_threshold, "threshold-apply")
+                button("Apply", do.masks.apply_threshold, "threshold-apply")
         html.Hr(classes="bv-hr")
-        drawn_size(viewer, "mask")
+        drawn_size(do, "mask")
 
 
-def heal_step(viewer: BrainViewer) -> None:
+def heal_step(do: Controllers) -> None:
     """What to heal, with what, how; Heal and Cancel are one button."""
     with Step(
         4,
@@ -125,9 +121,9 @@ def heal_step(viewer: BrainViewer) -> None:
             html.Button("Licence and limits", classes="bv-link id-licence", type="button", click="dialog = 'models'")
         tip = "Heal only the axial slice in view: a second or two (I)"
         start_buttons(
-            viewer, "can_heal", SENT,
-            Start("Heal volume", viewer.jobs.heal_volume, "heal", ("heal_hint",), "creation-outline", "primary grow"),
-            Start("This slice", viewer.jobs.heal_slice, "heal-slice", tip),
+            do, "can_heal", SENT,
+            Start("Heal volume", do.jobs.heal_volume, "heal", ("heal_hint",), "creation-outline", "primary grow"),
+            Start("This slice", do.jobs.heal_slice, "heal-slice", tip),
         )  # fmt: skip
         html.Div("{{ estimate }}", classes="bv-note id-estimate", v_if="estimate && can_heal && !running")
         html.Div("{{ estimate_warning }}", classes="bv-warning", v_if="estimate_warning && can_heal && !running")
@@ -187,15 +183,15 @@ def heal_step(viewer: BrainViewer) -> None:
                     html.Span("Device")
                     select("set_device", "devices", "set-device")
             checkbox("Run although the contrast is not the model's", "set_force", "set-force")
-            button("Defaults", viewer.jobs.default_settings, "defaults", mdi="restore")
+            button("Defaults", do.jobs.default_settings, "defaults", mdi="restore")
 
 
-def compare_step(viewer: BrainViewer) -> None:
+def compare_step(do: Controllers) -> None:
     """How a result is looked at, and saving it."""
     with Step(5, "Compare and save", "saved", "result_id ? result.title : ''"):
         html.Div("Nothing healed yet.", classes="bv-note", v_if="!result_id")
         with html.Div(v_if="result_id", classes="bv-column"):
-            fade_row(viewer, "Original on the left, counterfactual on the right")
+            fade_row(do, "Original on the left, counterfactual on the right")
             with html.Div(classes="bv-row", style="gap: 18px"):
                 checkbox("Lesion", "show_lesion", "show-lesion", "lesion", title="Contour of what is called lesion (L)")
                 checkbox("Edited region", "show_mask", "show-mask", "mask", title="Contour of what was edited (M)")
@@ -206,14 +202,14 @@ def compare_step(viewer: BrainViewer) -> None:
                 "Overlay", "overlay_opacity", 0, 1, 0.05, "overlay-opacity", "Math.round(overlay_opacity * 100) + ' %'"
             )
             slider("Range", "overlay_range", 0.1, 1.5, 0.05, "overlay-range", "'× ' + overlay_range.toFixed(2)")
-            save_rows(viewer, viewer.results.remove_result)
-            cancel_button(viewer)
+            save_rows(do, do.results.remove_result)
+            cancel_button(do)
 
 
-def heal_tab(viewer: BrainViewer) -> None:
+def heal_tab(do: Controllers) -> None:
     """All of its steps."""
-    scan_step(viewer, "step")
-    find_step(viewer)
-    mask_step(viewer)
-    heal_step(viewer)
-    compare_step(viewer)
+    scan_step(do, "step")
+    find_step(do)
+    mask_step(do)
+    heal_step(do)
+    compare_step(do)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from trame.widgets import html
 
-from BrainViewerLib.controllers.inducing import SENT, SENT_SHAPE
+from BrainViewerLib.controllers.controllers import Controllers
+from BrainViewerLib.controllers.fields import INDUCE_SENT as SENT
+from BrainViewerLib.controllers.fields import SHAPE_SENT
 from BrainViewerLib.page.panels import Start, cancel_button, draw_tools, drawn_size, fade_row, scan_step, start_buttons
 from BrainViewerLib.page.panels_save import save_rows
 from BrainViewerLib.page.parts import Step, button, checkbox, fold, row, select, sending, slider, text_field
 
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
-
 MODEL = "induce_step"
 
 
-def lesion_step(viewer: BrainViewer) -> None:
+def lesion_step(do: Controllers) -> None:
     """Draw, box, file, or have one made; its size and its margin."""
     with Step(2, "Lesion", "lesion_ml > 0", "lesion_ml > 0 ? lesion_ml + ' mL' : ''", MODEL):
         html.Div("Where shall the lesion be? Draw it, box it, load it, or have one made.", classes="bv-note")
-        draw_tools(viewer, "lesion")
+        draw_tools(do, "lesion")
         html.Div("Have one made", classes="bv-sub")
         with html.Div(classes="bv-grid2"):
             for label, model, options in (("Shape", "shape_kind", "shape_kinds"), ("Side", "shape_side", "sides")):
@@ -37,7 +34,7 @@ def lesion_step(viewer: BrainViewer) -> None:
         with html.Div(classes="bv-row"):
             button(
                 "Make a lesion",
-                sending(viewer.state, viewer.inducing.make_lesion, SENT_SHAPE),
+                sending(do.state, do.inducing.make_lesion, SHAPE_SENT),
                 "make-lesion",
                 mdi="dice-5-outline",
                 disabled=("!can_make",),
@@ -46,13 +43,13 @@ def lesion_step(viewer: BrainViewer) -> None:
             button("From file …", "window.brainviewer.pick('mask', false)", "lesion-from-file", mdi="file-outline",
                    disabled=("!scan_loaded",))  # fmt: skip
         html.Hr(classes="bv-hr")
-        drawn_size(viewer, "lesion")
+        drawn_size(do, "lesion")
         with html.Div(classes="bv-row", v_if="has_margin"):
             checkbox("Margin", "show_margin", "show-margin", "margin", title="What may change around the lesion (M)")
             html.Span("{{ margin_mm }} mm around it may change", classes="bv-note id-margin-mm", v_if="margin_mm > 0")
 
 
-def induce_step(viewer: BrainViewer) -> None:
+def induce_step(do: Controllers) -> None:
     """What is painted, and how; Induce and Cancel are one button."""
     with Step(3, "Induce", "inductions.length > 0", "inductions.length ? inductions.length + ' painted' : ''", MODEL):
         with row("Kind", v_if="can_offer"):
@@ -63,17 +60,17 @@ def induce_step(viewer: BrainViewer) -> None:
         paint, both = "Paint the lesion into the scan (G)", "Paint it, heal it, and see what comes back"
         titles = [(f"induce_hint || '{text}'",) for text in (paint, both)]
         start_buttons(
-            viewer, "can_induce", SENT,
-            Start("Induce", viewer.inducing.induce, "induce", titles[0], "brush-variant", "primary wide"),
-            Start("Induce, then heal", viewer.inducing.round_trip, "round-trip", titles[1], "sync", "wide"),
+            do, "can_induce", SENT,
+            Start("Induce", do.inducing.induce, "induce", titles[0], "brush-variant", "primary wide"),
+            Start("Induce, then heal", do.inducing.round_trip, "round-trip", titles[1], "sync", "wide"),
             shape="column",
         )  # fmt: skip
         html.Div("{{ induce_hint }}", classes="bv-note id-induce-hint", v_if="induce_hint && !running")
         fold("Advanced settings", "advanced_paint", "advanced-paint")
-        _advanced(viewer)
+        _advanced(do)
 
 
-def _advanced(viewer: BrainViewer) -> None:
+def _advanced(do: Controllers) -> None:
     with html.Div(v_if="advanced_paint", classes="bv-column"):
         with html.Div(classes="bv-grid2"):
             text_field("Steps", "paint_steps", "paint-steps", "15", "Network steps; 'full' is all of them")
@@ -93,39 +90,39 @@ def _advanced(viewer: BrainViewer) -> None:
             with html.Label(title="Where the networks run"):
                 html.Span("Device")
                 select("set_device", "devices", "paint-device")
-        button("Defaults", viewer.inducing.default_settings, "paint-defaults", mdi="restore")
+        button("Defaults", do.inducing.default_settings, "paint-defaults", mdi="restore")
 
 
-def induced_step(viewer: BrainViewer) -> None:
+def induced_step(do: Controllers) -> None:
     """How an induction is looked at; again, keep, heal, save."""
     with Step(4, "Compare and keep", "saved", "induction_id ? induction.title : ''", MODEL):
         html.Div("Nothing painted yet.", classes="bv-note", v_if="!induction_id && !running")
-        cancel_button(viewer)
+        cancel_button(do)
         with html.Div(v_if="induction_id", classes="bv-column"):
             with html.Div(classes="bv-row", v_if="!running"):
                 button(
                     "New variant",
-                    sending(viewer.state, viewer.inducing.reroll, SENT),
+                    sending(do.state, do.inducing.reroll, SENT),
                     "reroll",
                     mdi="dice-multiple-outline",
                     kind="primary grow",
                     disabled=("!can_induce",),
                     title="The same lesion, painted with a new seed (X)",
                 )
-                button("Heal again", viewer.inducing.heal_again, "heal-again", mdi="sync", kind="grow",
+                button("Heal again", do.inducing.heal_again, "heal-again", mdi="sync", kind="grow",
                        disabled=("!!running || busy",), title="Heal what was painted, and compare")  # fmt: skip
-            fade_row(viewer, "Original on the left, diseased on the right")
+            fade_row(do, "Original on the left, diseased on the right")
             with html.Div(classes="bv-row", style="gap: 18px"):
                 checkbox("Lesion", "show_lesion", "show-lesion", "lesion", title="Outline of the lesion (L)")
                 checkbox("Margin", "show_margin", "show-margin", "margin", title="Outline of what could change (M)",
                          v_if="has_margin")  # fmt: skip
             slider("Change", "change_opacity", 0, 1, 0.05, "change-opacity", "Math.round(change_opacity * 100) + ' %'")
-            save_rows(viewer, viewer.inductions.remove)
+            save_rows(do, do.inductions.remove)
 
 
-def induce_tab(viewer: BrainViewer) -> None:
+def induce_tab(do: Controllers) -> None:
     """All of its steps."""
-    scan_step(viewer, MODEL)
-    lesion_step(viewer)
-    induce_step(viewer)
-    induced_step(viewer)
+    scan_step(do, MODEL)
+    lesion_step(do)
+    induce_step(do)
+    induced_step(do)

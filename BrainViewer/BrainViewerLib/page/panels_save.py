@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trame.widgets import html
 
+from BrainViewerLib.controllers.controllers import Controllers
 from BrainViewerLib.controllers.saving import SENT, SENT_TEACHING
 from BrainViewerLib.page.parts import button, checkbox, fold, icon_button, select, sending
-
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
 
 FIELDS = (
     ("title", "Title", 1, "What the list of cases shows"),
@@ -24,7 +22,7 @@ FIELDS = (
 """Name, label, lines, tip of each text."""
 
 
-def save_rows(viewer: BrainViewer, remove: Any) -> None:
+def save_rows(do: Controllers, remove: Any) -> None:
     """Folder, format, save, download; remove the result in view; the teaching file."""
     html.Hr(classes="bv-hr")
     html.Div("Save", classes="bv-sub")
@@ -43,7 +41,7 @@ def save_rows(viewer: BrainViewer, remove: Any) -> None:
     with html.Div(classes="bv-row"):
         button(
             "Save",
-            sending(viewer.state, viewer.saving.save, SENT),
+            sending(do.state, do.saving.save, SENT),
             "save",
             mdi="content-save-outline",
             kind="primary",
@@ -51,7 +49,7 @@ def save_rows(viewer: BrainViewer, remove: Any) -> None:
         )
         button(
             "Download",
-            sending(viewer.state, viewer.saving.download, SENT),
+            sending(do.state, do.saving.download, SENT),
             "download",
             mdi="download-outline",
             disabled=("busy || !!running",),
@@ -61,17 +59,17 @@ def save_rows(viewer: BrainViewer, remove: Any) -> None:
         icon_button("trash-can-outline", remove, "remove-result", "Remove this result", disabled=("!!running",))
     with html.Div(classes="bv-row"):
         for label, act, hook, mdi, ready in (
-            ("Key image, report", viewer.saving.save_report, "save-report", "file-chart-outline", "save_folder"),
-            ("Download", viewer.saving.download_report, "download-report", "download-outline", "true"),
+            ("Key image, report", do.saving.save_report, "save-report", "file-chart-outline", "save_folder"),
+            ("Download", do.saving.download_report, "download-report", "download-outline", "true"),
         ):
-            button(label, sending(viewer.state, act, SENT), hook, mdi=mdi,
+            button(label, sending(do.state, act, SENT), hook, mdi=mdi,
                    disabled=(f"!{ready} || busy || !!running",),
                    title="The slice in view as a picture, and one page for a talk or a file")  # fmt: skip
-    _teaching_file(viewer)
+    _teaching_file(do)
     html.Div("{{ saved_text }}", classes="bv-note id-saved", v_if="saved_text")
 
 
-def _teaching_file(viewer: BrainViewer) -> None:
+def _teaching_file(do: Controllers) -> None:
     """The form, and its buttons. It lies in the panel, so that the slices can be looked at while it is filled in."""
     fold("Teaching file", "writing_case", "writing-case")
     with html.Div(v_if="writing_case", classes="bv-column"):
@@ -92,10 +90,10 @@ def _teaching_file(viewer: BrainViewer) -> None:
         )  # fmt: skip
         with html.Div(classes="bv-row"):
             for label, act, hook, mdi, ready in (
-                ("Save case", viewer.saving.save_case, "save-case", "school-outline", "save_folder"),
-                ("Download case", viewer.saving.download_case, "download-case", "download-outline", "true"),
+                ("Save case", do.saving.save_case, "save-case", "school-outline", "save_folder"),
+                ("Download case", do.saving.download_case, "download-case", "download-outline", "true"),
             ):
-                button(label, sending(viewer.state, act, SENT_TEACHING), hook, mdi=mdi,
+                button(label, sending(do.state, act, SENT_TEACHING), hook, mdi=mdi,
                        disabled=(f"!{ready} || !case_title.trim() || busy || !!running",),
                        title="It needs a title")  # fmt: skip
 

@@ -8,9 +8,8 @@ from BrainCounterfactualLib.texts import saliencyChoices
 
 from BrainCounterfactualCommon.exporting import FACES
 from BrainCounterfactualCommon.worker.models import DEFAULT_MODEL
-from BrainViewerLib.controllers.inducing import DEFAULTS as INDUCE_DEFAULTS
+from BrainViewerLib.controllers import fields
 from BrainViewerLib.controllers.inductiondesk import NO_INDUCTION
-from BrainViewerLib.controllers.jobs import DEFAULTS
 from BrainViewerLib.controllers.resultdesk import NO_RESULT
 from BrainViewerLib.controllers.saving import FORMATS, TEACHING
 from BrainViewerLib.controllers.scans import MODALITY_CHOICES
@@ -191,6 +190,6 @@ INDUCED: dict[str, Any] = {
 
 def start_state() -> dict[str, Any]:
     """All of it."""
-    heal = {**FIND, **MASK, **HEAL, **COMPARE, **TEACHING, **DEFAULTS}
-    induce = {**LESION, **INDUCE, **INDUCED, **INDUCE_DEFAULTS}
+    heal = {**FIND, **MASK, **HEAL, **COMPARE, **TEACHING, **fields.HEAL}
+    induce = {**LESION, **INDUCE, **INDUCED, **fields.INDUCE}
     return {**PAGE, **SCAN, **heal, **induce}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from trame.ui.vuetify3 import VAppLayout
 from trame.widgets import client, html
 
 from BrainCounterfactualCommon.host import RESEARCH_USE_ONLY
+from BrainViewerLib.controllers.controllers import Controllers
 from BrainViewerLib.page.dialogs import dialogs
 from BrainViewerLib.page.main_area import main_area
 from BrainViewerLib.page.panels import status
@@ -15,9 +16,6 @@ from BrainViewerLib.page.panels_heal import heal_tab
 from BrainViewerLib.page.panels_induce import induce_tab
 from BrainViewerLib.page.parts import icon, icon_button, select
 from BrainViewerLib.page.theme import LOGO, VUETIFY
-
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
 
 LAYOUT_CHOICES = (
     ("edit", "Edit", "Four tiles: axial, coronal, sagittal, facts (F2)"),
@@ -44,7 +42,7 @@ def banner() -> None:
         )
 
 
-def top_bar(viewer: BrainViewer) -> None:
+def top_bar(do: Controllers) -> None:
     """Name, layouts, grey levels, undo."""
     with html.Div(classes="bv-top"):
         with html.Div(classes="bv-brand"):
@@ -86,13 +84,13 @@ def top_bar(viewer: BrainViewer) -> None:
             for value, mdi, title in LOOK_TOOLS:
                 icon_button(mdi, f"tool = tool === '{value}' ? 'none' : '{value}'", f"look-{value}", title,
                             f"tool === '{value}'", disabled=("!scan_loaded",))  # fmt: skip
-            icon_button("ruler-square-compass", viewer.pointer.clear, "measures-clear", "Remove all measurements",
+            icon_button("ruler-square-compass", do.pointer.clear, "measures-clear", "Remove all measurements",
                         v_if="measured > 0")  # fmt: skip
             icon_button("crosshairs", "crosshair = !crosshair", "crosshair", "Linked crosshair (J)", "crosshair")
             icon_button("play-circle-outline", "cine = !cine", "cine", "Cine (C)", "cine", disabled=("!scan_loaded",))
-        icon_button("undo", viewer.history.undo, "undo", "Undo (Z)", disabled=("!can_undo",))
-        icon_button("redo", viewer.history.redo, "redo", "Redo (Y)", disabled=("!can_redo",))
-        icon_button("fit-to-screen-outline", viewer.display.fit, "fit", "Fit the views (R)", disabled=("!scan_loaded",))
+        icon_button("undo", do.history.undo, "undo", "Undo (Z)", disabled=("!can_undo",))
+        icon_button("redo", do.history.redo, "redo", "Redo (Y)", disabled=("!can_redo",))
+        icon_button("fit-to-screen-outline", do.display.fit, "fit", "Fit the views (R)", disabled=("!scan_loaded",))
         icon_button("keyboard-outline", "dialog = 'help'", "help-button", "Keys (?)")
 
 
@@ -112,20 +110,21 @@ def tabs() -> None:
                 html.Span(label)
 
 
-def build(viewer: BrainViewer) -> None:
-    """Make the page."""
-    with VAppLayout(viewer.server, vuetify_config=VUETIFY) as layout:
+def build(server: Any, do: Controllers) -> Any:
+    """Make the page; what is returned lets it fetch an address of ours (``exec``)."""
+    with VAppLayout(server, vuetify_config=VUETIFY) as layout:
         layout.root.theme = "calm"
-        viewer._go = client.JSEval(exec="window.brainviewer.take($event)")
+        go = client.JSEval(exec="window.brainviewer.take($event)")
         with html.Div(classes="bv-root"):
             banner()
-            top_bar(viewer)
+            top_bar(do)
             with html.Div(classes="bv-body"):
                 with html.Div(classes="bv-panel"):
                     tabs()
                     for mode, _label, _mdi, _title, tab in TABS:
                         with html.Div(classes="bv-steps", v_if=f"mode === '{mode}'"):
-                            tab(viewer)
-                    status(viewer)
-                main_area(viewer)
-            dialogs(viewer)
+                            tab(do)
+                    status(do)
+                main_area(do)
+            dialogs(do)
+    return go

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from trame.widgets import html
 
+from BrainViewerLib.controllers.controllers import Controllers
 from BrainViewerLib.page.parts import button, icon, icon_button
 from BrainViewerLib.page.view_ui import result_figures, view
 from BrainViewerLib.views.board import HEALED, LAYOUTS
-
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
 
 
 def induced_views() -> None:
@@ -24,7 +20,7 @@ def induced_views() -> None:
                 view(tag)
 
 
-def induced_dock(viewer: BrainViewer) -> None:
+def induced_dock(do: Controllers) -> None:
     """Under the views: the induction in figures, its effects, and all inductions as thumbnails."""
     with html.Div(classes="bv-dock induced id-induced-dock"):
         with html.Div():
@@ -50,22 +46,22 @@ def induced_dock(viewer: BrainViewer) -> None:
                 html.Span("Results")
                 html.Span("{{ inductions.length }}", classes="bv-chip")
                 html.Div(classes="bv-spacer")
-                _remove_others(viewer)
-            strip(viewer)
+                _remove_others(do)
+            strip(do)
 
 
-def _remove_others(viewer: BrainViewer) -> None:
+def _remove_others(do: Controllers) -> None:
     """Asked once more, as there is no way back."""
     html.Button(
         "Remove the {{ others }} not kept", type="button", classes="bv-link bv-note id-remove-others",
         v_if="others > 0 && !running && !confirm_remove", click="confirm_remove = true",
     )  # fmt: skip
     with html.Span(v_if="confirm_remove", classes="bv-row"):
-        button("Remove {{ others }} for good", viewer.inductions.remove_others, "confirm-remove", kind="cancel")
+        button("Remove {{ others }} for good", do.inductions.remove_others, "confirm-remove", kind="cancel")
         icon_button("close", "confirm_remove = false", "spare-others", "Do not remove them")
 
 
-def strip(viewer: BrainViewer) -> None:
+def strip(do: Controllers) -> None:
     """Thumbnails: a click shows one, its star keeps it."""
     with (
         html.Div(classes="bv-strip id-strip"),
@@ -76,14 +72,14 @@ def strip(viewer: BrainViewer) -> None:
         ),
     ):
         with html.Button(
-            type="button", classes="picture", click=(viewer.inductions.choose, "[r.id]"), title="Show this result"
+            type="button", classes="picture", click=(do.inductions.choose, "[r.id]"), title="Show this result"
         ):
             html.Img(src=("r.picture",), alt=("r.label",))
             html.Span("{{ r.label }}")
         with html.Button(
             type="button",
             classes=("'star id-keep-' + r.id",),
-            click=(viewer.inductions.keep, "[r.id]"),
+            click=(do.inductions.keep, "[r.id]"),
             title=("r.kept ? 'Kept. Click to let go' : 'Keep this one (K)'",),
         ):
             html.Span("{{ r.kept ? '★' : '☆' }}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from trame.widgets import client, html
 
+from BrainViewerLib.controllers.controllers import Controllers
 from BrainViewerLib.page.parts import button, icon
-
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
 
 NOT_FOR_DIAGNOSIS = "SYNTHETIC - NOT FOR DIAGNOSIS"
 TWO_COLOURS = (("inside", "inside the lesion"), ("outside", "outside it"))
@@ -27,10 +26,11 @@ def _live_figures(tag: str) -> None:
              data_tag=tag, data_kind=("tool",))  # fmt: skip
 
 
-def overlay(viewer: BrainViewer, tag: str, levels: bool = True) -> None:
+def overlay(go_to: Callable[[str, int], None], tag: str, levels: bool = True) -> None:
     """Labels over one view, and its slice slider.
 
     Args:
+        go_to: moves a view to a slice.
         levels: with window and level, crosshair and measures.
     """
     info = f"view_{tag}"
@@ -57,7 +57,7 @@ def overlay(viewer: BrainViewer, tag: str, levels: bool = True) -> None:
         max=(f"{info}.count - 1",),
         value=(f"{info}.index",),
         v_show=f"{info}.count > 1",
-        input=(viewer.display.go_to, f"['{tag}', Number($event.target.value)]"),
+        input=(go_to, f"['{tag}', Number($event.target.value)]"),
     )
 
 
@@ -100,7 +100,7 @@ def view(tag: str, maximised: bool = True, **attributes: Any) -> None:
             colorbar("saliency_bar", "saliency-bar", v_if="has_saliency && saliency_on && !previewing")
 
 
-def chart(field: str, top: str, hit: str, kind: str, viewer: BrainViewer) -> None:
+def chart(field: str, top: str, hit: str, kind: str, do: Controllers) -> None:
     """Columns over the slices; a click goes there."""
     with (
         html.Div(classes=f"bv-chart id-chart-{kind}", role="img", aria_label="Chart over the slices; see the table"),
@@ -109,13 +109,13 @@ def chart(field: str, top: str, hit: str, kind: str, viewer: BrainViewer) -> Non
             key=("r.slice",),
             classes=(f"'col {kind}' + ({hit} ? ' hit' : '') + (r.slice === slice_now ? ' now' : '')",),
             title=("r.hover",),
-            click=(viewer.display.go_to_slice, "[r.slice]"),
+            click=(do.display.go_to_slice, "[r.slice]"),
         ),
     ):
         html.Span(style=(f"{{height: Math.max(0, Math.min(1, (r.{field} || 0) / ({top} || 1))) * 100 + '%'}}",))
 
 
-def slice_table(viewer: BrainViewer) -> None:
+def slice_table(do: Controllers) -> None:
     """Slice by slice: probability and lesion area; a click goes there."""
     client.ClientStateChange(value="slice_now", change="window.brainviewer.showRow()")
     with html.Table(classes="bv-table id-table"):
@@ -129,7 +129,7 @@ def slice_table(viewer: BrainViewer) -> None:
                 key=("r.slice",),
                 classes=("'id-row-' + r.slice + (r.slice === slice_now ? ' now' : '')",),
                 tabindex=0,
-                click=(viewer.display.go_to_slice, "[r.slice]"),
+                click=(do.display.go_to_slice, "[r.slice]"),
             ),
         ):
             html.Td("{{ r.number }}")
@@ -138,7 +138,7 @@ def slice_table(viewer: BrainViewer) -> None:
             html.Td("{{ r.healed ? 'healed' : '' }}", style="color: var(--muted)")
 
 
-def info_tile(viewer: BrainViewer) -> None:
+def info_tile(do: Controllers) -> None:
     """The fourth tile of the editing desk: what this scan is, and where its lesion may be."""
     with html.Div(classes="bv-info id-info"):
         with html.Dl(classes="bv-facts"), html.Template(v_for="f in facts", key=("f.name",)):
@@ -149,7 +149,7 @@ def info_tile(viewer: BrainViewer) -> None:
             html.Span("{{ w }}")
         with html.Div(v_if="rows.length && mode === 'heal'"):
             html.H3("Lesion probability by slice")
-            chart("probability", "1", "r.judged", "prob", viewer)
+            chart("probability", "1", "r.judged", "prob", do)
             with html.Div(classes="bv-legend"):
                 html.Span("1", title="the lowest slice")
                 html.Span("{{ flagged }} of {{ rows_found }} judged to show a lesion")
@@ -166,24 +166,24 @@ def info_tile(viewer: BrainViewer) -> None:
         )
 
 
-def region_list(viewer: BrainViewer) -> None:
+def region_list(do: Controllers) -> None:
     """The regions that were changed; each can be dropped, and a click goes there."""
     with (
         html.Ul(classes="bv-regions id-regions", v_if="regions.length"),
         html.Li(v_for="r in regions", key=("r.id",), classes=("'id-region-' + r.id + (r.kept ? '' : ' dropped')",)),
     ):
         html.Input(
-            type="checkbox", checked=("r.kept",), change=(viewer.results.turn_region, "[r.id]"),
+            type="checkbox", checked=("r.kept",), change=(do.results.turn_region, "[r.id]"),
             disabled=("!!running",), classes=("'id-keep-region-' + r.id",),
             aria_label=("'Keep the region of ' + r.ml + ' mL, ' + r.side + ', ' + r.slices",),
             title="Kept. Without the tick the scan's own voxels are put back there",
         )  # fmt: skip
-        with html.Button(type="button", classes="bv-link", click=(viewer.display.go_to_slice, "[r.slice]")):
+        with html.Button(type="button", classes="bv-link", click=(do.display.go_to_slice, "[r.slice]")):
             html.Span("{{ r.ml.toFixed(1) }} mL, {{ r.side }}, {{ r.slices }}")
         html.Span("{{ r.note }}", v_if="r.note", classes="bv-chip warn")
 
 
-def result_figures(result: str, prefix: str = "", regions: BrainViewer | None = None) -> None:
+def result_figures(result: str, prefix: str = "", regions: Controllers | None = None) -> None:
     """Lesion, time, check, chips and warnings of a result; ``result`` holds them, ``prefix`` begins their hooks.
 
     Args:
@@ -209,21 +209,21 @@ def result_figures(result: str, prefix: str = "", regions: BrainViewer | None = 
     html.Div("{{ w }}", v_for=f"w in {result}.warnings", key=("w",), classes="bv-warning", style="margin-top: 8px")
 
 
-def dock(viewer: BrainViewer) -> None:
+def dock(do: Controllers) -> None:
     """Under the comparison: the result in figures, its slices, and all results."""
     with html.Div(classes="bv-dock id-dock"):
         with html.Div():
-            result_figures("result", regions=viewer)
+            result_figures("result", regions=do)
         with html.Div():
             with html.H3():
                 html.Span("Lesion area by slice")
-            chart("area", "area_top", "r.area > 0", "area", viewer)
+            chart("area", "area_top", "r.area > 0", "area", do)
             with html.Div(classes="bv-legend"):
                 html.Span("1", title="the lowest slice")
                 html.Span("highest {{ area_top_text }} mm²")
                 html.Span("{{ rows.length }}")
         with html.Div(tabindex=0, role="region", aria_label="Slices of the result"):
-            slice_table(viewer)
+            slice_table(do)
         with html.Div(style="border-right: 0"):
             with html.H3():
                 html.Span("Results")
@@ -235,7 +235,7 @@ def dock(viewer: BrainViewer) -> None:
                     key=("r.id",),
                     type="button",
                     classes=("'bv-result id-result-' + r.id + (r.id === result_id ? ' on' : '')",),
-                    click=(viewer.results.choose_result, "[r.id]"),
+                    click=(do.results.choose_result, "[r.id]"),
                     title="Show this result",
                 ),
             ):
@@ -245,7 +245,7 @@ def dock(viewer: BrainViewer) -> None:
                 html.Span("{{ r.ml }} mL", classes="bv-value")
 
 
-def welcome(viewer: BrainViewer) -> None:
+def welcome(do: Controllers) -> None:
     """What is seen before a scan is loaded."""
     with html.Div(classes="bv-empty id-welcome", v_if="!scan_loaded", style="z-index: 5"):
         icon("brain", 54)
@@ -257,7 +257,7 @@ def welcome(viewer: BrainViewer) -> None:
         with html.Div(classes="bv-row"):
             button(
                 "Open the sample scan",
-                viewer.scans.open_sample,
+                do.scans.open_sample,
                 "welcome-sample",
                 mdi="flask-outline",
                 kind="primary big",

@@ -1,16 +1,12 @@
-"""What every page of ours is: one server on this machine, one scene, one user, behind the guard; errors as cards."""
+"""What every page of ours is: one server on this machine, one scene, one user, behind the guard."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import re
-import shutil
 import signal
-import tempfile
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from trame.app import TrameApp
@@ -19,14 +15,12 @@ from trame_slicer.rca_view import register_rca_factories
 
 from braindiffusion.errors import BrainDiffusionError
 from BrainViewerLib.server.host import SlicerHost
+from BrainViewerLib.server.messages import Messages
 from BrainViewerLib.server.security import Guard
-
-logger = logging.getLogger("BrainViewer")
 
 FRAMES_PER_SECOND = 24.0
 STILL_QUALITY, MOVING_QUALITY = 95, 70
-NO_NOTICE = {"title": "", "cause": "", "action": "", "kind": ""}
-ShowWindow = Callable[["LocalPage", str], Awaitable[None]]
+ShowWindow = Callable[["LocalPage", str], Coroutine[Any, Any, None]]
 
 
 class PortTakenError(BrainDiffusionError):
@@ -38,11 +32,6 @@ class PortTakenError(BrainDiffusionError):
         super().__init__(
             f"Port {port} cannot be used.", "Another program uses it.", "Leave --port out, or choose another."
         )
-
-
-def without_flags(text: str) -> str:
-    """An error's text without the options of the command line, which nobody can type into a window."""
-    return re.sub(r"\s*\((?:[^()]*,\s*)?--[a-z][^()]*\)", "", text)
 
 
 class LocalPage(TrameApp):
@@ -59,6 +48,7 @@ class LocalPage(TrameApp):
         os.environ["WSLINK_READY_MSG"] = ""
         super().__init__(None, client_type="vue3")
         self.guard = Guard(token, code)
+        self.messages = Messages(self.state)
         self._tasks: list[asyncio.Task[Any]] = []
         self.server.enable_module(trame_slicer_module)
         self.server.enable_module(client_module)
@@ -81,49 +71,6 @@ class LocalPage(TrameApp):
             for made in getattr(factory, "_views", {}).values():
                 with suppress(AttributeError):
                     made.view_adapter._scheduler.update_quality(MOVING_QUALITY, STILL_QUALITY)
-
-    # -- telling
-
-    def say(self, text: str) -> None:
-        """The line at the foot of the panel."""
-        self.state.message = text
-
-    def notice(self, title: str, cause: str, action: str, kind: str = "error") -> None:
-        """A card that stays until it is dismissed."""
-        self.state.notice = {"title": title, "cause": cause, "action": action, "kind": kind}
-
-    def dismiss(self) -> None:
-        """Take the card away."""
-        self.state.notice = dict(NO_NOTICE)
-
-    def tell_error(self, error: Any) -> None:
-        """An error of the engine, the module, the worker or our own, as a card."""
-        what = getattr(error, "what", None)
-        if isinstance(error, OSError) and what is None:
-            free = shutil.disk_usage(tempfile.gettempdir()).free / 1e6
-            self.notice(
-                "A file could not be written or read.",
-                f"{error.strerror or error} ({error.filename or 'temporary files'}; {free:.0f} MB free).",
-                "Free some space, or set TMPDIR to a roomier disk, and try again.",
-            )
-            return
-        if what is None:
-            logger.exception("unexpected", exc_info=error)
-            self.notice(
-                "Something went wrong.", f"{type(error).__name__}: {error}", "Please report it; the scan is untouched."
-            )
-            return
-        cause = getattr(error, "cause", None) or getattr(error, "why", "") or ""
-        self.notice(what, without_flags(cause), without_flags(getattr(error, "action", "") or ""))
-        self.say(what)
-
-    @contextmanager
-    def told(self) -> Iterator[None]:
-        """Turn an error into a card."""
-        try:
-            yield
-        except Exception as error:
-            self.tell_error(error)
 
     # -- running
 

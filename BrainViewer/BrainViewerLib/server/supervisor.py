@@ -13,9 +13,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from braindiffusion.errors import EnvironmentProblemError
 from BrainViewerLib.server import session
@@ -52,7 +53,9 @@ class Supervisor:
         open_window: awaited with the address; ``True`` when it was a window of ours that the user has closed.
     """
 
-    def __init__(self, arguments: list[str], open_window: Callable[[str], Awaitable[bool]] | None = None) -> None:
+    def __init__(
+        self, arguments: list[str], open_window: Callable[[str], Coroutine[Any, Any, bool]] | None = None
+    ) -> None:
         self.arguments, self.open_window = arguments, open_window
         self.token = secrets.token_urlsafe(32)
         self._code = secrets.token_urlsafe(32) if open_window is not None else ""

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -13,7 +14,6 @@ from urllib.parse import unquote
 if TYPE_CHECKING:
     from aiohttp.web import Request, StreamResponse
 
-    from BrainViewerLib.app import BrainViewer
 
 KINDS = ("scan", "mask")
 CHUNK = 1 << 20
@@ -52,10 +52,14 @@ async def receive(request: Request, folder: Path) -> int:
 
 
 async def _received(request: Request, folder: Path) -> int:
+    from aiohttp import BodyPartReader
+
     count = size = 0
     reader = await request.multipart()
     while (part := await reader.next()) is not None:
-        parts = safe_parts(getattr(part, "filename", None) or "")
+        if not isinstance(part, BodyPartReader):  # a form within a form
+            continue
+        parts = safe_parts(part.filename or "")
         if not parts:
             continue
         target = folder.joinpath(*parts)
@@ -72,21 +76,29 @@ async def _received(request: Request, folder: Path) -> int:
     return count
 
 
-def add_routes(viewer: BrainViewer, web_server: Any) -> None:
-    """Add ``POST /upload``, ``GET /download/KEY``, and ``GET /alive``, by which the page knows that we are."""
+def add_routes(
+    web_server: Any, workspace: Path, opened: Callable[[Path, str], Awaitable[bool]], downloads: Mapping[str, Path]
+) -> None:
+    """Add ``POST /upload``, ``GET /download/KEY``, and ``GET /alive``, by which the page knows that we are.
+
+    Args:
+        workspace: a folder for uploads in passing.
+        opened: ``(folder, kind)``: opens what was sent; whether that went well.
+        downloads: key -> file.
+    """
     from aiohttp import web
 
     async def upload(request: Request) -> StreamResponse:
         kind = request.query.get("kind", "")
         if kind not in KINDS:
             return web.Response(status=400, text="What is it? kind=scan or kind=mask.")
-        folder = Path(tempfile.mkdtemp(prefix="upload-", dir=viewer.workspace))
+        folder = Path(tempfile.mkdtemp(prefix="upload-", dir=workspace))
         try:
             count = await receive(request, folder)
             if not count:
                 return web.Response(status=400, text="No file arrived.")
-            opened = await viewer.scans.open_upload(folder, kind)
-            return web.json_response({"files": count, "opened": opened})
+            well = await opened(folder, kind)
+            return web.json_response({"files": count, "opened": well})
         except MalformedUploadError as error:
             return web.Response(status=400, text=f"The upload is not a form with files: {error}.")
         except UploadTooLargeError as error:
@@ -97,7 +109,7 @@ def add_routes(viewer: BrainViewer, web_server: Any) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
     async def download(request: Request) -> StreamResponse:
-        path = viewer.saving.downloads.get(request.match_info["key"])
+        path = downloads.get(request.match_info["key"])
         if path is None or not path.is_file():
             return web.Response(status=404, text="This download has gone.")
         disposition = {"Content-Disposition": f'attachment; filename="{path.name}"'}

@@ -18,6 +18,7 @@ from vtkmodules.vtkCommonCore import vtkCommand
 
 from BrainCounterfactualCommon.scene.layouts import composite as composite_of
 from BrainCounterfactualCommon.scene.volumes import ijkToWorld, matrixOf
+from BrainViewerLib.signals import Signal
 
 LAYOUTS = {
     "edit": ("Axial", "Coronal", "Sagittal"),
@@ -72,12 +73,15 @@ class Board:
 
     Args:
         core: trame-slicer's application.
-        on_moved: called with a view's tag when its slice changed.
         on_made: called when views have been made.
+
+    Attributes:
+        moved: called with a view's tag when its slice changed.
     """
 
-    def __init__(self, core: Any, on_moved: Callable[[str], None], on_made: Callable[[], None]) -> None:
-        self._manager, self._on_moved, self._on_made = core.view_manager, on_moved, on_made
+    def __init__(self, core: Any, on_made: Callable[[], None]) -> None:
+        self._manager, self._on_made = core.view_manager, on_made
+        self.moved = Signal()
         self.layout = "edit"
         self.volume: Any = None
         self._with_healed = False
@@ -307,4 +311,4 @@ class Board:
             self.go_to(tag, place.count // 2)
 
     def _moved(self, view: SliceView) -> None:
-        self._on_moved(view.get_singleton_tag())
+        self.moved(view.get_singleton_tag())

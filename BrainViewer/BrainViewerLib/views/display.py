@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from BrainCounterfactualCommon.scene import volumes
 from BrainCounterfactualCommon.scene.results import isSynthetic
-from BrainViewerLib.views import pointer
-from BrainViewerLib.views.board import COLORS, LAYOUTS, MAIN, TAGS
+from BrainViewerLib.shown import Shown
+from BrainViewerLib.views.board import COLORS, LAYOUTS, MAIN, TAGS, Board
 from BrainViewerLib.views.layers import GRAY, HealLayers
 from BrainViewerLib.views.layers_induced import InduceLayers
 from BrainViewerLib.views.levels import Levels
-
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
+from BrainViewerLib.views.pointer import Pointer, letters, scale_bar
 
 FLICKER_SECONDS, CINE_SECONDS = 0.7, 0.125
 FOLLOWED = (
@@ -27,16 +25,22 @@ FOLLOWED = (
 
 
 class Display:
-    """Keeps the views in step with the page's choices."""
+    """Keeps the views in step with the page's choices.
 
-    def __init__(self, viewer: BrainViewer) -> None:
-        self.viewer = viewer
+    Args:
+        pointer: what it measured is drawn over the views.
+    """
+
+    def __init__(self, state: Any, shown: Shown, board: Board, pointer: Pointer) -> None:
+        self.state, self.board, self.pointer = state, board, pointer
         self.volume: Any = None
-        self.levels = Levels(viewer)
-        self._tabs = {"heal": HealLayers(viewer), "induce": InduceLayers(viewer)}
+        self.levels = Levels(state, shown, board)
+        self._tabs: dict[str, HealLayers | InduceLayers] = {
+            "heal": HealLayers(state, shown, board),
+            "induce": InduceLayers(state, shown, board),
+        }
         self._flicker: asyncio.Task[None] | None = None
         self._cine: asyncio.Task[None] | None = None
-        state = viewer.state
         for tag in TAGS:
             state[f"view_{tag}"] = self._label(tag, None)
         state.change("layout")(lambda layout, **_: self.show_layout(layout))
@@ -44,10 +48,6 @@ class Display:
         state.change("flicker_auto")(lambda **_: self._on_flicker_auto())
         state.change("cine")(lambda **_: self._on_cine())
         state.change("plane")(lambda **_: self._on_plane())
-
-    @property
-    def board(self) -> Any:
-        return self.viewer.board
 
     def set_scan(self, volume: Any) -> None:
         """Show a scan in all views; ``None`` empties them."""
@@ -58,7 +58,7 @@ class Display:
 
     def refresh(self) -> None:
         """Layers, contours and labels of all views, from the page's choices."""
-        state, volume = self.viewer.state, self.volume
+        state, volume = self.state, self.volume
         if volume is not None:
             for mode, layers in self._tabs.items():
                 if mode != state.mode:
@@ -76,38 +76,38 @@ class Display:
         """A view shows another slice."""
         if self.volume is None:
             return
-        with self.viewer.state:
+        with self.state:
             self._relabel(tag)
             if tag == MAIN[self.board.layout]:
-                self.viewer.state.slice_now = self.slice_index()
+                self.state.slice_now = self.slice_index()
 
     def _relabel(self, tag: str) -> None:
         label = self._label(tag, self.board.place(tag) if self.volume is not None else None)
-        if self.viewer.state[f"view_{tag}"] != label:
-            self.viewer.state[f"view_{tag}"] = label
+        if self.state[f"view_{tag}"] != label:
+            self.state[f"view_{tag}"] = label
 
     def _label(self, tag: str, place: Any) -> dict[str, Any]:
         if place is None:
             empty = dict.fromkeys(("at", "under", "left", "right", "top", "bottom", "marks"), "")
             numbers = {"index": 0, "count": 0, "scale_mm": 0, "scale": 0}
             return {"title": tag, "color": GRAY, "synthetic": False, "live": False, **numbers, **empty}
-        told = self._tabs[self.viewer.state.mode].label(tag, self.volume)
+        label = self._tabs[self.state.mode].label(tag, self.volume)
         itself = isSynthetic(self.volume) or self.volume.GetName().upper().startswith("SYNTHETIC")
         plane, across = self.board.plane_of(tag)
-        scale_mm, scale = pointer.scale_bar(across)
+        scale_mm, scale = scale_bar(across)
         return {
-            "title": told.title or tag,
-            "color": told.color or COLORS.get(tag, GRAY),
-            "under": told.under,
+            "title": label.title or tag,
+            "color": label.color or COLORS.get(tag, GRAY),
+            "under": label.under,
             "at": f"{place.index + 1} / {place.count}  {place.millimetres:+.1f} mm",
             "index": place.index,
             "count": place.count,
-            "synthetic": told.synthetic or itself,
-            "live": told.live,
+            "synthetic": label.synthetic or itself,
+            "live": label.live,
             "scale_mm": scale_mm,
             "scale": round(100 * scale, 2),
-            "marks": self.viewer.pointer.drawn(tag) if tag in self.board.tags else "",
-            **pointer.letters(plane),
+            "marks": self.pointer.drawn(tag) if tag in self.board.tags else "",
+            **letters(plane),
         }
 
     # -- moving
@@ -136,12 +136,12 @@ class Display:
 
     def step(self, by: int) -> None:
         """Move the view under the pointer by some slices."""
-        tag = self.viewer.state.active_view
+        tag = self.state.active_view
         self.board.step(tag if tag in self.board.tags else self.board.tags[0], by)
 
     def step_to_end(self, last: bool) -> None:
         """The view under the pointer to its last slice, or its first."""
-        tag = self.viewer.state.active_view
+        tag = self.state.active_view
         tag = tag if tag in self.board.tags else self.board.tags[0]
         place = self.board.place(tag)
         if place is not None:
@@ -149,7 +149,7 @@ class Display:
 
     def maximise(self, tag: str) -> None:
         """One view over all others, or all again."""
-        state = self.viewer.state
+        state = self.state
         if self.volume is not None and state.tool == "none":
             state.maximised = "" if state.maximised or tag not in self.board.tags else tag
 
@@ -162,7 +162,7 @@ class Display:
 
     def show_layout(self, layout: str) -> None:
         """Make a layout of the open tab the one that is seen: edit, compare, blend."""
-        state = self.viewer.state
+        state = self.state
         state.layout = layout
         state.maximised = ""
         wanted = "induced" if layout == "compare" and state.mode == "induce" else layout
@@ -176,7 +176,7 @@ class Display:
 
     def flicker(self) -> None:
         """Swap scan and result in one place."""
-        state = self.viewer.state
+        state = self.state
         if not state.shown_id:
             return
         if state.layout != "blend":
@@ -186,9 +186,9 @@ class Display:
 
     def _on_plane(self) -> None:
         """Compare in another plane, through the largest region of the result in view."""
-        self.board.show_plane(self.viewer.state.plane)
-        regions = self.viewer.state.regions
-        if self.volume is not None and regions and self.viewer.state.mode == "heal":
+        self.board.show_plane(self.state.plane)
+        regions = self.state.regions
+        if self.volume is not None and regions and self.state.mode == "heal":
             self.board.show_point(np.array(regions[0]["point"]))
         self.refresh()
 
@@ -196,12 +196,12 @@ class Display:
         if self._cine is not None:
             self._cine.cancel()
             self._cine = None
-        if self.viewer.state.cine:
+        if self.state.cine:
             self._cine = asyncio.get_event_loop().create_task(self._run_through())
 
     async def _run_through(self) -> None:
-        while self.viewer.state.cine and self.volume is not None:
-            with self.viewer.state as state:
+        while self.state.cine and self.volume is not None:
+            with self.state as state:
                 tag = state.active_view if state.active_view in self.board.tags else self.board.tags[0]
                 place = self.board.place(tag)
                 if place is not None:
@@ -212,11 +212,11 @@ class Display:
         if self._flicker is not None:
             self._flicker.cancel()
             self._flicker = None
-        if self.viewer.state.flicker_auto:
+        if self.state.flicker_auto:
             self._flicker = asyncio.get_event_loop().create_task(self._keep_flickering())
 
     async def _keep_flickering(self) -> None:
-        while self.viewer.state.flicker_auto:
-            with self.viewer.state as state:
+        while self.state.flicker_auto:
+            with self.state as state:
                 state.blend = 0.0 if float(state.blend) > 0.5 else 1.0
             await asyncio.sleep(FLICKER_SECONDS)

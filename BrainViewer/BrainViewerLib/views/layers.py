@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import slicer
 
 from BrainCounterfactualCommon.scene import overlays
-from BrainViewerLib.views.board import LAYOUTS
-
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
+from BrainViewerLib.shown import Shown
+from BrainViewerLib.views.board import LAYOUTS, Board
 
 THIRDS = (("difference", "Difference"), ("anomaly", "Anomaly"), ("deviation", "Uncertainty"), ("saliency", "Saliency"))
 GRAY, AMBER = "#7d8a99", "#e9b44c"
@@ -65,14 +63,14 @@ def blended(share: float, before: str, after: str) -> Label:
 class HealLayers:
     """Layers, contours and labels of the Heal tab."""
 
-    def __init__(self, viewer: BrainViewer) -> None:
-        self.viewer = viewer
+    def __init__(self, state: Any, shown: Shown, board: Board) -> None:
+        self.state, self.shown, self.board = state, shown, board
 
     def show(self, volume: Any) -> None:
         """Fill all views of the tab."""
-        state, logic, board = self.viewer.state, self.viewer.logic, self.viewer.board
+        state, logic, board = self.state, self.shown.heal.logic, self.board
         result = logic.currentResult(volume)
-        preview = self.viewer.jobs.preview
+        preview = self.shown.preview(self.shown.heal)
         saliency = logic.saliency(volume)
         saliency_node = saliency.saliencyNode if saliency else (result.saliencyNode if result else None)
         state.has_saliency = saliency_node is not None
@@ -98,7 +96,7 @@ class HealLayers:
 
     def label(self, tag: str, volume: Any) -> Label:
         """What is written in a view's corners."""
-        state = self.viewer.state
+        state = self.state
         live = bool(state.previewing)
         if tag == "Axial" and live:
             return Label("Axial, healing", synthetic=True, live=True)
@@ -108,13 +106,13 @@ class HealLayers:
             under = "counterfactual − original" if state.third == "difference" else ""
             return Label(dict(THIRDS).get(state.third, "Difference"), under=under, synthetic=True)
         if tag == "Blend":
-            healed = self.viewer.logic.currentResult(volume) is not None
+            healed = self.shown.heal.logic.currentResult(volume) is not None
             return blended(float(state.blend) if healed else 0.0, "Original", "Counterfactual")
         return Label()
 
     def _third(self, result: Any) -> Any:
         """The overlay of the third view, and its colour bar."""
-        state = self.viewer.state
+        state = self.state
         available = [(name, title) for name, title in THIRDS if result and getattr(result, f"{name}Node") is not None]
         state.thirds = [{"value": name, "title": title} for name, title in available]
         if not available:
@@ -148,9 +146,9 @@ class HealLayers:
 
     def _contours(self, volume: Any, result: Any) -> None:
         """Contours of one result (``None``: of none)."""
-        state = self.viewer.state
-        views = self.viewer.board.node_ids(("Original", "Counterfactual", "Blend"))
-        for other in self.viewer.logic.results(volume):
+        state = self.state
+        views = self.board.node_ids(("Original", "Counterfactual", "Blend"))
+        for other in self.shown.heal.logic.results(volume):
             for node, wanted in ((other.lesionNode, state.show_lesion), (other.maskNode, state.show_mask)):
                 if node is None or node.GetDisplayNode() is None:
                     continue

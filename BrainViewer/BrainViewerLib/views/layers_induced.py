@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from BrainLesionSimLib.inductions import EDITED, LESION, MARGIN
 
 from BrainCounterfactualCommon.scene import masks
 from BrainCounterfactualCommon.scene.counterfactuals import Counterfactual
-from BrainViewerLib.views.board import LAYOUTS
+from BrainViewerLib.shown import Shown
+from BrainViewerLib.views.board import LAYOUTS, Board
 from BrainViewerLib.views.layers import AMBER, GRAY, Label, blended
-
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
 
 RED = "#ef5350"
 
@@ -20,17 +18,17 @@ RED = "#ef5350"
 class InduceLayers:
     """Layers, outlines and labels of the Induce tab."""
 
-    def __init__(self, viewer: BrainViewer) -> None:
-        self.viewer = viewer
+    def __init__(self, state: Any, shown: Shown, board: Board) -> None:
+        self.state, self.shown, self.board = state, shown, board
 
     def show(self, volume: Any) -> None:
         """Fill all views of the tab."""
-        state, board, inducing = self.viewer.state, self.viewer.board, self.viewer.inducing
+        state, board, inducing = self.state, self.board, self.shown.induce
         board.make("induced")
-        induction = self.viewer.simulator.currentResult(volume)
+        induction = self.shown.induce.logic.currentResult(volume)
         state.has_saliency = False
-        painting = None if inducing.healing else inducing.preview
-        healing = inducing.preview if inducing.healing else None
+        painting = None if inducing.healing else self.shown.preview(inducing)
+        healing = self.shown.preview(inducing) if inducing.healing else None
         for tag in LAYOUTS["edit"]:
             board.set_layers(tag, painting if painting is not None and tag == "Axial" else volume)
         diseased = induction.diseasedNode if induction is not None else None
@@ -51,8 +49,8 @@ class InduceLayers:
 
     def label(self, tag: str, volume: Any) -> Label:
         """What is written in a view's corners."""
-        inducing = self.viewer.inducing
-        live = bool(self.viewer.state.previewing)
+        inducing = self.shown.induce
+        live = bool(self.state.previewing)
         painting, healing = live and not inducing.healing, live and inducing.healing
         if tag == "Axial" and painting:
             return Label("Axial, painting", synthetic=True, live=True)
@@ -67,15 +65,15 @@ class InduceLayers:
                 return Label("Healing", AMBER, under="no picture yet")
             return Label("Healing" if healing else "Healed again", AMBER, synthetic=True, live=healing)
         if tag == "Blend":
-            diseased = self.viewer.simulator.currentResult(volume) is not None
-            return blended(float(self.viewer.state.blend) if diseased else 0.0, "Original", "Diseased")
+            diseased = self.shown.induce.logic.currentResult(volume) is not None
+            return blended(float(self.state.blend) if diseased else 0.0, "Original", "Diseased")
         return Label()
 
     def _marks(self, volume: Any, induction: Any) -> None:
         """Outlines of the lesion and of what was free to change, of one induction (``None``: of none)."""
-        state = self.viewer.state
-        views = self.viewer.board.node_ids(("Lesion", "Blend"))
-        for other in self.viewer.simulator.results(volume):
+        state = self.state
+        views = self.board.node_ids(("Lesion", "Blend"))
+        for other in self.shown.induce.logic.results(volume):
             display = other.marksNode.GetDisplayNode() if other.marksNode is not None else None
             if display is None:
                 continue

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import slicer
 
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
+from BrainViewerLib.shown import Shown
+from BrainViewerLib.views.board import Board
 
 PRESETS = {  # black and white as multiples of the tissue's grey; None: of the scan's own range
     "standard": ("Standard", 0.0, 1.9),
@@ -53,15 +53,15 @@ def tissue_gray(sample: np.ndarray) -> float:
 class Levels:
     """Black and white of the scan shown."""
 
-    def __init__(self, viewer: BrainViewer) -> None:
-        self.viewer = viewer
+    def __init__(self, state: Any, shown: Shown, board: Board) -> None:
+        self.state, self.shown, self.board = state, shown, board
         self.volume: Any = None
         self._levels: dict[str, tuple[float, float]] = {}
         self._followed: dict[str, tuple[Any, int]] = {}
         self._syncing = False
         self._now = (0.0, 1.0)
-        viewer.state.change("preset")(lambda **_: self._on_preset())
-        viewer.state.change("level_low", "level_high")(lambda **_: self._on_typed())
+        self.state.change("preset")(lambda **_: self._on_preset())
+        self.state.change("level_low", "level_high")(lambda **_: self._on_typed())
 
     def set_scan(self, volume: Any) -> None:
         """Begin with the standard levels of a scan; ``None``: there is none."""
@@ -76,7 +76,7 @@ class Levels:
         display.AutoWindowLevelOff()
         self._apply(*self._levels["standard"])
         self.follow()
-        self.viewer.state.preset = "standard"
+        self.state.preset = "standard"
 
     def follow(self) -> None:
         """Notice when the levels are dragged in any view, whichever of the volumes it shows."""
@@ -92,14 +92,14 @@ class Levels:
         """A preset by its number, counted from 1."""
         names = list(self._levels)
         if self.volume is not None and 1 <= number <= len(names):
-            self.viewer.state.preset = names[number - 1]
+            self.state.preset = names[number - 1]
             self._on_preset()
 
     def modality_changed(self) -> None:
         """Other contrasts have other presets."""
         if self.volume is not None:
             self._measure(self.volume)
-            self.viewer.state.preset = "standard"
+            self.state.preset = "standard"
             self._on_preset()
 
     def take(self, told: dict[str, Any]) -> None:
@@ -117,7 +117,7 @@ class Levels:
         low, high = float(values.min()), float(values.max())
         tissue = tissue_gray(sample)
         top = low + 1.05 * (float(np.percentile(sample[sample > low], 99.8)) - low) if high > low else high
-        presets = CT_PRESETS if self.viewer.logic.modality(volume) == "CT" else PRESETS
+        presets = CT_PRESETS if self.shown.heal.logic.modality(volume) == "CT" else PRESETS
         self._levels = {}
         for name, (_title, first, second) in presets.items():
             if first is None or second is None:
@@ -127,8 +127,8 @@ class Levels:
             else:
                 span = tissue - low
                 self._levels[name] = (low + first * span, min(low + second * span, top if name == "standard" else high))
-        self.viewer.state.presets = choices(presets)
-        state = self.viewer.state
+        self.state.presets = choices(presets)
+        state = self.state
         state.gray_low, state.gray_high = low, high
         state.gray_step = 1 if high - low > 100 else (high - low) / 200
         state.threshold_low, state.threshold_high = round(low + 1.35 * (tissue - low)), high
@@ -145,28 +145,27 @@ class Levels:
         finally:
             self._syncing = False
         digits = 0 if high - low > 50 else 3
-        self.viewer.state.update({"level_low": round(low, digits), "level_high": round(high, digits)})
+        self.state.update({"level_low": round(low, digits), "level_high": round(high, digits)})
 
     def _nodes(self) -> list[Any]:
         """The scan, what was made from it in either tab, and what is being made."""
-        viewer = self.viewer
-        nodes = [self.volume, viewer.jobs.preview, viewer.inducing.preview]
-        nodes += [result.counterfactualNode for result in viewer.logic.results(self.volume)]
-        for induction in viewer.simulator.results(self.volume):
+        nodes = [self.volume, self.shown.preview(self.shown.heal), self.shown.preview(self.shown.induce)]
+        nodes += [result.counterfactualNode for result in self.shown.heal.logic.results(self.volume)]
+        for induction in self.shown.induce.logic.results(self.volume):
             healed = induction.healed
             nodes += [induction.diseasedNode, healed.counterfactualNode if healed is not None else None]
         return [node for node in nodes if node is not None and node.GetDisplayNode() is not None]
 
     def _on_preset(self) -> None:
-        levels = self._levels.get(self.viewer.state.preset)
+        levels = self._levels.get(self.state.preset)
         if levels and self.volume is not None:
             self._apply(*levels)
-            self.viewer.board.render()
+            self.board.render()
 
     def _on_typed(self) -> None:
         if self.volume is None:
             return
-        low, high = self.viewer.state.level_low, self.viewer.state.level_high
+        low, high = self.state.level_low, self.state.level_high
         display = self.volume.GetDisplayNode()
         wanted = (float(low), float(high)) if isinstance(low, int | float) and isinstance(high, int | float) else None
         now = (display.GetWindowLevelMin(), display.GetWindowLevelMax())
@@ -176,7 +175,7 @@ class Levels:
             and not np.allclose(wanted, now, atol=0.51 if now[1] - now[0] > 50 else 1e-3)
         ):
             self._apply(*wanted)
-            self.viewer.board.render()
+            self.board.render()
 
     def _on_display_modified(self, display: Any, _event: str) -> None:
         """The levels were dragged in a view."""
@@ -185,7 +184,7 @@ class Levels:
         low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
         if np.allclose((low, high), self._now, rtol=1e-6, atol=1e-6):  # something else was modified
             return
-        with self.viewer.state:
+        with self.state:
             self._apply(low, high)
-            self.viewer.state.preset = "manual"
-        self.viewer.board.render()
+            self.state.preset = "manual"
+        self.board.render()

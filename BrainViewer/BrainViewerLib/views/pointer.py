@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import slicer
 
 from BrainCounterfactualCommon.scene import volumes
-
-if TYPE_CHECKING:
-    from BrainViewerLib.app import BrainViewer
+from BrainViewerLib.server.messages import Messages
+from BrainViewerLib.shown import Shown
+from BrainViewerLib.signals import Signal
+from BrainViewerLib.views.board import Board
 
 NO_PROBE: dict[str, Any] = {"where": "", "lines": {}, "values": {}}
 MIN_MM = 1.0
@@ -56,29 +57,32 @@ class Measure:
 
 
 class Pointer:
-    """Probe and measures of the scan shown."""
+    """Probe and measures of the scan shown.
 
-    def __init__(self, viewer: BrainViewer) -> None:
-        self.viewer = viewer
+    Attributes:
+        drawn_anew: called with a view's tag when the measures over it have changed.
+    """
+
+    def __init__(self, state: Any, messages: Messages, shown: Shown, board: Board) -> None:
+        self.state, self.messages, self.shown, self.board = state, messages, shown, board
+        self.drawn_anew = Signal()
         self.measures: list[Measure] = []
-        viewer.state.probe = NO_PROBE
-        viewer.server.trigger("viewer_probe")(self.probe)
-        viewer.server.trigger("viewer_measure")(self.measure)
+        self.state.probe = NO_PROBE
 
     # -- places
 
     def _xy_to_world(self, tag: str) -> np.ndarray:
-        node = self.viewer.board[tag].get_view_node()
+        node = self.board[tag].get_view_node()
         return np.asarray(volumes.matrixOf(lambda matrix: matrix.DeepCopy(node.GetXYToRAS())))
 
     def world(self, tag: str, u: float, v: float) -> np.ndarray:
         """(3,) world mm of a point of a view; ``u`` from the left, ``v`` from above, 0 to 1."""
-        width, height = self.viewer.board[tag].render_window().GetSize()
+        width, height = self.board[tag].render_window().GetSize()
         return np.asarray((self._xy_to_world(tag) @ (u * width, (1 - v) * height, 0.0, 1.0))[:3])
 
     def share(self, tag: str, point: np.ndarray) -> tuple[float, float, float]:
         """``(u, v, mm)`` of a world point in a view; how far it lies before or behind its slice."""
-        width, height = self.viewer.board[tag].render_window().GetSize()
+        width, height = self.board[tag].render_window().GetSize()
         to_world = self._xy_to_world(tag)
         x, y = (np.linalg.inv(to_world) @ np.append(point, 1.0))[:2]
         normal = np.cross(to_world[:3, 0], to_world[:3, 1])
@@ -87,14 +91,15 @@ class Pointer:
 
     def _axes(self, tag: str) -> tuple[np.ndarray, np.ndarray]:
         to_world = self._xy_to_world(tag)
-        return tuple(to_world[:3, n] / np.linalg.norm(to_world[:3, n]) for n in (0, 1))  # type: ignore[return-value]
+        right, up = (to_world[:3, n] / np.linalg.norm(to_world[:3, n]) for n in (0, 1))
+        return right, up
 
     # -- probing
 
     def probe(self, tag: str, u: float, v: float) -> None:
         """The pointer is there; an empty ``tag``: it has left the views."""
-        state, board = self.viewer.state, self.viewer.board
-        if self.viewer.scans.volume is None or tag not in board.tags:
+        state, board = self.state, self.board
+        if self.shown.volume is None or tag not in board.tags:
             if state.probe != NO_PROBE:
                 state.probe = NO_PROBE
             return
@@ -111,7 +116,7 @@ class Pointer:
 
     def _value(self, tag: str, point: np.ndarray) -> str:
         """The value of what a view shows at a place, in words; of its overlay too."""
-        board = self.viewer.board
+        board = self.board
         over = tag in ("Difference", "Axial", "Coronal", "Sagittal") and board[tag].get_foreground_volume_id()
         ids = [None if tag == "Difference" else board[tag].get_background_volume_id(), over]
         found = [text for text in (self._at(node_id, point) for node_id in ids if node_id) if text]
@@ -133,15 +138,14 @@ class Pointer:
 
     def measure(self, kind: str, tag: str, u: float, v: float, to_u: float, to_v: float) -> None:
         """A line or an ellipse was drawn."""
-        viewer = self.viewer
-        if viewer.scans.volume is None or tag not in viewer.board.tags or kind not in ("distance", "roi"):
+        if self.shown.volume is None or tag not in self.board.tags or kind not in ("distance", "roi"):
             return
         start, end = self.world(tag, float(u), float(v)), self.world(tag, float(to_u), float(to_v))
         made = Measure(kind, start, end, *self._axes(tag))
         if made.millimetres < MIN_MM:
             return
         self.measures.append(made)
-        viewer.say(self.text(made, tag))
+        self.messages.say(self.text(made, tag))
         self._changed()
 
     def clear(self) -> None:
@@ -150,9 +154,9 @@ class Pointer:
         self._changed()
 
     def _changed(self) -> None:
-        self.viewer.state.measured = len(self.measures)
-        for tag in self.viewer.board.tags:
-            self.viewer.display.moved(tag)
+        self.state.measured = len(self.measures)
+        for tag in self.board.tags:
+            self.drawn_anew(tag)
 
     def text(self, measure: Measure, tag: str) -> str:
         """What a measure says in a view."""
@@ -161,7 +165,7 @@ class Pointer:
         return self._statistics(measure, tag)
 
     def _statistics(self, measure: Measure, tag: str) -> str:
-        board = self.viewer.board
+        board = self.board
         shown = board[tag].get_foreground_volume_id() if tag == "Difference" else None
         node = slicer.mrmlScene.GetNodeByID(shown or board[tag].get_background_volume_id() or "")
         if node is None:
@@ -175,7 +179,7 @@ class Pointer:
 
     def drawn(self, tag: str) -> str:
         """The measures on a view's slice, as SVG."""
-        board, parts = self.viewer.board, []
+        board, parts = self.board, []
         for measure in self.measures:
             start, end = self.share(tag, measure.start), self.share(tag, measure.end)
             if max(abs(start[2]), abs(end[2])) >= 0.51 * board[tag].get_slice_step():
