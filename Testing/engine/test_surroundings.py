@@ -97,6 +97,13 @@ def test_what_the_model_is_shown() -> None:
     assert (beside[:, inside] == 0.25 * (SPAN[1] - SPAN[0]) + SPAN[0]).all()
 
 
+def test_slices_of_the_brain_alone_are_refused() -> None:
+    scan, brain = scan_of()
+    stack = replace(whole_slices(scan, brain), head=None)
+    with pytest.raises(ScanContentError, match="nothing but the brain"):
+        Surroundings(stack, centred_hole(stack.images.shape), SPAN)
+
+
 def test_karras_levels_rise_to_noise_alone() -> None:
     levels = ascending_levels(999, 16, "karras")
     assert levels == sorted(set(levels))

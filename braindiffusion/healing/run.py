@@ -135,6 +135,7 @@ class _InContext(_Healing):
         self.options = replace(self.options, clip=self.span)
         self.window = window_around(mask)
         self.surroundings = Surroundings(stack, mask, self.span)
+        self._hints: dict[int, Tensor | None] = {}
 
     def remembered(self, memory: Trajectories | None) -> StackMemory | None:
         return None  # nothing was inverted
@@ -143,8 +144,13 @@ class _InContext(_Healing):
         return 1
 
     def calls(self, s: int, inverted: bool) -> int:
-        hint = self.surroundings.hint(s, self.window) is not None
-        return int((self.options.from_hint() if hint else self.options).calls())
+        return int((self.options if self.hint(s) is None else self.options.from_hint()).calls())
+
+    def hint(self, s: int) -> Tensor | None:
+        """(1,1,h,w) what the other hemisphere says of the hole of slice ``s``, or ``None``."""
+        if s not in self._hints:
+            self._hints[s] = self.surroundings.hint(s, self.window)
+        return self._hints[s]
 
     def grey(self, values: Tensor) -> Tensor:
         """Model values -> grey values in [0,1]."""
@@ -155,8 +161,7 @@ class _InContext(_Healing):
         self, part: np.ndarray, predictor: Any, options: Any, on_step: OnStep, memory: BatchMemory | None = None
     ) -> tuple[Healed, np.ndarray]:
         s = int(part[0])
-        assert self.stack.head is not None
-        head, hole = self.stack.head[part][self.window], self.mask[part][self.window]
+        head, hole = self.surroundings.head[part][self.window], self.mask[part][self.window]
         x0 = send(self.surroundings.scaled(head)[:, None], self.device)
         mask = send(hole[:, None], self.device)
         healed = self.healed if options.samples == len(self.healed) else self.healed[: options.samples]
@@ -169,7 +174,7 @@ class _InContext(_Healing):
             on_step(replace(step, clean=torch.where(mask, self.grey(step.clean), self.grey(x0))))
 
         generator = torch.Generator().manual_seed(self.settings.seed)
-        hint = self.surroundings.hint(s, self.window)
+        hint = self.hint(s)
         if hint is not None:
             hint = send(hint, self.device)
         out = self.method.run(x0, mask, model, options, generator, Schedule(), seen, hint=hint)

@@ -12,6 +12,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from braindiffusion.errors import ScanContentError
 from braindiffusion.volume.midline import midlines, mirrored
 from braindiffusion.volume.slices import SliceStack
 
@@ -46,12 +47,19 @@ class Surroundings:
         stack: with its ``head``. mask: (S,H,W) bool, the holes.
         span: model values of grey 0 and 1.
 
+    Raises:
+        ScanContentError: the stack has no ``head``.
+
     Attributes:
         whole: (S,H,W) bool, slices' neighbours that may be shown: their own hole is empty, or has been filled.
     """
 
     def __init__(self, stack: SliceStack, mask: np.ndarray, span: tuple[float, float]) -> None:
-        assert stack.head is not None
+        if stack.head is None:
+            raise ScanContentError(
+                "The slices hold nothing but the brain.", "The model is shown what surrounds it.",
+                "Make the slices with whole_slices, or choose a model that is shown nothing around it (--model).",
+            )  # fmt: skip
         self.stack, self.mask, self.head, self.span = stack, mask, stack.head, span
         self.known = ~np.asarray(mask.any((1, 2)))
         lines = midlines(stack.images, stack.brain, mask)
