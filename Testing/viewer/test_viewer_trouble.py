@@ -332,7 +332,7 @@ async def main():
     board = viewer.board
     state.mode = "induce"
     viewer._on_mode()
-    viewer.inducing.healing = True  # of the lesion that was painted; no picture of it yet
+    viewer.inducing.run.healing = True  # of the lesion that was painted; no picture of it yet
     viewer.display.refresh()
     assert board["Healed"].get_background_volume_id() in (None, "")
     assert viewer.display._label("Healed", board.place("Healed"))["under"] == "no picture yet"
