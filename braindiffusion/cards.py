@@ -144,6 +144,11 @@ def parse_card(path: Path) -> ModelCard:
             f"The model card {path.name} is incomplete.", f"It lacks {sorted(missing)}.", "Install the model again."
         )
     wrong = [name for name, fits in _FIELDS.items() if name in card and not fits(card[name])]
+    if "operating_point" in card:
+        raise ModelFormatError(
+            f"The model card {path.name} is of an earlier form.", "Its 'operating_point' is not read any more.",
+            "Put what it holds under 'operating_points', by use: dif_fuse, segment, or the kinds of lesions.",
+        )  # fmt: skip
     if wrong:
         raise ModelFormatError(
             f"The model card {path.name} is malformed.", f"Its '{wrong[0]}' cannot be.", "Install the model again."
@@ -183,7 +188,6 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     **{
         name: lambda v: isinstance(v, dict)
         for name in (
-            "operating_point",
             "operating_points",
             "evaluation",
             "training",

@@ -271,7 +271,7 @@ class HealSettings:
 class InduceSettings:
     """Everything that decides an induction, besides scan and lesion.
 
-    ``None`` takes the method's own value, or the one kept in the model's card (``operating_point``).
+    ``None`` takes the method's own value, or the one kept in the model's card (``operating_points``).
 
     Attributes:
         kind: ``stroke`` or ``tumour``; with the scan's modality it names the model's class.

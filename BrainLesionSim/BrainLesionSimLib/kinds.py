@@ -58,7 +58,7 @@ def cardFor(cards, kind, modality, method="mededit"):
 
 def tuned(card, kind, modality, condition):
     """The operating point of a kind of lesion, told by its mask or by a box, in a model's card."""
-    points = (card or {}).get("operating_point") or {}
+    points = (card or {}).get("operating_points") or {}
     name = "{}_{}".format(kind, (modality or "").lower())
     return points.get(name + "_box" if condition == "box" else name, {})
 

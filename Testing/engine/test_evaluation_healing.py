@@ -69,7 +69,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     changed(folder, SEGMENTER, WEAK_SEGMENTER)
     card = json.loads((folder / "flair-healthy-128.json").read_text())
     point = {"percentile": 95.0, "mask_sigma_px": 3.0, "grow_level": 0.6, "margin_mm": 4.0, "bright": 0.6}
-    (folder / "flair-healthy-128.json").write_text(json.dumps(card | {"operating_point": point}))
+    (folder / "flair-healthy-128.json").write_text(json.dumps(card | {"operating_points": {"dif_fuse": point}}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cards, "model_folders", lambda: [folder])
         release()
@@ -277,17 +277,22 @@ def test_tuning_anew_leaves_the_points_of_other_rows(pack: Pack, models: Path, t
     assert rows["saliency_gradcam"]["point"]["percentile"] == 42.0
 
 
-def test_points_go_into_the_cards_of_methods_without_a_mask(pack: Pack, models: Path, tmp_path: Path) -> None:
+def test_points_go_into_the_cards(pack: Pack, models: Path, tmp_path: Path) -> None:
     point = {"variant": "ours", "threshold": 0.07, "least_mm2": 50.0}
     points = {name: {"point": point, "dice": 0.5} for name in ("dif_fuse", "denoising_ae", "bright")}
+    healthy = models / "flair-healthy-128.json"
+    before = healthy.read_bytes()
     try:
-        assert healing_tuning.write_points(points, BASE) == ["denoising_ae"]
+        assert healing_tuning.write_points(points, BASE) == ["dif_fuse", "denoising_ae"]
         release()
         card = cards.read_card("flair-denoising-ae")
         kept = METHODS["denoising_ae"].point | operating_point(card, "denoising_ae")
         assert (kept["anomaly"], kept["threshold"], kept["least_mm2"]) == ("ours", 0.07, 50.0)
-        assert "operating_points" not in cards.read_card("flair-healthy-128")
+        own = cards.read_card("flair-healthy-128")
+        assert operating_point(own, "dif_fuse")["threshold"] == operating_point(own, "repaint")["threshold"] == 0.07
+        assert operating_point(own, "dif_fuse")["grow_level"] == 0.6  # what else was tuned stays
     finally:
+        healthy.write_bytes(before)
         add_model(models, "flair-denoising-ae")
         release()
 

@@ -13,7 +13,7 @@ from tiny_training import write_pack
 from torch import nn
 
 from braindiffusion.errors import ModelNotFoundError
-from braindiffusion.evaluation.models import segmenter_tuning
+from braindiffusion.evaluation import tuning
 from braindiffusion.finders import segmenter as segmenter_module
 from braindiffusion.finders.contract import Found
 from braindiffusion.finders.registry import METHODS
@@ -66,9 +66,14 @@ def bright_is_lesion(monkeypatch: pytest.MonkeyPatch) -> dict:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.cat([torch.full_like(x, -9.0), 40 * (x - 0.6)], 1)
 
-    card = {"name": "any", "grid": SIDE, "crop": None, "operating_point": {"threshold": 0.5, "least_mm2": 0.0}}
+    card = {
+        "name": "any",
+        "grid": SIDE,
+        "crop": None,
+        "operating_points": {"segment": {"threshold": 0.5, "least_mm2": 0.0}},
+    }
     model = SimpleNamespace(name="any", card=card, network=Bright())
-    for module in (segmenter_module, segmenter_tuning):
+    for module in (segmenter_module, tuning):
         monkeypatch.setattr(module, "load_model", lambda name, device: model)
     monkeypatch.setattr(segmenter_module, "read_card", lambda name: card)
     return card
@@ -114,9 +119,9 @@ def test_specks_and_what_lies_outside_the_brain_are_no_lesion() -> None:
     p[0, 1, 1] = p[0, 5:8, 5:8] = p[0, 10:, 10:] = 0.8
     brain = np.ones((1, 12, 12), bool)
     brain[0, 10:] = False
-    found = segmented(p, brain, {"operating_point": {"threshold": 0.5, "least_mm2": 20.0}}, 2.0)
+    found = segmented(p, brain, {"operating_points": {"segment": {"threshold": 0.5, "least_mm2": 20.0}}}, 2.0)
     assert found.sum() == 9
-    assert not segmented(p, brain, {"operating_point": {"threshold": 0.85}}, 2.0).any()
+    assert not segmented(p, brain, {"operating_points": {"segment": {"threshold": 0.85}}}, 2.0).any()
 
 
 def test_a_contradiction_is_a_doubt_whoever_says_lesion() -> None:
@@ -209,8 +214,8 @@ def test_the_operating_point_is_the_best_of_the_sweep_on_val_only(
     monkeypatch.setattr("braindiffusion.volume.brain.network_brain", lambda *_, **__: None)
     bright_is_lesion["grid"] = 128
     pack = load_pack(write_pack(tmp_path / "tiny.npz"))
-    point, rows = segmenter_tuning.tune_segmenter(pack, "any", "cpu")
+    point, rows = tuning.tune_segmenter(pack, HealSettings(model="any", device="cpu"))
     best = max(row["lesion_dice"] for row in rows)
     assert point["val_lesion_dice"] == round(best, 4) > 0.9
     assert point["tuned_on"] == {"split": "val", "lesion_slices": 3}
-    assert len(rows) == len(segmenter_tuning.THRESHOLDS) * len(segmenter_tuning.LEAST_MM2)
+    assert len(rows) == len(tuning.THRESHOLDS) * len(tuning.LEAST_MM2)

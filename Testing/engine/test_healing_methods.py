@@ -186,7 +186,7 @@ def test_a_methods_own_score_weighs_its_anomaly_map(head_phantom: Scan, monkeypa
 
 def test_the_published_threshold_holds_until_one_was_tuned(folder: Path) -> None:
     assert lesion_rule(HealSettings(method="guided"), {}).threshold == OTSU
-    tuned = {"operating_points": {"guided": {"threshold": 0.2, "least_mm2": 30.0}}, "operating_point": {"threshold": 9}}
+    tuned = {"operating_points": {"guided": {"threshold": 0.2, "least_mm2": 30.0}, "dif_fuse": {"threshold": 9}}}
     rule = lesion_rule(HealSettings(method="guided"), tuned)
     assert (rule.threshold, rule.least_mm2, rule.variant) == (0.2, 30.0, "ours")
     assert lesion_rule(HealSettings(method="guided", threshold=0.3), tuned).threshold == 0.3

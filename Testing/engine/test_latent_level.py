@@ -13,9 +13,9 @@ from healing_models import add_model
 from tiny_training import write_pack
 
 from braindiffusion.errors import PackError
-from braindiffusion.evaluation.healing import latent_level
+from braindiffusion.evaluation import tuning
 from braindiffusion.evaluation.healing.data import Case
-from braindiffusion.evaluation.healing.latent_level import healthy_level, keep_level
+from braindiffusion.evaluation.tuning import healthy_level, keep
 from braindiffusion.healing.models import main_model
 from braindiffusion.healing.run import heal_slices
 from braindiffusion.models.registry import release
@@ -51,7 +51,7 @@ def stack(head_phantom: Scan, pack: Pack, monkeypatch: pytest.MonkeyPatch) -> Sl
         chosen[8:14] = wanted
         yield Case("P2", made, np.zeros(0), np.zeros(0), chosen)
 
-    monkeypatch.setattr(latent_level, "cases", cases)
+    monkeypatch.setattr(tuning, "cases", cases)
     return made
 
 
@@ -74,7 +74,7 @@ def test_the_kept_level_is_the_methods_and_leaves_other_points_alone(
     path.write_text(json.dumps(json.loads(path.read_text()) | {"operating_points": before}))
     release()
     found = healthy_level(pack, LATENT)
-    assert keep_level(LATENT, found) == "flair-latent-healthy"
+    keep("flair-latent-healthy", "latent", found)
     release()
     points = json.loads(path.read_text())["operating_points"]
     assert points == {"latent": {"threshold": 0.07} | found, "other": {"threshold": 0.2}}

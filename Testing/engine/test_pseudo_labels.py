@@ -42,7 +42,11 @@ def two_opinions(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             healed[s, :, :76] = np.where(region[s, :, :76], 0.4, healed[s, :, :76])
         return healed[None].astype(np.float32), stack.images, None
 
-    card = {"grid": 128, "sha256": "-", "operating_point": {"grow_level": 0.7, "threshold": 0.1, "anomaly": "bright"}}
+    card = {
+        "grid": 128,
+        "sha256": "-",
+        "operating_points": {"dif_fuse": {"grow_level": 0.7, "threshold": 0.1, "anomaly": "bright"}},
+    }
     model = SimpleNamespace(name="model", card=card, device="cpu")
     monkeypatch.setattr(made, "find_saliency", find)
     monkeypatch.setattr(made, "heal_slices", heal)

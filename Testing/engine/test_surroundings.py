@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from braindiffusion.diffusion.schedule import CLEAN, Schedule
 from braindiffusion.diffusion.spacing import ascending_levels
+from braindiffusion.errors import ScanContentError
 from braindiffusion.healing.dif_fuse import DifFuseSettings, dif_fuse
 from braindiffusion.healing.surroundings import CHANNELS, MARGIN_PX, Surroundings, window_around
 from braindiffusion.volume.paste_back import carry_back

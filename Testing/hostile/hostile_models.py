@@ -149,7 +149,7 @@ def cases() -> list[Case]:
                 "grid": ("128", -5, 0, 10**9, 1.5, []),
                 "crop": ("x", [1], [0, 0], [10**9, 1], {"a": 1}),
                 "gate": (3, {"high": "x"}, []),
-                "operating_point": (3, []),
+                "operating_points": (3, []),
             }.items()
             for value in values
         ),

@@ -13,7 +13,7 @@ LESION_CARD = {
     "condition": "lesion",
     "grid": 128,
     "licence": "CC BY-NC-SA 4.0",
-    "operating_point": {"tumour_flair": {"margin_mm": 11.25}},
+    "operating_points": {"tumour_flair": {"margin_mm": 11.25}},
 }
 HEALER_CARD = {
     "name": "flair-healthy-128",

@@ -343,7 +343,7 @@ def tune(pack: Path, *options: Any) -> tuple[Any, ...]:
 def test_evaluate_tune(make_pack: Maker, own_models: Path, tmp_path: Path) -> None:
     before = sha256(own_models / "flair-healthy-128.safetensors")
     result = succeed(*tune(make_pack(), "--limit", 1, "--write"), "--out", tmp_path / "out")
-    assert names(tmp_path / "out") == {"operating_point.json", "sweep.csv"}
+    assert names(tmp_path / "out") == {"operating_point.json", "sweep.csv", "runs"}
     point = strict_json((tmp_path / "out" / "operating_point.json").read_text())
     assert strict_json(result.out) == point
     assert point["tuned_on"] == {"split": "val", "lesion_slices": 1}
@@ -351,7 +351,7 @@ def test_evaluate_tune(make_pack: Maker, own_models: Path, tmp_path: Path) -> No
         rows = list(csv.DictReader(handle))
     best = max(float(row["lesion_dice"]) for row in rows)
     assert point["val_lesion_dice"] == pytest.approx(best, abs=1e-4)
-    assert strict_json((own_models / "flair-healthy-128.json").read_text())["operating_point"] == point
+    assert strict_json((own_models / "flair-healthy-128.json").read_text())["operating_points"]["dif_fuse"] == point
     assert sha256(own_models / "flair-healthy-128.safetensors") == before
     assert succeed("models", "verify", "flair-healthy-128").code == 0
 

@@ -142,3 +142,28 @@ def test_the_workflow_runs_the_readmes_own_command_on_three_systems() -> None:
     assert re.search(r"ubuntu-\w+, windows-\w+, macos-\w+", workflow)
     assert "<!-- tests -->" in workflow
     assert "pip install" not in workflow  # the command is the README's, written once
+
+
+README_ROWS = {
+    "brightness alone": "bright", "brightness behind our classifier gate": "bright_gated",
+    "**heal, defaults**": "dif_fuse", "ACAT saliency alone": "saliency_acat",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shown", README_ROWS)
+def test_readme_and_table_report_one_number(shown: str) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = (ROOT / "docs" / "results" / "healing_lgg.md").read_text(encoding="utf-8")
+    row = next(line for line in readme.splitlines() if line.startswith(f"| {shown} |"))
+    number = re.search(r"\d\.\d{3} \([\d.]+-[\d.]+\)", row)
+    measured = next(line for line in table.splitlines() if line.startswith(f"| {README_ROWS[shown]} | 202 |"))
+    assert number
+    assert number[0].replace("-", " to ") in measured
+
+
+def test_card_and_table_have_one_operating_point() -> None:
+    table = (ROOT / "docs" / "results" / "healing_lgg.md").read_text(encoding="utf-8")
+    point = next(line for line in table.splitlines() if line.startswith("| dif_fuse | 21 |")).split("|")[5]
+    card = json.loads((ROOT / "Resources" / "Models" / "flair-healthy-128.json").read_text())
+    tuned = card["operating_points"]["dif_fuse"]
+    assert point.strip() == f"{tuned['anomaly']}, above {tuned['threshold']:g}, at least {tuned['least_mm2']:g} mm2"

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 
 from braindiffusion.cards import resource
-from braindiffusion.evaluation.healing.data import Case
-from braindiffusion.evaluation.healing.operating_point import look
+from braindiffusion.evaluation.healing.data import Case, cases, measured_rows
+from braindiffusion.evaluation.healing.tuning import SPLIT, needs_lesions
 from braindiffusion.evaluation.metrics.overlap import count, patient_means
 from braindiffusion.evaluation.models.data import spread
-from braindiffusion.events import OnEvent
+from braindiffusion.events import Event, OnEvent
 from braindiffusion.healing.models import main_model
 from braindiffusion.io.read import read_mask, read_scan
 from braindiffusion.pipeline.scan_cache import ScanCache
-from braindiffusion.pipeline.stages import lesion_rule, mask_of_saliency
+from braindiffusion.pipeline.stages import find_saliency, lesion_rule, mask_of_saliency
 from braindiffusion.settings import HealSettings
 from braindiffusion.training.packs import load_pack
 from braindiffusion.volume.anomaly import anomaly_map, lesion_map
@@ -63,10 +63,16 @@ def pack_items(pack: Path, settings: HealSettings, limit: int, on_event: OnEvent
     """
     device = torch.device(settings.device)
     card = main_model(settings, str(device)).card
-    items = []
-    for found in look(load_pack(pack), settings, limit, on_event):
-        case = found.case
-        mask = mask_of_saliency(found.saliency, case.stack, settings, card) & case.wanted[:, None, None]
+    whole = load_pack(pack)
+    needs_lesions(whole)
+    part = whole.of_split(SPLIT)
+    total, gate_open = len(set(part.patient.tolist())), replace(settings, gate=0.0)
+    items: list[Item] = []
+    for done, case in enumerate(cases(part, measured_rows(part, limit, True), int(card["grid"]), str(device))):
+        if on_event:
+            on_event(Event("saliency", done, total))
+        found = find_saliency(case.stack, gate_open, case.wanted, device)
+        mask = mask_of_saliency(found, case.stack, settings, card) & case.wanted[:, None, None]
         rows = [int(s) for s in np.nonzero(mask.any((1, 2)))[0]]
 
         def dice(lesion: np.ndarray, rows: list[int], case: Case = case) -> list[float]:

@@ -14,7 +14,6 @@ from braindiffusion.cli.cohort import cohort_app
 from braindiffusion.cli.evaluate import (
     evaluate_healing,
     evaluate_induction,
-    evaluate_latent_level,
     evaluate_models,
     evaluate_nnunet,
     evaluate_tissue,
@@ -84,7 +83,6 @@ evaluate_app.command("models")(evaluate_models)
 evaluate_app.command("induction")(evaluate_induction)
 evaluate_app.command("nnunet")(evaluate_nnunet)
 evaluate_app.command("tissue")(evaluate_tissue)
-evaluate_app.command("latent-level")(evaluate_latent_level)
 app.command()(deidentify)
 app.command()(check)
 app.command("series")(series_command)
@@ -204,8 +202,8 @@ def saliency_command(
         volume, _, own_brain = read_drawn(read_scan(scan, series=series), None, None, None, False, brain)
         keep_inputs(out, {"saliency", "overview", "provenance"}, scan, brain)
         check_writable(out)
-        from braindiffusion.pipeline.heal import saliency_scan
         from braindiffusion.pipeline.progress import reporter
+        from braindiffusion.pipeline.saliency import saliency_scan
 
         with reporter(progress.value) as tell:
             found = saliency_scan(volume, settings, brain=own_brain, on_event=tell)

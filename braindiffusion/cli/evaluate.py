@@ -283,33 +283,3 @@ def evaluate_nnunet(
             folder.json("nnunet", facts)
         kept = ("lesion_dice", "lesion_dice_interval", "lesion_iou", "lesion_iou_interval")
         typer.echo(json.dumps({s: {k: o[k] for k in kept} for s, o in facts["sets"].items()}, indent=2))
-
-
-@settings_options(HealSettings, only=("model", "device"))
-def evaluate_latent_level(
-    data: Annotated[Path, typer.Option(help="PACK.npz with a val split and drawn lesions.")],
-    out: Out,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most this many slices.")] = None,
-    write: Annotated[bool, typer.Option("--write", help="Keep the level in the model's card.")] = False,
-    progress: Progress = ProgressKind.bar,
-    **chosen: Any,
-) -> None:
-    """From which divergence on latent healing heals: a quantile over lesion-free val slices."""
-    with report_errors():
-        import json
-
-        from braindiffusion.evaluation.healing.latent_level import healthy_level, keep_level
-        from braindiffusion.io.write import OutputFolder, check_writable
-        from braindiffusion.pipeline.progress import reporter
-        from braindiffusion.training.packs import load_pack
-
-        settings = made(HealSettings, chosen, method="latent", force=True)
-        pack = load_pack(data)
-        check_writable(out)
-        with reporter(progress.value) as tell:
-            found = healthy_level(pack, settings, limit, tell)
-        with OutputFolder(out) as folder:
-            folder.json("latent_level", found)
-        typer.echo(json.dumps(found, indent=2))
-        if write:
-            typer.echo(f"Kept in the card of {keep_level(settings, found)}")

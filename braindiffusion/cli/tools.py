@@ -65,32 +65,27 @@ def evaluate_tune(
     progress: Progress = ProgressKind.bar,
     **chosen: Any,
 ) -> None:
-    """Choose mask and threshold (of a segmenter: threshold and least area) on the val split only."""
+    """Choose what a model's card says of its use (mask rule, threshold, least area ...), on the val split only."""
     with report_errors():
         settings = made(HealSettings, chosen, model=model, force=True)
         import json
 
-        from braindiffusion.cards import read_card
-        from braindiffusion.evaluation.healing.operating_point import tune
-        from braindiffusion.evaluation.models.segmenter_tuning import tune_segmenter
+        from braindiffusion.evaluation.result_cache import ResultCache
+        from braindiffusion.evaluation.tuning import keep, tune
         from braindiffusion.io.tables import write_csv_file
         from braindiffusion.io.write import OutputFolder, check_writable
-        from braindiffusion.models.registry import update_card
         from braindiffusion.pipeline.progress import reporter
         from braindiffusion.training.packs import load_pack
 
         pack = load_pack(data)
         check_writable(out)
         with reporter(progress.value) as tell:
-            if read_card(model).get("task") == "lesion_segmenter":
-                point, rows = tune_segmenter(pack, model, settings.device, limit, tell)
-            else:
-                point, rows = tune(pack, settings, limit, tell)
+            use, point, rows = tune(pack, settings, ResultCache(out / "runs"), limit, tell)
         with OutputFolder(out) as folder:
             write_csv_file(folder.file("sweep.csv"), rows)
             folder.json("operating_point", point)
         if write:
-            update_card(model, {"operating_point": point})
+            keep(model, use, point)
         typer.echo(json.dumps(point, indent=2))
 
 

@@ -22,6 +22,8 @@ from braindiffusion.settings import HealSettings
 from braindiffusion.volume.masks import dilate, drop_small
 from braindiffusion.volume.slices import SliceStack, window_of
 
+SEGMENT = "segment"
+"""Under which a segmenter's card has what was tuned."""
 SEGMENTERS = {"segmenter": "weak-segmenter-flair", "supervised": "lesion-segmenter-flair"}
 """Kinds of saliency that are a segmenter's, and its model."""
 THRESHOLD, MIN_AREA_MM2 = 0.5, 50.0
@@ -50,7 +52,7 @@ def lesion_probability_map(x: Tensor, network: nn.Module, batch: int = 16) -> Te
 
 def segmented(probability: np.ndarray, brain: np.ndarray, card: Mapping[str, Any], pitch_mm: float) -> np.ndarray:
     """(S,H,W) bool: probability above the card's threshold, inside the brain, without specks."""
-    tuned = card.get("operating_point", {})
+    tuned = card.get("operating_points", {}).get(SEGMENT, {})
     found = (probability > float(tuned.get("threshold", THRESHOLD))) & brain
     return drop_small(found, float(tuned.get("least_mm2", MIN_AREA_MM2)), pitch_mm)
 

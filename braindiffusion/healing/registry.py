@@ -212,9 +212,10 @@ def method_named(name: str) -> Method:
 def operating_point(card: Mapping[str, Any], method: str) -> dict[str, Any]:
     """What was tuned on validation data for a method, from the main model's card.
 
-    In this order, the later before the earlier: the method's published point; ``operating_point``, which was tuned for
-    Dif-fuse and serves all methods that heal inside a mask; the method's own entry of ``operating_points``.
+    In this order, the later before the earlier: the method's published point; for a method that heals inside a mask
+    what was tuned for Dif-fuse; the method's own.
     """
     known = method_named(method)
-    masked = card.get("operating_point", {}) if known.masked else {}
-    return {**known.point, **masked, **card.get("operating_points", {}).get(method, {})}
+    points = card.get("operating_points", {})
+    masked = points.get("dif_fuse", {}) if known.masked else {}
+    return {**known.point, **masked, **points.get(method, {})}

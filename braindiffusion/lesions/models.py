@@ -115,7 +115,7 @@ def kind_for(scan: Scan, card: dict[str, Any], kind: str, force: bool) -> tuple[
 
 def operating_point(card: dict[str, Any], kind: str, condition: Condition) -> dict[str, Any]:
     """What was tuned on val for a kind told by its mask (``stroke_flair``) or by a box (``stroke_flair_box``)."""
-    points: dict[str, dict[str, Any]] = card.get("operating_point") or {}
+    points: dict[str, dict[str, Any]] = card.get("operating_points", {})
     return points.get(f"{kind}_box" if condition == "box" else kind, {})
 
 

@@ -33,6 +33,7 @@ class Row:
             the saliency is highest over as many pixels as are bright.
         method: of the registry; ``model``: its segmenter.
         settings: changes to the settings of the run; ``options``: further options of its method, by name.
+        point: values of the operating point that it runs with instead of the card's.
         gated: nothing is found on slices that the classifier gate holds back.
         drawn: its seed matters.
     """
@@ -47,6 +48,7 @@ class Row:
     model: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    point: dict[str, Any] = field(default_factory=dict)
     gated: bool = True
     random: bool = False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from braindiffusion import __version__
-from braindiffusion.cards import read_card
+from braindiffusion.cards import ModelCard, read_card
 from braindiffusion.evaluation.healing.data import Measured
 from braindiffusion.evaluation.healing.rows import COSTLY_CALLS, Row, calls_of
 from braindiffusion.evaluation.models.data import spread
@@ -19,7 +19,7 @@ from braindiffusion.evaluation.result_cache import ResultCache, fingerprint
 from braindiffusion.finders.contract import Found
 from braindiffusion.finders.gate import CLASSIFIER
 from braindiffusion.finders.given import DRAWN_MARGIN_MM
-from braindiffusion.finders.segmenter import SEGMENTERS, lesion_probabilities
+from braindiffusion.finders.segmenter import SEGMENT, SEGMENTERS, lesion_probabilities
 from braindiffusion.healing.models import fitting, main_card, main_model, readable_cards
 from braindiffusion.healing.registry import METHODS, operating_point
 from braindiffusion.healing.run import heal_slices
@@ -85,10 +85,10 @@ def row_facts(row: Row, base: HealSettings, device: torch.device, seed: int = 0)
     models = [row.model] if row.model else []
     if row.needs_saliency:
         models += models_of(settings.saliency)
-        tuned = main_card(base).get("operating_point", {})
+        tuned = _tuned(main_card(base)) | row.point
         facts["saliency"] = settings.saliency
         if settings.saliency in SEGMENTERS:
-            facts["segmenter"] = read_card(SEGMENTERS[settings.saliency]).get("operating_point")
+            facts["segmenter"] = read_card(SEGMENTERS[settings.saliency]).get("operating_points", {}).get(SEGMENT)
         facts["mask"] = {k: getattr(settings, k) for k in MASK_SETTINGS} | {
             f"tuned_{k}": tuned.get(k) for k in MASK_TUNED
         }
@@ -207,9 +207,12 @@ class Runner:
         data, settings = self.slices, row.of(self.base)
         maps, _ = self.saliency(settings.saliency)
         if row.region == "area":
-            return _as_large_as_bright(maps, data, float(self.card.get("operating_point", {}).get("bright", 0.6)))
+            return _as_large_as_bright(maps, data, float(_tuned(self.card).get("bright", 0.6)))
         found = Found(maps, data.probability, data.worked)
-        return mask_of_saliency(found, data.stack(np.arange(len(data))), settings, self.card)
+        card = self.card
+        if row.point:
+            card = ModelCard(card | {"operating_points": {"dif_fuse": _tuned(card) | row.point}})
+        return mask_of_saliency(found, data.stack(np.arange(len(data))), settings, card)
 
     def region(self, row: Row) -> np.ndarray:
         """(N,H,W) bool: where a row heals, the gate held open."""
@@ -293,6 +296,11 @@ class Runner:
             values, region, measured, healed, weight, sum(int(p["calls"]) for p in parts) / n,
             sum(float(p["seconds"]) for p in parts) / n, saliency,
         )  # fmt: skip
+
+
+def _tuned(card: Mapping[str, Any]) -> dict[str, Any]:
+    """What was tuned for Dif-fuse, and serves all that heal inside a mask."""
+    return dict(card.get("operating_points", {}).get("dif_fuse", {}))
 
 
 def _as_large_as_bright(maps: np.ndarray, data: Measured, level: float) -> np.ndarray:

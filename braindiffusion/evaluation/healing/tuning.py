@@ -13,7 +13,7 @@ import numpy as np
 
 from braindiffusion import RESEARCH_USE_ONLY
 from braindiffusion.errors import PackError
-from braindiffusion.evaluation.healing.data import collect
+from braindiffusion.evaluation.healing.data import Measured, collect
 from braindiffusion.evaluation.healing.maps import Point, lesions, tuned_point
 from braindiffusion.evaluation.healing.rows import Row, known_rows, sweep_rows
 from braindiffusion.evaluation.healing.runs import MethodOutput, Runner, row_facts
@@ -49,6 +49,31 @@ def _digest(pack: Pack, at: np.ndarray) -> str:
     for array in (pack.images[at], pack.masks[at]):
         found.update(np.ascontiguousarray(array).tobytes())
     return found.hexdigest()
+
+
+def needs_lesions(pack: Pack) -> None:
+    """Refuse a pack on which nothing can be tuned.
+
+    Raises:
+        PackError: no val slice has a drawn lesion.
+    """
+    if not pack.masks[pack.split == SPLIT].any():
+        raise PackError(
+            "There is nothing to tune on.", "No val slice has a drawn lesion.",
+            "Give a pack with masks and a val split.",
+        )  # fmt: skip
+
+
+def val_slices(
+    pack: Pack, base: HealSettings, limit: int | None, kept: ResultCache, on_event: OnEvent | None = None
+) -> Measured:
+    """The lesion slices of the val split.
+
+    Raises:
+        PackError: there are none.
+    """
+    needs_lesions(pack)
+    return collect(pack, SPLIT, base, limit=limit, lesion_only=True, probe=0, kept=kept, on_event=on_event)
 
 
 @dataclass
@@ -90,16 +115,8 @@ class Tuner:
         Raises:
             PackError: there are none.
         """
-        if not self.possible:
-            raise PackError(
-                "There is nothing to tune on.", "No val slice has a drawn lesion.",
-                "Give a pack with masks and a val split.",
-            )  # fmt: skip
         if self._runner is None:
-            data = collect(
-                self.pack, SPLIT, self.base, limit=self.limit, lesion_only=True, probe=0, kept=self.kept,
-                on_event=self.on_event,
-            )  # fmt: skip
+            data = val_slices(self.pack, self.base, self.limit, self.kept, self.on_event)
             self._runner = Runner(data, self.base, self.kept, self.costly, self.told, "tune")
         return self._runner
 
@@ -150,7 +167,7 @@ class Tuner:
 
     def _of_card(self, row: Row) -> Tuned:
         card = main_card(row.of(self.base)) if row.find == "heal" else main_card(self.base)
-        own = card.get("operating_point", {})
+        own = card.get("operating_points", {}).get("dif_fuse", {})
         if row.find == "bright" and "bright" in own:
             return Tuned({"threshold": float(own["bright"]), "least_mm2": 0.0})
         if row.find == "saliency" and "saliency_percentile" in own:
@@ -170,13 +187,13 @@ class Tuner:
 def write_points(points: dict[str, dict[str, Any]], base: HealSettings) -> list[str]:
     """Keep tuned points in the cards of the main models, under ``operating_points``; returns the methods.
 
-    Only of methods that find their region themselves: those that heal inside a mask share the point of the mask rule,
-    which ``evaluate tune`` finds.
+    Of Dif-fuse, whose point serves all methods that heal inside a mask, and of methods that find their region
+    themselves.
 
     Args:
         points: by row, as :func:`~braindiffusion.evaluation.healing.evaluate.tune_rows` gives them.
     """
-    written = [name for name in points if name in METHODS and not METHODS[name].masked]
+    written = [name for name in points if name == "dif_fuse" or (name in METHODS and not METHODS[name].masked)]
     for name in written:
         card, point = main_card(known_rows()[name].of(base)), points[name]["point"]
         known = card.get("operating_points", {})
