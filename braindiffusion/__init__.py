@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from braindiffusion import models
     from braindiffusion.io.read import read_mask, read_scan
-    from braindiffusion.pipeline.heal import HealResult, SaliencyResult
+    from braindiffusion.pipeline.heal import HealResult
     from braindiffusion.pipeline.heal import heal_scan as heal
-    from braindiffusion.pipeline.heal import saliency_scan as find_lesion
     from braindiffusion.pipeline.induce import InduceResult
     from braindiffusion.pipeline.induce import induce_scan as induce
+    from braindiffusion.pipeline.saliency import SaliencyResult
+    from braindiffusion.pipeline.saliency import saliency_scan as find_lesion
     from braindiffusion.settings import HealSettings, InduceSettings, ShapeSettings
     from braindiffusion.volume.scan import Scan
 
@@ -38,8 +39,8 @@ __all__ = [
 
 _LAZY = {
     "read_scan": "io.read", "read_mask": "io.read", "heal": "pipeline.heal:heal_scan",
-    "find_lesion": "pipeline.heal:saliency_scan", "induce": "pipeline.induce:induce_scan",
-    "HealResult": "pipeline.heal", "SaliencyResult": "pipeline.heal", "InduceResult": "pipeline.induce",
+    "find_lesion": "pipeline.saliency:saliency_scan", "induce": "pipeline.induce:induce_scan",
+    "HealResult": "pipeline.heal", "SaliencyResult": "pipeline.saliency", "InduceResult": "pipeline.induce",
     "HealSettings": "settings", "InduceSettings": "settings", "ShapeSettings": "settings", "Scan": "volume.scan",
 }  # fmt: skip
 """Public name -> the module that has it, and its name there where that is another."""

@@ -26,8 +26,9 @@ from braindiffusion.healing.registry import METHODS as HEALERS
 from braindiffusion.healing.run import heal_slices
 from braindiffusion.lesions.registry import METHODS as INDUCERS
 from braindiffusion.models.registry import release
-from braindiffusion.pipeline.heal import heal_scan, saliency_scan
+from braindiffusion.pipeline.heal import heal_scan
 from braindiffusion.pipeline.induce import induce_scan
+from braindiffusion.pipeline.saliency import saliency_scan
 from braindiffusion.settings import HealSettings, InduceSettings, choices_of, declared
 from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import to_slices

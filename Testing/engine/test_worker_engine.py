@@ -15,8 +15,9 @@ from braindiffusion.models.device import devices
 from braindiffusion.pipeline import estimate as estimate_module
 from braindiffusion.pipeline import scan_cache as prepared_module
 from braindiffusion.pipeline.estimate import estimate
-from braindiffusion.pipeline.heal import HealResult, heal_scan, prepare_scan, saliency_scan
+from braindiffusion.pipeline.heal import HealResult, heal_scan, prepare_scan
 from braindiffusion.pipeline.preview import native_plane, stored_index
+from braindiffusion.pipeline.saliency import saliency_scan
 from braindiffusion.pipeline.scan_cache import ScanCache
 from braindiffusion.settings import HealSettings
 from braindiffusion.volume.paste_back import carry_back

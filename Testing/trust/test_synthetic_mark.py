@@ -177,13 +177,13 @@ def test_saliency_in_every_format(result, tmp_path: Path, monkeypatch: pytest.Mo
     from typer.testing import CliRunner
 
     from braindiffusion.cli.app import app
-    from braindiffusion.pipeline import heal
+    from braindiffusion.pipeline import saliency
     from braindiffusion.pipeline.provenance import record
 
     scan, healed, _ = result
     table = [{"slice": s, "lesion_probability": 0.5, "judged_lesion": True} for s in (4, 5)]
-    found = heal.SaliencyResult(healed.saliency, healed.stack, table, record(scan, task="saliency"), [], scan)
-    monkeypatch.setattr(heal, "saliency_scan", lambda *a, **k: found)
+    found = saliency.SaliencyResult(healed.saliency, healed.stack, table, record(scan, task="saliency"), [], scan)
+    monkeypatch.setattr(saliency, "saliency_scan", lambda *a, **k: found)
     monkeypatch.setattr("braindiffusion.io.read.read_scan", lambda path, **options: scan)
     for file_format in FileFormat:
         out = tmp_path / file_format.value

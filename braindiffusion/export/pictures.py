@@ -15,7 +15,8 @@ from braindiffusion.export.sheet import Sheet
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from braindiffusion.pipeline.heal import HealResult, SaliencyResult
+    from braindiffusion.pipeline.heal import HealResult
+    from braindiffusion.pipeline.saliency import SaliencyResult
     from braindiffusion.volume.scan import Scan
     from braindiffusion.volume.slices import SliceStack
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from braindiffusion import NOT_FOR_DIAGNOSIS
+from braindiffusion.errors import SettingsError
 from braindiffusion.export.lesion_pictures import induction_overview
 from braindiffusion.export.pictures import overview, saliency_picture
 from braindiffusion.io.write import OutputFolder
@@ -17,8 +18,9 @@ from braindiffusion.volume.scan import Scan
 
 if TYPE_CHECKING:
     from braindiffusion.lesions.mass_effect import MassEffect
-    from braindiffusion.pipeline.heal import HealResult, SaliencyResult
+    from braindiffusion.pipeline.heal import HealResult
     from braindiffusion.pipeline.induce import InduceResult
+    from braindiffusion.pipeline.saliency import SaliencyResult
 
 
 def write_volumes(
@@ -114,12 +116,18 @@ def write_induction(
         out.json("provenance", provenance_of(result.provenance, file_format))
 
 
-def write_saliency(folder: Path, scan: Scan, found: SaliencyResult, file_format: str = "nifti") -> None:
+def write_saliency(
+    folder: Path, scan: Scan, found: SaliencyResult, file_format: str = "nifti", burn_in: bool = False
+) -> None:
     """Write the map, its picture and its record, together or not at all.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written; SettingsError: DICOM, and the mark in its images, are for results.
     """
+    if burn_in or file_format == "dicom":
+        raise SettingsError(
+            "A saliency map is not written as DICOM.", "DICOM is for results.", "Choose nifti or nrrd, without burn_in."
+        )
     description = f"{NOT_FOR_DIAGNOSIS}: saliency"
     with OutputFolder(folder) as out:
         out.volume("saliency", found.saliency, scan, file_format=file_format, description=description)

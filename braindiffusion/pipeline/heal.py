@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from braindiffusion.errors import SettingsError
 from braindiffusion.events import Event, OnEvent
 from braindiffusion.finders.contract import Found
 from braindiffusion.finders.gate import CLASSIFIER
@@ -19,14 +17,15 @@ from braindiffusion.healing.models import RunStats, is_conditioned, main_model
 from braindiffusion.healing.registry import Method, method_named
 from braindiffusion.healing.run import heal_slices
 from braindiffusion.healing.trajectories import Trajectories
-from braindiffusion.lesions.mass_effect import MassEffect, undo
+from braindiffusion.lesions.mass_effect import MassEffect
 from braindiffusion.models.device import choose_device
 from braindiffusion.models.registry import LoadedModel, load_model
 from braindiffusion.pipeline.carry import Carried
+from braindiffusion.pipeline.mass_effect import heal_undone
 from braindiffusion.pipeline.out_of_distribution import check_distribution
 from braindiffusion.pipeline.preview import stored_index, with_planes
-from braindiffusion.pipeline.provenance import model_facts, record, scan_facts
-from braindiffusion.pipeline.provenance import plain as provenance_of
+from braindiffusion.pipeline.provenance import model_facts, record
+from braindiffusion.pipeline.result import Exports, Result
 from braindiffusion.pipeline.scan_cache import ScanCache, prepared_for
 from braindiffusion.pipeline.stages import (
     check_modality,
@@ -37,18 +36,17 @@ from braindiffusion.pipeline.stages import (
 )
 from braindiffusion.settings import HealSettings
 from braindiffusion.volume.anomaly import anomaly_map, lesion_map
-from braindiffusion.volume.paste_back import check_outside
 from braindiffusion.volume.scan import Scan
-from braindiffusion.volume.slices import SliceStack, brain_intensity, chosen_slices, map_to_scan, mask_to_slices
+from braindiffusion.volume.slices import SliceStack, chosen_slices, map_to_scan, mask_to_slices
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    pass
 
 Rows = list[dict[str, Any]]
 
 
 @dataclass
-class HealResult:
+class HealResult(Result):
     """A healed scan. Arrays on the scan's grid are (I,J,K); on the model grid (S,H,W).
 
     Attributes:
@@ -83,26 +81,11 @@ class HealResult:
     warnings: list[str] = field(default_factory=list)
     mass_effect: MassEffect | None = None
 
-    def save(self, folder: str | Path, file_format: str = "nifti", burn_in: bool = False) -> Path:
-        """Write volumes, a picture and the provenance into a folder, all or nothing; returns the folder.
-
-        Args:
-            file_format: ``nifti``, ``nrrd`` or ``dicom``.
-            burn_in: DICOM: draw the synthetic mark into the images.
-
-        Raises:
-            OutputError: the folder cannot be written.
-        """
+    def _exports(self) -> Exports:
+        from braindiffusion.export.pictures import overview
         from braindiffusion.export.results import write_result
 
-        write_result(Path(folder), self.scan, self, file_format, burn_in)
-        return Path(folder)
-
-    def show(self) -> Image:
-        """A picture of the slices that matter, with the synthetic mark. A notebook shows it where it ends a cell."""
-        from braindiffusion.export.pictures import overview, picture_of
-
-        return picture_of(overview, self.scan, self)
+        return write_result, overview
 
 
 def _slice_table(wanted: np.ndarray, found: Found, region: np.ndarray, lesion: np.ndarray, area: float) -> Rows:
@@ -116,11 +99,6 @@ def _slice_table(wanted: np.ndarray, found: Found, region: np.ndarray, lesion: n
         }
         for s, p in ((s, found.probability[s]) for s in np.nonzero(wanted)[0])
     ]
-
-
-def _finder_stack(kept: ScanCache, brain: np.ndarray | None, device: torch.device) -> SliceStack:
-    """The slices that the finder's classifier works on."""
-    return kept.stack_for(load_model(CLASSIFIER, str(device)).card, brain, device)[0]
 
 
 def _onto(region: np.ndarray, source: SliceStack, target: SliceStack) -> np.ndarray:
@@ -271,7 +249,7 @@ def heal_scan(
     """
     settings, tell = settings or HealSettings(), on_event or (lambda event: None)
     if settings.undo_mass_effect != 0:
-        return _heal_undone(scan, settings, mask, brain, on_event, view_slice, prepared)
+        return heal_undone(heal_scan, scan, settings, mask, brain, on_event, view_slice, prepared)
     started = time.perf_counter()
     device, method = choose_device(settings.device), method_named(settings.method)
     model = main_model(settings, str(device))
@@ -284,7 +262,7 @@ def heal_scan(
     kept = prepared_for(scan, prepared)
     memory = kept.trajectories if prepared or view_slice is not None else None  # else nobody will ask again
     stack, brain_origin = kept.stack_for(model.card, brain, device, tell)
-    finder_stack = stack if not is_conditioned(model.card) else _finder_stack(kept, brain, device)
+    finder_stack = stack if not is_conditioned(model.card) else kept.classifier_stack(brain, device)
     wanted = chosen_slices(settings.slices, len(stack), stack.brain)
     viewed = None if view_slice is None else stored_index(view_slice, stack.placement)
     road = _Road(
@@ -364,94 +342,6 @@ def _record(
     )
 
 
-def _lesion_found(
-    kept: ScanCache, settings: HealSettings, brain: np.ndarray | None, device: torch.device, tell: OnEvent
-) -> np.ndarray:
-    """(I,J,K) bool, what the saliency marks as the lesion.
-
-    Raises:
-        SettingsError: the method heals without a mask, so that nothing says what displaced the rest.
-    """
-    method, model = method_named(settings.method), main_model(settings, str(device))
-    if not method.masked:
-        raise SettingsError(
-            f"{method.label} uses no mask.", "What a lesion displaced is taken back from where the lesion is.",
-            "Draw a mask (--mask), choose another method, or leave the mass effect as it is.",
-        )  # fmt: skip
-    check_saliency_modality(kept.scan, load_model(CLASSIFIER, str(device)), settings.force)
-    stack = _finder_stack(kept, brain, device)
-    if not is_conditioned(model.card):
-        stack, _ = kept.stack_for(model.card, brain, device, tell)
-    wanted = chosen_slices(settings.slices, len(stack), stack.brain)
-    found = kept.saliency(stack, settings, wanted, device, tell)
-    marked = mask_of_saliency(found, stack, settings, model.card) & wanted[:, None, None]
-    return map_to_scan(marked.astype(np.float32), stack.placement) > 0.5
-
-
-def _heal_undone(
-    scan: Scan, settings: HealSettings, mask: np.ndarray | None, brain: np.ndarray | None, on_event: OnEvent | None,
-    view_slice: int | None, prepared: ScanCache | None,
-) -> HealResult:  # fmt: skip
-    """Take back what the lesion displaced, then heal what is left of it.
-
-    The counterfactual shows the anatomy where it was; mask, maps and lesion are carried back to where the scan has
-    them, so that they fit over the scan.
-    """
-    tell = on_event or (lambda event: None)
-    started = time.perf_counter()
-    device = choose_device(settings.device)
-    kept = prepared_for(scan, prepared)
-    whole, origin = kept.brain(brain, device, tell)
-    lesion = mask if mask is not None else _lesion_found(kept, settings, brain, device, tell)
-    plain = replace(settings, undo_mass_effect=0.0)
-    if not (lesion & whole).any():
-        return heal_scan(
-            scan, plain, mask=mask, brain=brain, on_event=on_event, view_slice=view_slice, prepared=prepared
-        )
-
-    def on_step(done: float) -> None:
-        tell(Event("displace", int(99 * done), 100))
-
-    tell(Event("displace", 0, 100))
-    percent = settings.undo_mass_effect
-    tone = brain_intensity(scan.voxels, whole)
-    effect = undo(scan, whole, tone, lesion & whole, None if percent is None else percent / 100, on_step)
-    tell(Event("displace", 100, 100))
-    moved = replace(scan, voxels=effect.voxels)
-    left, _ = effect.displacement.apply(lesion & whole, effect.within, smooth=False)
-    if mask is None:  # the saliency's region has its margin already
-        plain = replace(plain, margin_mm=0.0, seam=plain.seam or "outside")
-    healed = heal_scan(moved, plain, mask=left, brain=whole, on_event=on_event, view_slice=view_slice)
-
-    def back(values: np.ndarray | None) -> Any:
-        return None if values is None else effect.displacement.apply(values, effect.within, False, smooth=False)[0]
-
-    edited = healed.edited | effect.moved
-    changed = check_outside(scan.voxels, healed.counterfactual, edited)
-    warnings = list(dict.fromkeys([*effect.warnings, *healed.warnings]))
-    if not effect.moved.any():
-        warnings.insert(0, "No mass effect was found that could be undone: nothing was moved.")
-    facts = healed.provenance | {
-        "settings": provenance_of(replace(settings, model=healed.provenance["settings"]["model"])),
-        "scan": scan_facts(scan),
-        "mask": {
-            "origin": "drawn" if mask is not None else settings.saliency,
-            "voxels": None if mask is None else int(mask.sum()),
-        },
-        "brain": healed.provenance["brain"] | {"origin": origin},
-        "check": healed.provenance["check"] | {
-            "edited_voxels": int(edited.sum()), "changed_voxels": changed, "moved_voxels": int(effect.moved.sum()),
-        },
-        "mass_effect": provenance_of(effect.figures), "warnings": warnings,
-        "seconds": round(time.perf_counter() - started, 2),
-    }  # fmt: skip
-    maps = ("anomaly", "lesion", "mask", "deviation", "agreement")
-    return replace(
-        healed, **{name: back(getattr(healed, name)) for name in maps}, edited=edited, provenance=facts, scan=scan,
-        warnings=warnings, mass_effect=effect,
-    )  # fmt: skip
-
-
 def prepare_scan(
     scan: Scan,
     settings: HealSettings,
@@ -465,70 +355,3 @@ def prepare_scan(
     card = main_model(settings, str(device)).card
     kept = prepared_for(scan, prepared)
     kept.stack_for(card, brain, device, on_event)
-
-
-@dataclass
-class SaliencyResult:
-    """Saliency of a scan on its own grid, with the slice table and provenance."""
-
-    saliency: np.ndarray
-    stack: SliceStack
-    slices: list[dict[str, Any]]
-    provenance: dict[str, Any]
-    warnings: list[str]
-    scan: Scan
-
-    def save(self, folder: str | Path, file_format: str = "nifti") -> Path:
-        """Write the map, a picture and the provenance into a folder, all or nothing; returns the folder.
-
-        Args:
-            file_format: ``nifti``, ``nrrd``.
-
-        Raises:
-            OutputError: the folder cannot be written.
-        """
-        from braindiffusion.export.results import write_saliency
-
-        write_saliency(Path(folder), self.scan, self, file_format)
-        return Path(folder)
-
-    def show(self) -> Image:
-        """A picture of the slices that matter, with the synthetic mark. A notebook shows it where it ends a cell."""
-        from braindiffusion.export.pictures import picture_of, saliency_picture
-
-        return picture_of(saliency_picture, self.scan, self)
-
-
-def saliency_scan(
-    scan: Scan,
-    settings: HealSettings | None = None,
-    *,
-    brain: np.ndarray | None = None,
-    on_event: OnEvent | None = None,
-    prepared: ScanCache | None = None,
-) -> SaliencyResult:
-    """Saliency map (I,J,K) float32 in [0,1] and the lesion probability of each slice; raises as :func:`heal_scan`."""
-    settings = settings or HealSettings()
-    device = choose_device(settings.device)
-    classifier = load_model(CLASSIFIER, str(device))
-    warnings = [*scan.notes, *check_modality(scan, classifier, settings.force)]
-    kept = prepared_for(scan, prepared)
-    stack, origin = kept.stack(int(classifier.card["grid"]), brain, device, on_event=on_event)
-    wanted = chosen_slices(settings.slices, len(stack), stack.brain)
-    found = kept.saliency(stack, settings, wanted, device, on_event)
-    whole, _ = kept.brain(brain, device)
-    seen, unlike = check_distribution(stack, whole, classifier.card, scan.modality, found.probability)
-    warnings += [*found.warnings, *unlike]
-    table = [
-        {
-            "slice": int(s),
-            "lesion_probability": round(float(found.probability[s]), 4),
-            "judged_lesion": bool(found.judged_lesion[s]),
-        }
-        for s in np.nonzero(wanted)[0]
-    ]
-    facts = record(
-        scan, task="saliency", settings=settings, brain={"origin": origin}, distribution=seen,
-        models=[model_facts(c) for c in found.cards], device=str(device), warnings=warnings, slices=table,
-    )  # fmt: skip
-    return SaliencyResult(map_to_scan(found.maps, stack.placement), stack, table, facts, warnings, scan)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from braindiffusion.pipeline.carry import Carried
 from braindiffusion.pipeline.out_of_distribution import check_distribution
 from braindiffusion.pipeline.preview import stored_index, with_planes
 from braindiffusion.pipeline.provenance import model_facts, record
+from braindiffusion.pipeline.result import Exports, Result
 from braindiffusion.pipeline.scan_cache import ScanCache, prepared_for
 from braindiffusion.settings import InduceSettings, ShapeSettings
 from braindiffusion.volume.paste_back import check_outside
@@ -34,11 +34,11 @@ from braindiffusion.volume.scan import Scan
 from braindiffusion.volume.slices import SliceStack, brain_intensity, same_slices, window_of
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    pass
 
 
 @dataclass
-class InduceResult:
+class InduceResult(Result):
     """A scan with a lesion. Arrays on the scan's grid are (I,J,K); on the model grid (S,H,W).
 
     Attributes:
@@ -72,27 +72,11 @@ class InduceResult:
     warnings: list[str] = field(default_factory=list)
     mass_effect: MassEffect | None = None
 
-    def save(self, folder: str | Path, file_format: str = "nifti", burn_in: bool = False) -> Path:
-        """Write volumes, a picture and the provenance into a folder, all or nothing; returns the folder.
-
-        Args:
-            file_format: ``nifti``, ``nrrd`` or ``dicom``.
-            burn_in: DICOM: draw the synthetic mark into the images.
-
-        Raises:
-            OutputError: the folder cannot be written.
-        """
+    def _exports(self) -> Exports:
+        from braindiffusion.export.lesion_pictures import induction_overview
         from braindiffusion.export.results import write_induction
 
-        write_induction(Path(folder), self.scan, self, file_format, burn_in)
-        return Path(folder)
-
-    def show(self) -> Image:
-        """A picture of the slices that matter, with the synthetic mark. A notebook shows it where it ends a cell."""
-        from braindiffusion.export.lesion_pictures import induction_overview
-        from braindiffusion.export.pictures import picture_of
-
-        return picture_of(induction_overview, self.scan, self)
+        return write_induction, induction_overview
 
 
 def induce_slices(

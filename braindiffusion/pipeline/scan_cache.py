@@ -10,8 +10,10 @@ import torch
 
 from braindiffusion.events import OnEvent
 from braindiffusion.finders.contract import Found
+from braindiffusion.finders.gate import CLASSIFIER
 from braindiffusion.healing.models import is_conditioned
 from braindiffusion.healing.trajectories import Trajectories
+from braindiffusion.models.registry import load_model
 from braindiffusion.pipeline.stages import brain_of, find_saliency
 from braindiffusion.settings import HealSettings
 from braindiffusion.volume.brain import Origin
@@ -85,6 +87,10 @@ class ScanCache:
             self._make_room()
             self._stacks[key] = whole_slices(self.scan, found, key[0]), origin
         return self._stacks[key]
+
+    def classifier_stack(self, brain: np.ndarray | None, device: torch.device) -> SliceStack:
+        """The slices that the finders' classifier works on."""
+        return self.stack_for(load_model(CLASSIFIER, str(device)).card, brain, device)[0]
 
     def _make_room(self) -> None:
         if len(self._stacks) >= MOST_STACKS:

@@ -111,13 +111,14 @@ class Bench:
     def saliency(self, job: Job) -> dict[str, Any]:
         """Saliency and lesion probabilities of a scan."""
         heal = engine()
+        from braindiffusion.pipeline.saliency import saliency_scan
         from braindiffusion.settings import HealSettings
 
         settings = settings_from(HealSettings, job.request.fields.get("settings"))
         folder, scan = folder_of(job.request), self._scan(job)
         brain = _optional_mask(job.request, "brain", scan)
         settings, warning = _planned(settings, scan, with_saliency=True)
-        found = heal.saliency_scan(scan, settings, brain=brain, on_event=_listener(job, None), prepared=self._prepared)
+        found = saliency_scan(scan, settings, brain=brain, on_event=_listener(job, None), prepared=self._prepared)
         arrays = {"saliency": found.saliency, "brain": heal.map_to_scan(found.stack.brain, found.stack.placement) > 0.5}
         return {
             "arrays": _save(job, folder, arrays),
