@@ -21,6 +21,7 @@ from scipy import ndimage
 
 from braindiffusion.evaluation.induction.painting import Painter, plan_of
 from braindiffusion.evaluation.induction.pairs import Pairs, load_kinds, pair
+from braindiffusion.io.tables import markdown_table
 from braindiffusion.lesions.disharmony import disharmony, ring_contrast
 from braindiffusion.lesions.models import choose_card
 from braindiffusion.lesions.registry import METHODS
@@ -97,14 +98,11 @@ def main() -> None:
                 rows.append({"group": group, **measured(pairs, kind, name, settings, painter)})
                 print(json.dumps(rows[-1]), flush=True)
     columns = [k for k in rows[0] if k != "dropped"]
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += [
-        "| " + " | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in (row[c] for c in columns)) + " |"
-        for row in rows
-    ]
+    cells = [[f"{v:.3g}" if isinstance(v, float) else str(v) for v in (row[c] for c in columns)] for row in rows]
+    lines = markdown_table(columns, cells)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "induction_remedies.json").write_text(json.dumps(plain(rows), indent=2) + "\n", encoding="utf-8")
-    (args.out / "induction_remedies.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (args.out / "induction_remedies.md").write_text("\n".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

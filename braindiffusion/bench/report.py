@@ -5,19 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY
-
-
-def _number(value: float | None, form: str = ".3f") -> str:
-    return "-" if value is None else format(value, form)
+from braindiffusion.io.tables import markdown_table, number
 
 
 def _mb(value: int | None) -> str:
     return "-" if value is None else f"{value / 1e6:.0f}"
-
-
-def _table(head: str, rows: list[list[str]]) -> list[str]:
-    columns = head.split(" | ")
-    return [f"| {head} |", "|---" * len(columns) + "|", *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 def machine_line(facts: dict[str, Any]) -> str:
@@ -36,14 +28,14 @@ def _ladder(rows: list[dict[str, Any]]) -> list[str]:
         "against the first row, on its slices | largest change outside the mask | faster than the row before | "
         "faster than the first | in CPU s"
     )
-    return _table(
-        head,
+    return markdown_table(
+        head.split(" | "),
         [
             [
-                row["name"], str(row["slices"]), _number(row["seconds_per_slice"]),
-                _number(row["cpu_seconds_per_slice"]), _number(row["calls_per_slice"], ".0f"), _mb(row["peak_bytes"]),
-                _number(row["lesion_dice"]), f"{_number(row['dice_minus_first'], '+.3f')} ({row['shared_slices']})",
-                _number(row["outside"], ".2g"), f"{row['times_step']:.2f} x", f"{row['times_faster']:.0f} x",
+                row["name"], str(row["slices"]), number(row["seconds_per_slice"]),
+                number(row["cpu_seconds_per_slice"]), number(row["calls_per_slice"], 0), _mb(row["peak_bytes"]),
+                number(row["lesion_dice"]), f"{number(row['dice_minus_first'], 3, '+f')} ({row['shared_slices']})",
+                number(row["outside"], 2, "g"), f"{row['times_step']:.2f} x", f"{row['times_faster']:.0f} x",
                 f"{row['times_less_cpu']:.0f} x",
             ]
             for row in rows
@@ -53,12 +45,12 @@ def _ladder(rows: list[dict[str, Any]]) -> list[str]:
 
 def _sweeps(rows: list[dict[str, Any]], linearity: dict[str, float]) -> list[str]:
     head = "sweep | value | masked slices | pixels | network calls | s | s a call | peak MB | share of matrix rate"
-    lines = _table(
-        head,
+    lines = markdown_table(
+        head.split(" | "),
         [
             [
                 row["sweep"], f"{row['value']:g}", str(row["masked_slices"]), str(row["pixels"]), str(row["calls"]),
-                _number(row["seconds"]), _number(row["seconds"] / max(1, row["calls"]), ".4f"), _mb(row["peak_bytes"]),
+                number(row["seconds"]), number(row["seconds"] / max(1, row["calls"]), 4), _mb(row["peak_bytes"]),
                 f"{100 * row['share_of_matmul_rate']:.0f} %",
             ]
             for row in rows
@@ -77,22 +69,22 @@ def _mededit(rows: list[dict[str, Any]]) -> list[str]:
     def dice(row: dict[str, Any]) -> list[str]:
         if row["lesion_dice"] is None:
             return ["-", "-"]
-        each = ", ".join(_number(d) for d in row["lesion_dice_of_draws"])
+        each = ", ".join(number(d) for d in row["lesion_dice_of_draws"])
         less = row["lesion_dice_minus_first"]
-        low, high = (_number(v, "+.3f") for v in less["interval"])
-        return [f"{_number(row['lesion_dice'])} ({each})", f"{_number(less['mean'], '+.3f')} ({low} to {high})"]
+        low, high = (number(v, 3, "+f") for v in less["interval"])
+        return [f"{number(row['lesion_dice'])} ({each})", f"{number(less['mean'], 3, '+f')} ({low} to {high})"]
 
     def fid(row: dict[str, Any]) -> str:
         known = row["fid"] is not None and row["draws"] > 1
-        return _number(row["fid"], ".2f") + (f" ± {row['fid_standard_error']:.2f}" if known else "")
+        return number(row["fid"], 2) + (f" ± {row['fid_standard_error']:.2f}" if known else "")
 
-    return _table(
-        head,
+    return markdown_table(
+        head.split(" | "),
         [
             [
                 row["kind"], row["method"], str(row["steps"] or "every"), str(row["lesions"]), str(row["draws"]),
-                _number(row["calls_per_slice"], ".0f"), _number(row["seconds_per_slice"]), *dice(row), fid(row),
-                _number(row["fid_minus_first"], "+.2f"), f"{row['times_fewer_calls']:.0f} x",
+                number(row["calls_per_slice"], 0), number(row["seconds_per_slice"]), *dice(row), fid(row),
+                number(row["fid_minus_first"], 2, "+f"), f"{row['times_fewer_calls']:.0f} x",
             ]
             for row in rows
         ],
@@ -100,12 +92,12 @@ def _mededit(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _reading(rows: list[dict[str, Any]]) -> list[str]:
-    return _table(
-        "file | voxels, MB | peak memory, in voxels | CPU s | CPU s, the library alone | times",
+    return markdown_table(
+        ["file", "voxels, MB", "peak memory, in voxels", "CPU s", "CPU s, the library alone", "times"],
         [
             [
-                row["what"], _mb(row["voxel_bytes"]), _number(row["memory"], ".2f"), _number(row["seconds"]),
-                _number(row["library_seconds"]), f"{row['seconds'] / row['library_seconds']:.1f} x",
+                row["what"], _mb(row["voxel_bytes"]), number(row["memory"], 2), number(row["seconds"]),
+                number(row["library_seconds"]), f"{row['seconds'] / row['library_seconds']:.1f} x",
             ]
             for row in rows
         ],
@@ -123,8 +115,8 @@ def markdown(facts: dict[str, Any]) -> str:
     if "sweeps" in facts:
         lines += ["## Cost against work", "", *_sweeps(facts["sweeps"], facts["linearity"])]
     if "latency" in facts:
-        rows = [[row["what"], _number(row["seconds"], ".2f"), row["note"]] for row in facts["latency"]]
-        lines += ["## What a user waits for", "", *_table("what | s | |", rows)]
+        rows = [[row["what"], number(row["seconds"], 2), row["note"]] for row in facts["latency"]]
+        lines += ["## What a user waits for", "", *markdown_table(["what", "s", ""], rows)]
     if "reading" in facts:
         lines += ["## Reading", "", *_reading(facts["reading"])]
     if "mededit" in facts:

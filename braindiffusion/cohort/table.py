@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY, __version__
-from braindiffusion.io.tables import markdown_text, write_csv
+from braindiffusion.io.tables import markdown_table, markdown_text, write_csv
 from braindiffusion.io.text_files import read_json
 from braindiffusion.pipeline.provenance import plain
 
@@ -85,8 +85,8 @@ def tally(rows: list[Row]) -> str:
 def markdown(rows: list[Row]) -> str:
     """The table for people."""
     shown = ("scan", "status", "slices_healed", "lesion_ml", "seconds", "attempts")
-    lines = [f"{tally(rows)}.", "", f"| {' | '.join(shown)} |", "|---" * len(shown) + "|"]
-    lines += [f"| {' | '.join(markdown_text(row.cells()[name]) for name in shown)} |" for row in rows]
+    cells = [[markdown_text(row.cells()[name]) for name in shown] for row in rows]
+    lines = [f"{tally(rows)}.", "", *markdown_table(shown, cells)]
     for row in rows:
         if row.error:
             told = [markdown_text(row.error[key]) for key in ("class", "what", "cause", "action")]

@@ -45,3 +45,24 @@ def markdown_text(value: Any) -> str:
     """Any text in one line of Markdown, shown as it is: no markup, no HTML, no end of a table's cell."""
     line = " ".join(str(value).split())
     return re.sub(r"([\\`*_\[\]|~])", r"\\\1", line).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a table, and an empty one after it; nothing where there are no rows. Cells are Markdown already."""
+    body = [f"| {' | '.join(row)} |" for row in rows]
+    return [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns), *body, ""] if body else []
+
+
+def number(value: float | None, digits: int = 3, form: str = "f") -> str:
+    """A number for a table, or a dash where there is none; ``form``: ``f``, ``+f``, ``g``."""
+    if value is None or value != value:
+        return "-"
+    sign, kind = form[:-1], form[-1]
+    return f"{value:{sign}.{digits}{kind}}"
+
+
+def with_interval(middle: float | None, interval: Sequence[float | None] | None, digits: int = 3) -> str:
+    """A number with its interval, where that is known."""
+    if number(middle) == "-" or not interval or "-" in (low := [number(v, digits) for v in interval]):
+        return number(middle, digits)
+    return f"{number(middle, digits)} ({' to '.join(low)})"

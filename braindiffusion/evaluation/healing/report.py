@@ -10,6 +10,7 @@ from braindiffusion.evaluation.healing.images import OUTSIDE_MM
 from braindiffusion.evaluation.healing.rows import COSTLY_CALLS, GROUPS
 from braindiffusion.evaluation.healing.scores import Scored
 from braindiffusion.evaluation.induction.pairs import STRATA
+from braindiffusion.io.tables import markdown_table, number, with_interval
 
 DEFINITIONS = {
     "lesion Dice, IoU": "of the lesion class on lesion slices, on the pack's own pixels (a miss counts 0): mean per "
@@ -59,31 +60,17 @@ DEFINITIONS = {
 }
 
 
-def number(value: Any, digits: int = 3) -> str:
-    """A number for a table, or a dash."""
-    return "-" if value is None or value != value else f"{value:.{digits}f}"
-
-
-def with_interval(found: dict[str, Any] | None, digits: int = 3) -> str:
-    """Mean with its interval."""
-    if not found or found["mean"] is None or found["mean"] != found["mean"]:
-        return "-"
-    low, high = found["interval"]
-    known = low is not None and low == low
-    return number(found["mean"], digits) + (f" ({number(low, digits)} to {number(high, digits)})" if known else "")
-
-
-def _table(columns: list[str], rows: list[list[str]]) -> list[str]:
-    return ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns), *(f"| {' | '.join(r)} |" for r in rows), ""]
+def _interval(found: dict[str, Any] | None, digits: int = 3) -> str:
+    return with_interval(found["mean"], found["interval"], digits) if found else "-"
 
 
 def _overlap(name: str, r: dict[str, Any]) -> list[str]:
     se = r["lesion_dice_standard_error"]
-    dice = with_interval({"mean": r["lesion_dice"], "interval": r["lesion_dice_interval"]})
+    dice = with_interval(r["lesion_dice"], r["lesion_dice_interval"])
     spread = f" ± {number(se)}" if se is not None and se == se else ""
     numbers = ("lesion_iou", "lesion_dice_slice_mean", "volume_dice", "two_class_dice", "two_class_iou", "pooled_dice")
     return [
-        name, str(r["lesion_slices"]), str(r["seeds"]), dice + spread, with_interval(r.get("against_dif_fuse")),
+        name, str(r["lesion_slices"]), str(r["seeds"]), dice + spread, _interval(r.get("against_dif_fuse")),
         *(number(r[k]) for k in numbers), number(r["gate_open"]["lesion_dice"]),
     ]  # fmt: skip
 
@@ -92,7 +79,7 @@ def _ranking(name: str, r: dict[str, Any]) -> list[str]:
     share = r["false_alarm_share"]
     return [
         name, number(r["average_precision"]), number(r["best_possible_dice"]),
-        *(with_interval(r["by_size"][s]) for s in STRATA), number(r["false_alarm_mm2"], 0),
+        *(_interval(r["by_size"][s]) for s in STRATA), number(r["false_alarm_mm2"], 0),
         "-" if share is None or share != share else f"{100 * share:.0f} %",
         number(r["gate_open"]["false_alarm_mm2"], 0),
     ]  # fmt: skip
@@ -113,7 +100,7 @@ def _images(name: str, i: dict[str, Any]) -> list[str]:
 
     return [
         name, str(d["n"]) if d else "-", of_seeds("kid", 4, "{kid_sd}"), of_seeds("fid", 2, "{fid_mean} ± {fid_sd}"),
-        with_interval(i.get("flip"), 2), mean("l1", 4), mean("psnr", 1), mean("ssim", 4), mean("identity", 4),
+        _interval(i.get("flip"), 2), mean("l1", 4), mean("psnr", 1), mean("ssim", 4), mean("identity", 4),
         mean("identity_gate_open", 4), mean("flicker", 2), mean("seam", 4),
     ]  # fmt: skip
 
@@ -162,7 +149,7 @@ def _by_group(rows: dict[str, dict[str, Any]], columns: list[str], cells: Any) -
         if of:
             out.append([f"*{group}*", *[""] * (len(columns) - 1)])
             out += [cells(n, r) for n, r in of]
-    return _table(columns, out)
+    return markdown_table(columns, out)
 
 
 def markdown(facts: dict[str, Any]) -> str:
@@ -207,7 +194,7 @@ def _sweep(sweep: dict[str, Any]) -> list[str]:
         f"## Options, on val\n\n{sweep['slices']} lesion slices of the **val** split, the threshold tuned for each on "
         f"the same slices: for choosing, not for comparing with the tables above. Best: {sweep['best']}.\n"
     )
-    return [about, *_table(["option", "group", "lesion Dice", "calls", "operating point"], rows)]
+    return [about, *markdown_table(["option", "group", "lesion Dice", "calls", "operating point"], rows)]
 
 
 def flat(row: dict[str, Any], before: str = "") -> dict[str, Any]:

@@ -11,7 +11,7 @@ from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY
 from braindiffusion.evaluation.induction.evaluate import InductionReport, KindResult
 from braindiffusion.evaluation.induction.painting import CONTROL
 from braindiffusion.evaluation.induction.pairs import STRATA
-from braindiffusion.io.tables import write_csv_file
+from braindiffusion.io.tables import markdown_table, number, with_interval, write_csv_file
 
 DEFINITIONS = {
     "lesion Dice, IoU": "of what the independent segmenter finds in the painted slice (probability above one half, "
@@ -43,33 +43,16 @@ DEFINITIONS = {
 }
 
 
-def _n(value: float | None, digits: int = 3) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _ci(middle: float | None, interval: list[float | None] | None, digits: int = 3) -> str:
-    if middle is None:
-        return "-"
-    known = interval if interval and None not in interval else None
-    return _n(middle, digits) + (f" ({_n(known[0], digits)} to {_n(known[1], digits)})" if known else "")
-
-
-def _table(columns: list[str], rows: list[list[str]]) -> list[str]:
-    if not rows:
-        return []
-    return ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns), *(f"| {' | '.join(r)} |" for r in rows), ""]
-
-
 def _scores(name: str, row: dict[str, Any], feature: str) -> list[str]:
     o, d = row.get("overlap"), (row.get("distribution") or {}).get(feature)
     return [
         name,
-        _ci(o["lesion_dice"], o["lesion_dice_interval"]) if o else "-",
-        _ci(o["lesion_iou"], o["lesion_iou_interval"]) if o else "-",
-        _n(o["lesion_dice_slice_mean"]) if o else "-",
-        f"{_n(d['fid_mean'], 2)} ± {_n(d['fid_sd'], 2)}" if d else "-",
-        f"{_n(d['kid'])} ± {_n(d['kid_sd'])}" if d else "-",
-        _n(d["combined"], 2) if d else "-",
+        with_interval(o["lesion_dice"], o["lesion_dice_interval"]) if o else "-",
+        with_interval(o["lesion_iou"], o["lesion_iou_interval"]) if o else "-",
+        number(o["lesion_dice_slice_mean"]) if o else "-",
+        f"{number(d['fid_mean'], 2)} ± {number(d['fid_sd'], 2)}" if d else "-",
+        f"{number(d['kid'])} ± {number(d['kid_sd'])}" if d else "-",
+        number(d["combined"], 2) if d else "-",
     ]
 
 
@@ -78,15 +61,15 @@ SCORE_COLUMNS = ["lesion Dice (95 % CI)", "IoU (95 % CI)", "slice-mean Dice", "F
 
 def _effects(name: str, row: dict[str, Any]) -> list[str]:
     e, c = row["effects"], row["contrast"]
-    tone = [_n(c["made"]), _n(c["difference"], 2), _n(c["distance"], 2)] if c else ["-"] * 3
-    cost = [_n(row.get("calls_per_slice"), 0), _n(row.get("seconds_per_slice"), 2)]
+    tone = [number(c["made"]), number(c["difference"], 2), number(c["distance"], 2)] if c else ["-"] * 3
+    cost = [number(row.get("calls_per_slice"), 0), number(row.get("seconds_per_slice"), 2)]
     return [
         name,
-        _n(e["inside"]["mean"]),
-        _ci(e["ring"]["mean"], e["ring"]["interval"], 4),
-        _n(e["ring_signed"]["mean"], 4),
-        _n(e["beyond"]["mean"], 4) + f" (largest {e['beyond_largest']:.2g})",
-        _ci(e["deep_fluid_mm2"]["mean"], e["deep_fluid_mm2"]["interval"], 0),
+        number(e["inside"]["mean"]),
+        with_interval(e["ring"]["mean"], e["ring"]["interval"], 4),
+        number(e["ring_signed"]["mean"], 4),
+        number(e["beyond"]["mean"], 4) + f" (largest {e['beyond_largest']:.2g})",
+        with_interval(e["deep_fluid_mm2"]["mean"], e["deep_fluid_mm2"]["interval"], 0),
         *tone,
         *cost,
     ]
@@ -120,30 +103,30 @@ def _kind_lines(kind: str, f: dict[str, Any]) -> list[str]:
                 f"{sizes['n_real']} real lesion slices.{foreign}",
                 "",
             ]
-        lines += _table(["", *SCORE_COLUMNS], [_scores(n, r, name) for n, r in rows.items()])
+        lines += markdown_table(["", *SCORE_COLUMNS], [_scores(n, r, name) for n, r in rows.items()])
     by_size = [
-        [n, *(_ci(o["by_stratum"][s]["mean"], o["by_stratum"][s]["interval"]) for s in STRATA)]
+        [n, *(with_interval(o["by_stratum"][s]["mean"], o["by_stratum"][s]["interval"]) for s in STRATA)]
         for n, r in rows.items() if (o := r.get("overlap"))
     ]  # fmt: skip
-    lines += _table(["lesion Dice by size", *STRATA], by_size)
+    lines += markdown_table(["lesion Dice by size", *STRATA], by_size)
     columns = [
         "", "change inside", "in the ring (95 % CI)", "signed", "beyond", "dark fluid mm2 (95 % CI)", "contrast",
         "difference SD", "KS", "calls", "s",
     ]  # fmt: skip
-    lines += _table(columns, [_effects(n, r) for n, r in rows.items() if "effects" in r])
+    lines += markdown_table(columns, [_effects(n, r) for n, r in rows.items() if "effects" in r])
     if effect := rows.get("mededit", {}).get("lesion_effect"):
         keys = {"ring": "difference in the ring", "ring_signed": "signed", "ring_excess": "excess"}
-        told = ", ".join(f"{v} {_ci(effect[k]['mean'], effect[k]['interval'], 4)}" for k, v in keys.items())
+        told = ", ".join(f"{v} {with_interval(effect[k]['mean'], effect[k]['interval'], 4)}" for k, v in keys.items())
         near = [
-            f"{r['from_mm']:g}-{r['to_mm']:g} mm {_n(r['mean_absolute'], 4)}"
+            f"{r['from_mm']:g}-{r['to_mm']:g} mm {number(r['mean_absolute'], 4)}"
             for r in effect["by_distance"] if r["from_mm"] is not None and r["pixels"]
         ]  # fmt: skip
         lines += [f"Effect of the lesion (MedEdit less control): {told}; by distance {', '.join(near)}.", ""]
     contrast = next((r["contrast"] for r in rows.values() if r.get("contrast")), None)
     if contrast:
         lines += [
-            f"Contrast of the real lesions: {_n(contrast['real'])}, standard deviation "
-            f"{_n(contrast['real_spread'])}.",
+            f"Contrast of the real lesions: {number(contrast['real'])}, standard deviation "
+            f"{number(contrast['real_spread'])}.",
             "",
         ]  # fmt: skip
     for name, why in f["skipped"].items():
@@ -154,13 +137,15 @@ def _kind_lines(kind: str, f: dict[str, Any]) -> list[str]:
         table = [
             [
                 *_scores(str(r["value"]), r, first),
-                _ci(r["effects"]["ring"]["mean"], r["effects"]["ring"]["interval"], 4),
+                with_interval(r["effects"]["ring"]["mean"], r["effects"]["ring"]["interval"], 4),
                 f"{r['effects']['beyond_largest']:.2g}",
-                _n(r["calls_per_slice"], 0),
+                number(r["calls_per_slice"], 0),
             ]
             for r in varied
         ]
-        lines += _table([title, *SCORE_COLUMNS, "change in its ring (95 % CI)", "largest beyond", "calls"], table)
+        lines += markdown_table(
+            [title, *SCORE_COLUMNS, "change in its ring (95 % CI)", "largest beyond", "calls"], table
+        )
     return lines
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY
 from braindiffusion.evaluation.tissue.run import TissueReport, TissueRow
+from braindiffusion.io.tables import markdown_table, number, with_interval, write_csv_file
 
 if TYPE_CHECKING:
     from braindiffusion.io.write import OutputFolder
@@ -26,36 +26,27 @@ DEFINITIONS = (
 SHOWN, COLUMNS = 8, 224
 
 
-def _with_interval(summary: dict[str, Any], key: str, digits: int) -> str:
-    low, high = summary[f"{key}_interval"]
-    return f"{summary[key]:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
+METHODS = ("method", "told apart", "sharpness", "SSIM", "PSNR dB", "mean of samples: SSIM, PSNR", "seconds a hole")
+PARTS = ("method", "stratum", "holes", "told apart", "sharpness", "SSIM", "PSNR dB")
+DIGITS = {"told_apart": 2, "sharpness": 2, "ssim": 3, "psnr": 1}
 
 
 def markdown(facts: dict[str, Any]) -> str:
     """The table, its strata and its definitions."""
+    methods, parts = [], []
+    for name, r in facts["rows"].items():
+        mean = f"{r['mean_ssim']:.3f}, {r['mean_psnr']:.1f} ({r['mean_of']})" if "mean_ssim" in r else ""
+        shown = [with_interval(r[key], r[f"{key}_interval"], digits) for key, digits in DIGITS.items()]
+        methods.append([name, *shown, mean, f"{r['seconds']:.2f}"])
+        for key in sorted(k for k in r if ":" in k):
+            shown = [number(r[key][measure], digits) for measure, digits in DIGITS.items()]
+            parts.append([name, key.replace(":", " "), str(r[key]["holes"]), *shown])
     lines = [
         f"# Hole test, {facts['modality']}, split {facts['split']}", "",
         f"{facts['holes']} holes, {facts['patients']} patients, seed {facts['seed']}. {RESEARCH_USE_ONLY}", "",
-        "| method | told apart | sharpness | SSIM | PSNR dB | mean of samples: SSIM, PSNR | seconds a hole |",
-        "|---|---|---|---|---|---|---|",
+        *markdown_table(METHODS, methods), "By size of the hole and by place:", "", *markdown_table(PARTS, parts),
     ]  # fmt: skip
-    for name, r in facts["rows"].items():
-        mean = f"{r['mean_ssim']:.3f}, {r['mean_psnr']:.1f} ({r['mean_of']})" if "mean_ssim" in r else ""
-        cells = [
-            name, _with_interval(r, "told_apart", 2), _with_interval(r, "sharpness", 2), _with_interval(r, "ssim", 3),
-            _with_interval(r, "psnr", 1), mean, f"{r['seconds']:.2f}",
-        ]  # fmt: skip
-        lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "By size of the hole and by place:", ""]
-    lines += ["| method | stratum | holes | told apart | sharpness | SSIM | PSNR dB |", "|---|---|---|---|---|---|---|"]
-    for name, r in facts["rows"].items():
-        for key in sorted(k for k in r if ":" in k):
-            s = r[key]
-            lines.append(
-                f"| {name} | {key.replace(':', ' ')} | {s['holes']} | {s['told_apart']:.2f} | {s['sharpness']:.2f} | "
-                f"{s['ssim']:.3f} | {s['psnr']:.1f} |"
-            )
-    return "\n".join([*lines, "", DEFINITIONS, ""])
+    return "\n".join([*lines, DEFINITIONS, ""])
 
 
 def _square(image: np.ndarray, centre: tuple[int, int], side: int) -> np.ndarray:
@@ -120,12 +111,7 @@ def hole_rows(report: TissueReport) -> list[dict[str, Any]]:
 
 def write(report: TissueReport, folder: OutputFolder) -> None:
     """``table.md``, ``tissue.json``, ``holes.csv`` and ``holes.png``."""
-    lines = hole_rows(report)
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(lines[0]))
-    table.writeheader()
-    table.writerows(lines)
     folder.file("table.md").write_text(markdown(report.facts), encoding="utf-8")
     folder.json("tissue", report.facts)
-    folder.file("holes.csv").write_text(text.getvalue(), encoding="utf-8")
+    write_csv_file(folder.file("holes.csv"), hole_rows(report))
     folder.file("holes.png").write_bytes(picture(report))
