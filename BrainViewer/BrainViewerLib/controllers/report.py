@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import time
-from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,9 @@ from BrainCounterfactualCommon.host import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY
 from BrainCounterfactualCommon.scene import masks, volumes
 from BrainCounterfactualCommon.scene.results import isSynthetic
 from braindiffusion import __version__
+from braindiffusion.export.html import render
 
+TEMPLATE = Path(__file__).with_name("report.html")
 HEIGHT, HEAD, FOOT, GAP = 520, 34, 30, 6
 """Pixels of the key image."""
 AMBER, WHITE, RED = (233, 180, 76), (235, 240, 245), (239, 83, 80)
@@ -156,24 +158,7 @@ def rows_of(result: Any, figures: dict[str, Any], regions: list[dict[str, Any]])
     return [(name, value) for name, value in rows if value]
 
 
-STYLE = (
-    "body{font:14px/1.45 system-ui,sans-serif;margin:24px auto;max-width:1080px;color:#14181e}"
-    "h1{font-size:20px;margin:0 0 4px}img{width:100%;background:#000}table{border-collapse:collapse;width:100%}"
-    "th{text-align:left;font-weight:600;width:190px;vertical-align:top}"
-    "td,th{padding:3px 8px;border-bottom:1px solid #ccd}"
-    ".mark{background:#fff3d6;border:1px solid #e0b24a;padding:4px 10px;font-weight:600}"
-    "@media print{@page{size:A4;margin:12mm}body{margin:0}}"
-)
-
-
 def page(picture: bytes, rows: list[tuple[str, str]], title: str) -> str:
     """The report: one HTML page that loads nothing."""
-    table = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
     image = base64.b64encode(picture).decode("ascii")
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{STYLE}</style></head><body>"
-        f'<p class="mark">{NOT_FOR_DIAGNOSIS}. {escape(RESEARCH_USE_ONLY)}</p><h1>{escape(title)}</h1>'
-        f'<p><img alt="Original, result and difference on one slice" src="data:image/png;base64,{image}"></p>'
-        f"<table>{table}</table></body></html>\n"
-    )
+    return render(TEMPLATE, title=title, rows=rows, image=image, mark=NOT_FOR_DIAGNOSIS, use=RESEARCH_USE_ONLY)
