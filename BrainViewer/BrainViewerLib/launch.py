@@ -176,7 +176,7 @@ def _serve(scan: Path | None, port: int) -> None:
     viewer.serve(port)
 
 
-class _Bounded(logging.StreamHandler):  # type: ignore[type-arg]
+class _Bounded(logging.StreamHandler):
     """Writes to a file that begins again where it is full; what was in it is kept once."""
 
     def emit(self, record: logging.LogRecord) -> None:

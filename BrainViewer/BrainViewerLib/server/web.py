@@ -52,14 +52,10 @@ async def receive(request: Request, folder: Path) -> int:
 
 
 async def _received(request: Request, folder: Path) -> int:
-    from aiohttp import BodyPartReader
-
     count = size = 0
-    reader = await request.multipart()
+    reader: Any = await request.multipart()
     while (part := await reader.next()) is not None:
-        if not isinstance(part, BodyPartReader):  # a form within a form
-            continue
-        parts = safe_parts(part.filename or "")
+        parts = safe_parts(getattr(part, "filename", None) or "")
         if not parts:
             continue
         target = folder.joinpath(*parts)
