@@ -17,9 +17,7 @@ HOSTILE = '<img src=x onerror="alert(1)">&\'{{ 7 * 7 }}'
 def test_a_study_report_shows_names_and_cells_as_text() -> None:
     table = Table("t", HOSTILE, (HOSTILE, VERDICT), [[HOSTILE, "significant"]], HOSTILE)
     figure = Figure("f", HOSTILE, lambda: b"\x89PNG", HOSTILE)
-    section = Section(
-        title=HOSTILE, text=[HOSTILE], tables=[table], figures=[figure], definitions=[(HOSTILE, HOSTILE)]
-    )
+    section = Section(title=HOSTILE, text=[HOSTILE], tables=[table], figures=[figure], definitions=[(HOSTILE, HOSTILE)])
     page = html(HOSTILE, [section])
     assert "<img src=x" not in page
     assert page.count("&lt;img src=x onerror=&#34;alert(1)&#34;&gt;&amp;&#39;{{ 7 * 7 }}") == 12
