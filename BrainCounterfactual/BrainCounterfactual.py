@@ -1,6 +1,8 @@
 """3D Slicer module: see where a classifier finds a lesion, mark it, heal it, compare. Research use only."""
 
-import BrainCounterfactualLib  # noqa: F401 - first: it finds the shared package
+import os
+
+import BrainCounterfactualLib  # first: it finds the shared package
 import qt
 import slicer
 from BrainCounterfactualLib import texts
@@ -18,10 +20,13 @@ from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule
 
 from BrainCounterfactualCommon.host import RESEARCH_USE_ONLY, Problem
+from BrainCounterfactualCommon.panels import droptarget, volumemenu
 from BrainCounterfactualCommon.panels.bindings import showJobButton
 from BrainCounterfactualCommon.panels.panelwidget import PanelWidget
 from BrainCounterfactualCommon.scene import layouts, overlays, startup
 from BrainCounterfactualCommon.worker import dependencies, models
+
+MENU_PLUGIN = "HealSubjectHierarchyPlugin.py"
 
 
 class BrainCounterfactual(ScriptedLoadableModule):
@@ -31,7 +36,7 @@ class BrainCounterfactual(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("Brain Counterfactual")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Neuroimaging")]
-        self.parent.dependencies = ["Segmentations", "Volumes", "Markups"]
+        self.parent.dependencies = ["Segmentations", "SubjectHierarchy", "Volumes", "Markups"]
         self.parent.contributors = ["The SlicerBrainCounterfactual authors"]
         self.parent.helpText = _(
             "Remove a lesion from a brain MRI: a classifier's saliency, your own mask or a box says where, and a "
@@ -46,6 +51,9 @@ class BrainCounterfactual(ScriptedLoadableModule):
             "Weights carry their own licences, shown in the module."
         )
         startup.atStartup(qt, registerSampleData)
+
+    def setup(self):
+        volumemenu.register(os.path.join(os.path.dirname(BrainCounterfactualLib.__file__), MENU_PLUGIN))
 
 
 class BrainCounterfactualWidget(PanelWidget):
@@ -78,6 +86,7 @@ class BrainCounterfactualWidget(PanelWidget):
             self.keepUndo,
         )
         self.choices = ChoicePanel(self.ui, self.logic, self.parameters, self.onModality)
+        self._drop = droptarget.takeMasks(qt, self.ui.maskSection, self.mask.fromNode)
         self.connectButtons(
             {
                 "saliencyButton": self.onSaliency,

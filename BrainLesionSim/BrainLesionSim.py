@@ -1,6 +1,8 @@
 """3D Slicer module: draw a lesion on a healthy scan, have it painted, compare, heal it again. Research use only."""
 
-import BrainLesionSimLib  # noqa: F401 - first: it finds the shared package
+import os
+
+import BrainLesionSimLib  # first: it finds the shared package
 import qt
 from BrainLesionSimLib import texts
 from BrainLesionSimLib.choicepanel import ChoicePanel
@@ -15,9 +17,12 @@ from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule
 
 from BrainCounterfactualCommon.host import RESEARCH_USE_ONLY
+from BrainCounterfactualCommon.panels import droptarget, volumemenu
 from BrainCounterfactualCommon.panels.bindings import showJobButton
 from BrainCounterfactualCommon.panels.panelwidget import PanelWidget
 from BrainCounterfactualCommon.scene import startup
+
+MENU_PLUGIN = "InduceSubjectHierarchyPlugin.py"
 
 
 class BrainLesionSim(ScriptedLoadableModule):
@@ -27,7 +32,7 @@ class BrainLesionSim(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("Brain Lesion Simulator")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Neuroimaging")]
-        self.parent.dependencies = ["Segmentations", "Volumes", "Markups"]
+        self.parent.dependencies = ["Segmentations", "SubjectHierarchy", "Volumes", "Markups"]
         self.parent.contributors = ["The SlicerBrainCounterfactual authors"]
         self.parent.helpText = _(
             "Paint a stroke or a tumor into a brain MRI: draw it, box it, load it or have one made, and a diffusion "
@@ -42,6 +47,9 @@ class BrainLesionSim(ScriptedLoadableModule):
             "Healing: Dif-fuse (Fontanella et al., 2024). Weights carry their own licences, shown in the module."
         )
         startup.atStartup(qt)
+
+    def setup(self):
+        volumemenu.register(os.path.join(os.path.dirname(BrainLesionSimLib.__file__), MENU_PLUGIN))
 
 
 class BrainLesionSimWidget(PanelWidget):
@@ -77,6 +85,7 @@ class BrainLesionSimWidget(PanelWidget):
             self.keepUndo,
         )
         self.choices = ChoicePanel(self.ui, self.logic, self.parameters, self.onModality)
+        self._drop = droptarget.takeMasks(qt, self.ui.lesionSection, self.lesion.fromNode)
         self.connectButtons(
             {
                 "makeLesionButton": self.onMakeLesion,

@@ -73,6 +73,12 @@ class BrainCounterfactualLogic(Healing, Exporting, ModuleLogic):
         self.setMaskArray(mask, seg, volumeNode)
         return int(mask.sum())
 
+    def maskFromNode(self, node, seg, volumeNode):
+        """Replace the mask by a segmentation's or label map's of the scene; returns the number of voxels."""
+        mask = masks.fromNode(node, volumeNode)
+        self.setMaskArray(mask, seg, volumeNode)
+        return int(mask.sum())
+
     def clearMask(self, seg, volumeNode):
         """Empty the mask."""
         self.setMaskArray(np.zeros(volumes.voxels(volumeNode).shape, bool), seg, volumeNode)

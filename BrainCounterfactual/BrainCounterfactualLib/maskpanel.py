@@ -71,6 +71,14 @@ class MaskPanel:
             )
             self._ui.progressLabel.setText(" ".join(notes))
 
+    def fromNode(self, node):
+        """Take a segmentation or a label map that lies in the scene, as when it is dragged onto the section."""
+        if self._parameters().inputVolume is not None:
+            self._change(
+                _("The mask could not be taken."),
+                lambda seg, volumeNode: self._logic.maskFromNode(node, seg, volumeNode),
+            )
+
     def clear(self):
         self._change(_("The mask could not be cleared."), self._logic.clearMask)
 

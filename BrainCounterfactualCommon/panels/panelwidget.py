@@ -181,6 +181,11 @@ class PanelWidget(ModuleWidget):
         if scans:
             self._parameterNode.inputVolume = scans[0]
 
+    def chooseScan(self, volumeNode):
+        """Take this scan, as from the menu of a right click."""
+        self.initializeParameterNode()
+        self._parameterNode.inputVolume = volumeNode
+
     def setParameterNode(self, parameterNode):
         if self._parameterNode is not None:
             self._parameterNode.disconnectGui(self._connections)

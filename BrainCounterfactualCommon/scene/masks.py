@@ -179,6 +179,23 @@ def fromBox(roiNode, volumeNode):
     return box
 
 
+def fromNode(node, volumeNode):
+    """(k,j,i) bool of a segmentation (all its segments) or label map of the scene, carried to the scan in world space.
+
+    Raises:
+        Problem: it marks nothing inside the scan.
+    """
+    mask = arrayOf(node, volumeNode)
+    if not mask.any():
+        raise Problem(
+            "EmptyMaskError",
+            _("{name} marks nothing inside this scan.").format(name=node.GetName()),
+            _("It is empty, or lies elsewhere in space."),
+            _("Take a mask drawn on this scan."),
+        )
+    return mask
+
+
 def fromFile(path, volumeNode, onNote=logging.warning):
     """(k,j,i) bool of a mask file (labels, or probabilities from 0.5 on), carried to the scan in world space.
 

@@ -79,6 +79,12 @@ class LesionPanel:
             self._change(message, lambda volumeNode: self._logic.lesionFromFile(path, volumeNode, notes.append), "mask")
             self._ui.progressLabel.setText(" ".join(notes))
 
+    def fromNode(self, node):
+        """Take a segmentation or a label map that lies in the scene, as when it is dragged onto the section."""
+        if self._parameters().inputVolume is not None:
+            message = _("The lesion could not be taken.")
+            self._change(message, lambda volumeNode: self._logic.lesionFromNode(node, volumeNode), "mask")
+
     def clear(self):
         self._change(_("The lesion could not be cleared."), self._logic.clearLesion, "mask")
 

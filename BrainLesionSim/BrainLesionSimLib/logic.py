@@ -96,6 +96,12 @@ class BrainLesionSimLogic(Healing, Exporting, ModuleLogic):
         self.setLesion(mask, volumeNode)
         return int(mask.sum())
 
+    def lesionFromNode(self, node, volumeNode):
+        """Replace the lesion by a segmentation's or label map's of the scene; returns the number of voxels."""
+        mask = masks.fromNode(node, volumeNode)
+        self.setLesion(mask, volumeNode)
+        return int(mask.sum())
+
     def clearLesion(self, volumeNode):
         """Empty the lesion."""
         self.setLesion(np.zeros(volumes.voxels(volumeNode).shape, bool), volumeNode)

@@ -21,9 +21,9 @@ def obliqueAffine():
     return affine
 
 
-def makeVolume(array, affine, name):
+def makeVolume(array, affine, name, className="vtkMRMLScalarVolumeNode"):
     """A volume node of a (k,j,i) array."""
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    node = slicer.mrmlScene.AddNewNodeByClass(className, name)
     slicer.util.updateVolumeFromArray(node, array)
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(affine))
     node.CreateDefaultDisplayNodes()

@@ -106,6 +106,7 @@ def moduleQt():
             setattr(module, name, asPythonQt(cls))
     module.QTableWidgetItem = QtWidgets.QTableWidgetItem
     module.QIcon, module.QPixmap = QtGui.QIcon, QtGui.QPixmap
+    module.QObject, module.QEvent, module.QAction = QtCore.QObject, QtCore.QEvent, asPythonQt(QtGui.QAction)
     module.QTimer = Timer
     module.QShortcut, module.QKeySequence = Shortcut, str
     module.QFileDialog = types.SimpleNamespace(

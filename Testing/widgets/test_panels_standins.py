@@ -17,7 +17,7 @@ def test_standin_ui_file_names_only_known_widgets_and_parameters(widget):
     loader = widget.layout.itemAt(0).widget().standinLoader
     assert loader.unknown == []
     assert widget.ui.inputSelector.scene is slicer.mrmlScene
-    assert len(widget._parameterNode.bound) == {"BrainCounterfactual": 17, "BrainLesionSim": 14}[widget.moduleName]
+    assert len(widget._parameterNode.bound) == {"BrainCounterfactual": 18, "BrainLesionSim": 16}[widget.moduleName]
     assert "Never use it for diagnosis" in widget.ui.bannerLabel.text
 
 

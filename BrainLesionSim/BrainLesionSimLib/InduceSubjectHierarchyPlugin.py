@@ -1,0 +1,26 @@
+"""*Induce lesion...* in the menu of a right click on a volume; loaded by Slicer itself."""
+
+import qt
+from AbstractScriptedSubjectHierarchyPlugin import AbstractScriptedSubjectHierarchyPlugin
+
+from BrainCounterfactualCommon.host import tr as _
+from BrainCounterfactualCommon.panels import volumemenu
+
+
+class InduceSubjectHierarchyPlugin(AbstractScriptedSubjectHierarchyPlugin):
+    """Adds the entry, and owns no items."""
+
+    filePath = __file__
+
+    def __init__(self, scriptedPlugin):
+        scriptedPlugin.name = "BrainLesionSim"
+        AbstractScriptedSubjectHierarchyPlugin.__init__(self, scriptedPlugin)
+        self.action = qt.QAction(_("Induce lesion..."), scriptedPlugin)
+        self.action.connect("triggered()", lambda: volumemenu.openModule("BrainLesionSim"))
+
+    def itemContextMenuActions(self):
+        return [self.action]
+
+    def showContextMenuActionsForItem(self, itemID):
+        if volumemenu.scanOf(itemID) is not None:  # Slicer hides all before it asks
+            self.action.visible = True
