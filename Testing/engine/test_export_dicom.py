@@ -18,6 +18,8 @@ from braindiffusion.export.dicom import Coding, Label, Study, grid_of
 from braindiffusion.export.dicom_masks import Segment, write_masks
 from braindiffusion.export.dicom_result import check_unused, derivation, write_dicom
 from braindiffusion.export.dicom_source import acquisition_of, profile, source_of
+from braindiffusion.export.identifiers import Identifiers
+from braindiffusion.export.second_pass import check_files
 from braindiffusion.io.read import on_grid_of, read_scan
 from braindiffusion.io.write import OutputFolder
 from braindiffusion.volume.scan import Scan
@@ -333,3 +335,26 @@ def test_an_anonymous_export_has_no_date_and_no_way_back(planted: Scan, tmp_path
         assert not [e for e in ds.iterall() if e.VR == "UI" and str(e.value).startswith(ROOT)]
         assert "SourceImageSequence" not in ds
         assert (ds.SyntheticData, ds.PatientID) == ("NO", "P1")
+
+
+def test_an_anonymous_segmentation_has_the_date_that_the_standard_wants_and_nobody_knows(
+    planted: Scan, tmp_path: Path
+) -> None:
+    pytest.importorskip("highdicom", reason="highdicom is not installed")
+    source = source_of(planted)
+    with OutputFolder(tmp_path / "out") as out:
+        study = Study(planted, source, anonymous=True, patient="P1")
+        images = study.write(out.file, "a", 1, planted.voxels, Label("scan", "Made."))
+        segment = Segment(planted.voxels > 900, "lesion", True, (255, 0, 0))
+        write_masks(study, out.file, 2, {"lesion": segment}, images, "Made.")
+        path = out.file("masks/0001.dcm")
+        check_files([("masks/0001.dcm", path)], Identifiers())
+    ds = pydicom.dcmread(tmp_path / "out" / "masks" / "0001.dcm")
+    assert list(ds.ImageType) == ["DERIVED", "PRIMARY"]
+    dates = {e.keyword: e.value for e in ds.iterall() if e.VR in ("DA", "DT", "TM") and e.value}
+    assert dates == {"ContentDate": "19000101", "ContentTime": "000000"}
+    assert not dciodvfy(tmp_path / "out" / "masks" / "0001.dcm")
+    known = Identifiers()
+    known.add_date("19000101")  # a patient's own
+    with pytest.raises(errors.QuarantineError):
+        check_files([("masks/0001.dcm", tmp_path / "out" / "masks" / "0001.dcm")], known)

@@ -26,6 +26,8 @@ from braindiffusion.volume.scan import LPS_TO_RAS, Scan
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+NO_DATE, NO_TIME = "19000101", "000000"
+"""Stand where the standard wants a date and nobody is to know it."""
 MANUFACTURER = "SlicerBrainCounterfactual"
 IMPLEMENTATION_UID = "2.25.205278674384143465220368474107558042208"
 DEIDENTIFIED = "DE-IDENTIFIED - NOT FOR DIAGNOSIS"

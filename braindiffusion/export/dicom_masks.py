@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from braindiffusion import NOT_FOR_DIAGNOSIS, __version__
-from braindiffusion.export.dicom import MANUFACTURER, Label, Study, save
+from braindiffusion.export.dicom import MANUFACTURER, NO_DATE, NO_TIME, Label, Study, save
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -92,6 +92,7 @@ def _segmentation(
     ds.SeriesDescription = f"SYNTHETIC - {label.description}"
     ds.DerivationDescription = f"{NOT_FOR_DIAGNOSIS}. {derivation}"[:1024]
     if study.anonymous:
+        ds.ContentDate, ds.ContentTime = NO_DATE, NO_TIME  # a segmentation may not leave them empty
         for keyword in ("SeriesDate", "SeriesTime", "InstanceCreationDate", "InstanceCreationTime"):
             if keyword in ds:
                 del ds[keyword]

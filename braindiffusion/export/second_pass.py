@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY
 from braindiffusion.errors import QuarantineError
+from braindiffusion.export.dicom import NO_DATE, NO_TIME
 from braindiffusion.export.dicom_source import profile
 from braindiffusion.export.identifiers import Identifiers, leaves
 
@@ -106,7 +107,7 @@ def _check_dicom(path: Path, identifiers: Identifiers, known: list[str]) -> None
         if element.VR == "SQ":
             continue
         values = [str(v) for v in (element.value if element.VM > 1 else [element.value]) if v is not None]
-        if element.VR in ("DA", "DT", "TM") and any(values):
+        if element.VR in ("DA", "DT", "TM") and not {*values} <= {"", NO_DATE, NO_TIME}:
             raise _left("a date of the DICOM header")
         if element.VR == "UI" and not all(v.startswith(MADE_UIDS) and v not in identifiers.uids for v in values):
             raise _left("a UID of the DICOM header")
