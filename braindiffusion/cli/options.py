@@ -85,13 +85,22 @@ class Commands(typer.Typer):
                     _check_places(values)
                 inputs = [v for name, v in values.items() if name != "out"]
                 paths = [p for v in inputs for p in (v if isinstance(v, list | tuple) else [v])]
-                with inputs_kept(p for p in paths if isinstance(p, Path)):
+                with inputs_kept(_named_files(paths)):
                     return function(**values)
 
             register(run)
             return function
 
         return decorate
+
+
+def _named_files(given: list[Any]) -> Iterator[Path]:
+    """What may be a file among values: a path, a text that is one (a recipe), or that names one (``a=scans``)."""
+    for value in given:
+        if isinstance(value, Path):
+            yield value
+        elif isinstance(value, str):
+            yield from (at_home(part) for part in (value, value.partition("=")[2]) if part)
 
 
 def _check_places(values: dict[str, Any]) -> None:

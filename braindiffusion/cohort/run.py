@@ -20,6 +20,7 @@ from braindiffusion import __version__
 from braindiffusion.cohort.table import Row, read_table, write_table
 from braindiffusion.errors import BrainDiffusionError, CohortError, InputError, ScanNotFoundError, SettingsError
 from braindiffusion.io.checks import SCAN_SUFFIXES
+from braindiffusion.io.guard import inputs_kept
 from braindiffusion.io.text_files import read_json
 from braindiffusion.modality import modality_of
 from braindiffusion.pipeline.provenance import plain
@@ -144,6 +145,11 @@ def plan(
         Job(name, scan.absolute(), mask and mask.absolute(), out.absolute() / name, settings, file_format, threads)
         for name, (scan, mask) in scans.items()
     ]
+    files = [os.path.realpath(path) for job in jobs for path in (job.scan, job.mask) if path]
+    given = {*files, *map(os.path.dirname, files)}
+    if among := next((job for job in jobs if os.path.realpath(job.folder) in given), None):
+        what = f"The results of {among.name} would go to {among.folder}, among the scans."
+        raise SettingsError(what, f"Of {out}, that is its folder.", "Choose another --out.")
     return [replace(job, key=key_of(job)) for job in jobs]
 
 
@@ -165,6 +171,11 @@ def check_apart(folder: Path, out: Path) -> None:
 
 def heal_job(job: Job) -> Row:
     """Heal one scan and write its results; what goes wrong is the row's to tell. Runs on a worker."""
+    with inputs_kept(path for path in (job.scan, job.mask) if path is not None):
+        return _healed(job)
+
+
+def _healed(job: Job) -> Row:
     import torch
 
     from braindiffusion.export.results import write_result

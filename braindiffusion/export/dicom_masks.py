@@ -92,7 +92,7 @@ def _segmentation(
     ds.SeriesDescription = f"SYNTHETIC - {label.description}"
     ds.DerivationDescription = f"{NOT_FOR_DIAGNOSIS}. {derivation}"[:1024]
     if study.anonymous:
-        ds.ContentDate, ds.ContentTime = NO_DATE, NO_TIME  # a segmentation may not leave them empty
+        ds["ContentDate"].value, ds["ContentTime"].value = NO_DATE, NO_TIME  # a segmentation may not leave them empty
         for keyword in ("SeriesDate", "SeriesTime", "InstanceCreationDate", "InstanceCreationTime"):
             if keyword in ds:
                 del ds[keyword]

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from braindiffusion import __version__
 from braindiffusion.errors import DependencyMissingError, OutputError, PackError, RecipeError
+from braindiffusion.io.guard import check_kept
 from braindiffusion.io.locks import Lock
 from braindiffusion.io.text_files import read_json
 from braindiffusion.io.write import check_writable, complete
@@ -268,6 +269,8 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # initial weights: layers can only draw from global state
         network = build_network(recipe["network"])
+    for name in ("config.json", f"{recipe['name']}.json", f"{recipe['name']}.safetensors"):
+        check_kept(out / name)  # the recipe itself, say: not after minutes of training
     if "start" in recipe:
         warm_start(network, recipe["start"])
     ema = deepcopy(network).to(fabric.device).requires_grad_(False)
