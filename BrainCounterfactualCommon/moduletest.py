@@ -54,6 +54,24 @@ class ModuleTestBase(ScriptedLoadableModuleTest):
             self.assertIn(comparison.tops[0], startup.markedViews())  # noqa: PT009
             self.assertNotIn(comparison.tags[0], startup.markedViews())  # noqa: PT009
 
+    def showInSpace(self, comparison, scan, result, marks):
+        """Show a result's lesion as a closed surface, as the panel's check box does, and put it away again.
+
+        Args:
+            marks: the segmentation that holds the lesion.
+        """
+        self.delayDisplay("The lesion in 3-D")
+        comparison.showSurfaces(True)
+        layouts.LayoutSwitch().showLayout(comparison.layoutOf(result))
+        comparison.show(scan, result)
+        slicer.app.processEvents()
+        layouts.fitSurfaces()
+        display = marks.GetDisplayNode()
+        self.assertTrue(display.GetVisibility3D())  # noqa: PT009
+        self.assertTrue(marks.GetSegmentation().ContainsRepresentation("Closed surface"))  # noqa: PT009
+        comparison.showSurfaces(False)
+        self.assertFalse(display.GetVisibility3D())  # noqa: PT009
+
     @staticmethod
     def shownIn(tag, layer):
         """The volume in a layer of a view, ``None`` where there is none or no such view."""

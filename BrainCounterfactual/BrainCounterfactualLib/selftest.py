@@ -61,6 +61,9 @@ class BrainCounterfactualTest(ModuleTestBase):
         """Compare, undo, redo, save, close, load, compare again."""
         scan, comparison = result.volumeNode, Comparison()
         self.compare(comparison, scan, result)
+        self.assertFalse(comparison.flicker())
+        self.assertTrue(comparison.flicker())
+        self.showInSpace(comparison, scan, result, result.lesionNode)
         self.assertIsNone(self.logic.undo(scan))
         comparison.show(scan, None)
         self.assertIsNone(self.shownIn(comparison.tops[0], "Foreground"))
@@ -78,6 +81,8 @@ class BrainCounterfactualTest(ModuleTestBase):
         self.delayDisplay("Saliency, then healing the sample")
         saliency = self.resultOf(self.logic.computeSaliency)
         self.assertGreater(volumes.voxels(saliency.saliencyNode).max(), 0)
+        seg = self.logic.maskSegmentation(self.sample)
+        self.assertGreater(self.logic.maskFromSaliency(saliency.saliencyNode, 0.3, seg, self.sample), 0)
         result = self.resultOf(self.logic.heal, {"steps": 5}, maskNode=self._drawTruth())
         self.assertIn("SYNTHETIC", result.counterfactualNode.GetName())
         self.assertTrue(result.provenance["check"]["outside_identical"])

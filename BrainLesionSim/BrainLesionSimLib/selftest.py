@@ -59,6 +59,9 @@ class BrainLesionSimTest(ModuleTestBase):
         """Compare, undo, redo, save, close, load, compare again."""
         scan, comparison = induction.volumeNode, Comparison()
         self.compare(comparison, scan, induction)
+        self.assertFalse(comparison.flicker())
+        self.assertTrue(comparison.flicker())
+        self.showInSpace(comparison, scan, induction, induction.marksNode)
         self.assertIsNone(self.logic.undo(scan))
         self.assertEqual(self.logic.redo(scan), induction)
         scan = self.reopened(scan)

@@ -254,7 +254,8 @@ def test_standin_self_test_runs(module, standins, views, monkeypatch):
         standin_slicer.ScriptedLoadableModuleTest, "delayDisplay", lambda _self, text: said.append(text)
     )
     getattr(module, module.__name__ + "Test")().runTest()
-    assert len([text for text in said if "Saving" not in text and "Each view" not in text]) == 4
+    assert len([text for text in said if "Saving" not in text and "Each view" not in text]) == 5
+    assert "The lesion in 3-D" in said
     assert any("not tested" in text for text in said)
 
 
