@@ -11,6 +11,7 @@ from BrainCounterfactualLib.comparison import COVERED, Comparison
 
 UNSORTED = -1
 """No column: as the rows were given."""
+ROW_PX = 22
 
 
 class ResultPanel(ResultPanelBase):
@@ -33,6 +34,7 @@ class ResultPanel(ResultPanelBase):
         self._history = ChoiceBinding(ui.resultComboBox, self._onChosen)
         ui.sliceTable.connect("cellDoubleClicked(int,int)", self._onCell)
         ui.sliceTable.verticalHeader().setVisible(False)  # numbers beside the slices' own
+        ui.sliceTable.verticalHeader().setDefaultSectionSize(ROW_PX)
         header = ui.sliceTable.horizontalHeader()
         header.setSortIndicator(UNSORTED, header.sortIndicatorOrder())
 

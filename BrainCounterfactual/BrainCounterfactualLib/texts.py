@@ -122,7 +122,7 @@ def resultChoices(found):
 
 
 def tableColumns():
-    return [_("Slice"), _("Probability"), _("Lesion mm\u00b2"), _("Edited mm\u00b2")]
+    return [_("Slice"), _("Lesion\nprob."), _("Lesion\nmm\u00b2"), _("Edited\nmm\u00b2")]
 
 
 def inOrder(rows):

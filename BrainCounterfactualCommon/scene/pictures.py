@@ -8,7 +8,7 @@ PAPER, EDITED, LESION = (36, 36, 40), (128, 100, 40), (224, 64, 72)
 """Colors of a bar chart, on dark and on light panels."""
 
 
-def bars(lesion, edited, height=180, width=96):
+def bars(lesion, edited, height=180, width=64):
     """(height,width,3) uint8: the slices one above the other, the lowest below; to the right the areas.
 
     Args:

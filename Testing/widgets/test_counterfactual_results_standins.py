@@ -71,7 +71,7 @@ def test_standin_areas_are_plotted_beside_the_table(widget, scan, views):
     rows = [{"slice": n, "mask_mm2": 50.0, "lesion_mm2": area} for n, area in ((1, 9.0), (3, 40.0))]
     work(widget, scan, slices=rows)
     assert not label.isHidden()
-    assert (label.pixmap.width(), label.pixmap.height()) == (96, 180)
+    assert (label.pixmap.width(), label.pixmap.height()) == (64, 180)
     assert "at most 40 mm\u00b2 in slice 3" in label.toolTip
     widget.ui.resultComboBox.setCurrentIndex(0)
     assert label.isHidden()

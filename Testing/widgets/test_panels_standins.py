@@ -21,6 +21,15 @@ def test_standin_ui_file_names_only_known_widgets_and_parameters(widget):
     assert "Never use it for diagnosis" in widget.ui.bannerLabel.text
 
 
+def test_standin_the_panel_needs_no_more_width_than_slicer_gives_it(widget, scan, views):
+    """Whatever is open: Slicer's own panel begins at about 418 pixels; what is wider would scroll sideways."""
+    work(widget, scan)
+    for name, section in vars(widget.ui).items():
+        if name.endswith("Section"):
+            section.collapsed = False
+    assert widget.ui.panelContents.minimumSizeHint.width() <= 390
+
+
 def test_standin_apply_becomes_cancel_and_back(widget, scan):
     ui, text = widget.ui, widget.ui.applyButton.text
     draw(widget, scan)
