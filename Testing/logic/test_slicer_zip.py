@@ -27,7 +27,8 @@ for name in sorted(names):
     try:
         loaded.append(importlib.import_module(name))
     except ModuleNotFoundError as error:
-        if error.name not in ("slicer.ScriptedLoadableModule", "slicer.parameterNodeWrapper"):
+        menu = error.name == "qt" and name.endswith("SubjectHierarchyPlugin")
+        if not menu and error.name not in ("slicer.ScriptedLoadableModule", "slicer.parameterNodeWrapper"):
             raise
         desktop.append(name.split(".")[-1])
 from BrainCounterfactualLib.logic import BrainCounterfactualLogic
@@ -88,7 +89,8 @@ def run(code, folder, **values):
 def test_every_module_file_imports_from_the_unpacked_folder(unpacked, tmp_path):
     files, logics, cards, desktop = run(_IMPORT_ALL, tmp_path, modules=str(unpacked))
     # all that may need more than slicer-core
-    assert set(desktop) <= {"modulewidget", "panelwidget", "moduletest", "parameters", "selftest"}
+    menus = {"HealSubjectHierarchyPlugin", "InduceSubjectHierarchyPlugin"}
+    assert set(desktop) <= {"modulewidget", "panelwidget", "moduletest", "parameters", "selftest", *menus}
     assert not [file for file in files if not Path(file).is_relative_to(unpacked)]
     assert {"logic.py", "volumes.py", "session.py"} <= {Path(file).name for file in files}
     assert logics == ["BrainCounterfactualLogic", "BrainLesionSimLogic", "BrainReaderStudyLogic"]
