@@ -268,6 +268,21 @@ def test_standin_self_test_runs(module, standins, views, monkeypatch):
     assert any("not tested" in text for text in said)
 
 
+@pytest.mark.weights
+def test_standin_self_test_walks_the_whole_way_with_the_engine(module, standins, views, monkeypatch):
+    """Saliency, healing, induction and the way back are real: the worker is started with this Python."""
+    pytest.importorskip("torch", reason="the engine's packages are not installed here")
+    from logic_helpers import makeViews
+
+    makeViews(views.HEALED)
+    said = []
+    monkeypatch.setattr(
+        standin_slicer.ScriptedLoadableModuleTest, "delayDisplay", lambda _self, text: said.append(text)
+    )
+    getattr(module, module.__name__ + "Test")().runTest()
+    assert "Test passed" in said
+
+
 def test_standin_a_scan_loaded_while_the_module_is_open_is_offered(widget, standins):
     from logic_helpers import makeVolume
 
