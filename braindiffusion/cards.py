@@ -41,7 +41,7 @@ class ModelCard(dict[str, Any]):
         """What a model that paints lesions is given beside the state; ``None``: it paints none.
 
         ``lesion``: the masks of lesion and brain (where a card says nothing); ``palette``: the image with the lesion
-        replaced by noise.
+        replaced by noise; ``surroundings``: what :mod:`braindiffusion.lesions.in_context` says.
         """
         return str(self.get("condition", "lesion")) if self.get("kinds") else None
 
@@ -195,6 +195,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
             "test",
             "contrast",
             "kind_modality",
+            "looks",
         )
     },
     **{

@@ -24,7 +24,7 @@ Order = Literal["paper", "reference"]
 Over = Literal["brain", "field_of_view"]
 AnomalyVariant = Literal["ours", "bright", "paper", "median", "reference"]
 Precision = Literal["auto", "fp32", "bf16"]
-LesionKind = Literal["stroke", "tumour"]
+LesionKind = Literal["stroke", "tumour", "meningioma", "haemorrhage", "plaques"]
 ShapeKind = Literal["stroke", "tumour", "spots"]
 Condition = Literal["mask", "box"]
 Side = Literal["L", "R"]
@@ -274,7 +274,8 @@ class InduceSettings:
     ``None`` takes the method's own value, or the one kept in the model's card (``operating_points``).
 
     Attributes:
-        kind: ``stroke`` or ``tumour``; with the scan's modality it names the model's class.
+        kind: with the scan's modality it names the model's class: ``tumour`` is a glioma, on T1-Gd an enhancing one;
+            ``plaques`` are those of multiple sclerosis.
         model: ``None`` takes the installed lesion model that fits the method.
         condition: what the network is given: the ``mask``, or the filled ``box`` of each component.
         margin_mm: reach of the margin around the lesion that may change (MedEdit).
@@ -288,21 +289,25 @@ class InduceSettings:
         ratio: of SDEdit; ``None`` takes the published one of the kind.
     """
 
-    method: str = setting("mededit_paired", "Induction method.", choices=METHODS_OF_INDUCTION, registry=INDUCERS)
+    method: str = setting("mededit", "Induction method.", choices=METHODS_OF_INDUCTION, registry=INDUCERS)
     kind: str = setting("stroke", "What to paint.", choices=get_args(LesionKind), title="kind of lesion")
     model: str | None = setting(None, "Lesion model.", none="the one that fits the method")
     condition: Condition = setting(
         "mask", "What the network is given.", choices=get_args(Condition), none="box for --box, else mask"
     )
     steps: int | None = setting(
-        15, "Steps of denoising, or 'full' (3,997 network calls a slice and run).", least=1, most=999, full=True
+        OWN_STEPS,
+        "Steps of denoising, 'full' (every level), or 'auto': the model's own.",
+        least=0,
+        most=999,
+        full=True,
     )
     resamples: int | None = setting(None, "U, how often each step is taken.", least=1, most=100, none="the method's")
     jump: int | None = setting(
         None, "Levels denoised before noising again.", least=1, most=999, none="the method's, 1", advanced=True
     )
     margin_mm: float | None = setting(
-        None, "How far around the lesion may change.", least=0, most=100, none="22.5; boxes 18.75"
+        None, "How far around the lesion may change.", least=0, most=100, none="the card's, or 22.5; boxes 18.75"
     )
     guidance: float | None = setting(
         None, "Above 1: a stronger lesion, at twice the calls.", least=0, most=20, none="the card's, or 1"

@@ -24,8 +24,8 @@ DENOISERS = ("denoiser", "context", "latent_denoiser")
 
 
 def is_conditioned(card: Card) -> bool:
-    """Whether a model is shown the surroundings of what it heals (:mod:`braindiffusion.healing.surroundings`)."""
-    return card.get("context") == list(CHANNELS)
+    """Whether a model is shown the surroundings of what it draws (:mod:`braindiffusion.healing.surroundings`)."""
+    return list(card.get("context") or ())[: len(CHANNELS)] == list(CHANNELS)
 
 
 @dataclass

@@ -24,7 +24,9 @@ DEEP_MM = 20.0
 MIDDLE_MM = 12.0
 WORTH = 0.03
 """An undone mass effect has to take away at least this share of the asymmetry."""
-AUTO_PERCENT = {"tumour": 50.0, "stroke": 15.0, "spots": 0.0}
+AUTO_PERCENT = {
+    "tumour": 50.0, "meningioma": 80.0, "haemorrhage": 50.0, "stroke": 15.0, "plaques": 0.0, "spots": 0.0,
+}  # fmt: skip
 """Of the lesion's volume, by its kind: tumours displace 30 to 80 %, the swelling of an acute stroke 10 to 30 %."""
 
 

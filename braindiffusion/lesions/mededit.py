@@ -124,10 +124,15 @@ def mededit(
 def paint_region(
     x0: Tensor, lesion: Tensor, brain: Tensor, region: Tensor, model: LesionModel, settings: MedEditSettings,
     generator: torch.Generator | Sequence[torch.Generator], schedule: Schedule | None, on_step: OnStep | None,
-    floor: Tensor | None,
+    floor: Tensor | None, condition: Tensor | None = None,
 ) -> Induced:  # fmt: skip
-    """MedEdit's loop over a ``region`` g, (N,1,H,W) bool; the lesion the model is told may be another, or none."""
-    condition = torch.cat([lesion, brain], dim=1).to(x0.dtype)
+    """MedEdit's loop over a ``region`` g, (N,1,H,W) bool; the lesion the model is told may be another, or none.
+
+    Args:
+        condition: (N,C',H,W) all that the model is told; ``None`` tells it ``[p, b]``.
+    """
+    if condition is None:
+        condition = torch.cat([lesion, brain], dim=1).to(x0.dtype)
     run = Run(x0, condition, model, settings.samples, generator, schedule, settings.calls(), on_step)
     state = run.first_noise()
     if settings.start < LAST_LEVEL:

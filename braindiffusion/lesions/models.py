@@ -16,7 +16,8 @@ from braindiffusion.volume.scan import Scan
 if TYPE_CHECKING:
     from braindiffusion.settings import InduceSettings
 
-PREFERRED = {"lesion": "lesion-128"}
+PREFERRED = ("lesion-256", "lesion-128")
+"""Which model is taken where nobody says, if it serves the method."""
 
 
 @dataclass(frozen=True)
@@ -66,24 +67,24 @@ def choose_card(settings: InduceSettings) -> ModelCard:
     Raises:
         ModelNotFoundError: there is none; SettingsError: the one asked for cannot do this.
     """
-    needed, cards = METHODS[settings.method].condition, lesion_models()
+    method, cards = METHODS[settings.method], lesion_models()
     if settings.model is not None:
         card = read_card(settings.model)
-        if card.condition != needed:
+        if not method.takes(card.condition):
             raise SettingsError(
                 f"'{settings.model}' cannot paint lesions by {settings.method}.",
                 f"Lesion models there are: {what_there_is(cards)}.",
                 "Choose another model or method.",
             )
         return card
-    fitting = {name: card for name, card in cards.items() if card.condition == needed}
+    fitting = {name: card for name, card in cards.items() if method.takes(card.condition)}
     if not fitting:
         raise ModelNotFoundError(
             f"There is no model for {settings.method}.",
             f"Lesion models installed: {what_there_is(cards)}.",
             "Choose another --method, or install a model with: braindiffusion models add FILE",
         )
-    return fitting.get(PREFERRED.get(needed, ""), next(iter(fitting.values())))
+    return next((fitting[name] for name in PREFERRED if name in fitting), next(iter(fitting.values())))
 
 
 def kind_for(scan: Scan, card: dict[str, Any], kind: str, force: bool) -> tuple[str, list[str]]:

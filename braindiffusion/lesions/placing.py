@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from braindiffusion.errors import EmptyMaskError, LesionSizeError
-from braindiffusion.lesions.shapes import Shape, make_shape
+from braindiffusion.lesions.shapes import Shape, in_boxes, make_shape
 from braindiffusion.lesions.taper import taper
 from braindiffusion.settings import MAX_ML, ShapeSettings
 from braindiffusion.volume.masks import boxes
@@ -63,6 +63,9 @@ def place_lesion(
 ) -> PlacedLesion:
     """The lesion clipped to the brain and the chosen slices, or made inside it.
 
+    A box is told as a box to a model that learned boxes; one that sees the surroundings (``stack`` has a ``head``) is
+    told a rounded lesion that fills it.
+
     Raises:
         EmptyMaskError: nothing of it lies there; LesionSizeError: too large, or it does not fit.
     """
@@ -77,14 +80,18 @@ def place_lesion(
     else:
         native = lesion.astype(bool)
         facts = {"origin": "given", "voxels": int(native.sum()), "ml": round(float(native.sum()) * ml, 3)}
-    if settings.taper or (settings.taper is None and settings.condition == "box"):
+    inscribed = settings.condition == "box" and stack.head is not None
+    if inscribed:
+        native = in_boxes(native, scan.spacing, np.random.default_rng([settings.seed, 2]))
+        facts["inscribed_ml"] = round(float(native.sum()) * ml, 3)
+    elif settings.taper or (settings.taper is None and settings.condition == "box"):
         native = taper(native, scan)
     inside = native & brain & within
     outside = int(native.sum()) - int(inside.sum())
     told = mask_to_slices(native & within, p, LESION_FRACTION) & wanted[:, None, None]
     counted = mask_to_slices(inside, p, LESION_FRACTION) & stack.brain
     told &= counted.any((1, 2))[:, None, None]
-    if settings.condition == "box":
+    if settings.condition == "box" and not inscribed:
         told = boxes(told)
         counted = told & stack.brain
     else:

@@ -14,7 +14,10 @@ from braindiffusion.lesions.naive_repaint import NaiveRePaintSettings, naive_rep
 from braindiffusion.lesions.palette import PaletteSettings, palette
 from braindiffusion.lesions.sdedit import RATIOS, SDEditSettings, sdedit
 from braindiffusion.registries import INDUCERS as METHODS
-from braindiffusion.settings import MARGIN_MM, InduceSettings
+from braindiffusion.settings import MARGIN_MM, OWN_STEPS, InduceSettings
+
+STEPS = 15
+"""Where neither the user nor the card says how many."""
 
 T = TypeVar("T")
 Condition = Literal["lesion", "palette"]
@@ -29,6 +32,7 @@ class Method:
         margin: whether it lets a margin around the lesion change.
         takes_floor: whether it can be told how far the brain reaches (``floor``).
         condition: what its model is given: ``lesion`` [p, b], or ``palette`` [image with the lesion replaced by noise].
+        in_context: whether it serves a model that is shown the surroundings, too.
     """
 
     run: Callable[..., Induced]
@@ -36,6 +40,11 @@ class Method:
     condition: Condition = "lesion"
     margin: bool = False
     takes_floor: bool = False
+    in_context: bool = False
+
+    def takes(self, condition: str | None) -> bool:
+        """Whether it works with a model that is given ``condition``."""
+        return condition == self.condition or (self.in_context and condition == "surroundings")
 
 
 def inducer(name: str, settings: type[Any], **facts: Any) -> Callable[[T], T]:
@@ -57,9 +66,9 @@ def inducer(name: str, settings: type[Any], **facts: Any) -> Callable[[T], T]:
 
 METHODS.update(
     {
-        "mededit": Method(mededit, MedEditSettings, margin=True, takes_floor=True),
+        "mededit": Method(mededit, MedEditSettings, margin=True, takes_floor=True, in_context=True),
         "mededit_paired": Method(mededit_paired, PairedSettings, margin=True, takes_floor=True),
-        "naive_repaint": Method(naive_repaint, NaiveRePaintSettings, takes_floor=True),
+        "naive_repaint": Method(naive_repaint, NaiveRePaintSettings, takes_floor=True, in_context=True),
         "sdedit": Method(sdedit, SDEditSettings),
         "palette": Method(palette, PaletteSettings, "palette"),
     }
@@ -85,11 +94,14 @@ def options_of(asked: InduceSettings, pitch_mm: float, tuned: dict[str, Any] | N
         raise SettingsError(
             f"{asked.method} has no {' and no '.join(foreign)}.", "That belongs to another method.", "Leave it out."
         )
-    options = {k: v for k, v in (tuned or {}).items() if k in known or k == "margin_mm"} if method.margin else {}
-    options |= given
+    kept = {k: v for k, v in (tuned or {}).items() if k in known or k == "margin_mm"}
+    if not method.margin:
+        kept = {k: kept[k] for k in ("steps", "spacing") if k in kept}
+    steps = kept.pop("steps", STEPS) if asked.steps == OWN_STEPS else asked.steps
+    options = kept | given
     reach = options.pop("margin_mm", MARGIN_MM[asked.condition])
     if method.margin:
         options["kernel"] = kernel_of(reach, pitch_mm)
     if "ratio" in known:
-        options.setdefault("ratio", RATIOS[asked.kind])
-    return method.settings(steps=asked.steps, samples=asked.samples, **options)
+        options.setdefault("ratio", RATIOS.get(asked.kind, RATIOS["tumour"]))
+    return method.settings(steps=steps, samples=asked.samples, **options)

@@ -263,6 +263,31 @@ def _spots(ground: Ground, among: np.ndarray, count: int, rng: np.random.Generat
     return chosen
 
 
+def in_boxes(mask: np.ndarray, spacing: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A rounded, uneven lesion in each box of a mask.
+
+    Args:
+        mask: (I,J,K) bool; the bounding box of each of its components is filled with one lesion.
+        spacing: of its voxels in mm.
+        rng: the only source of randomness.
+
+    Returns:
+        (I,J,K) bool, inside the boxes.
+    """
+    out = np.zeros_like(mask)
+    labels, _ = ndimage.label(mask, np.ones((3, 3, 3)))
+    for found in ndimage.find_objects(labels):
+        shape = out[found].shape
+        axes = [(np.arange(n) - (n - 1) / 2) / max(n / 2, 0.5) for n in shape]
+        radius = np.sqrt(sum(np.meshgrid(*(a**2 for a in axes), indexing="ij")))
+        mm = np.stack(np.meshgrid(*(a * n * s / 2 for a, n, s in zip(axes, shape, spacing, strict=True)),
+                                  indexing="ij"), -1)  # fmt: skip
+        extent = max(n * s for n, s in zip(shape, spacing, strict=True))
+        uneven = ripple(mm.reshape(-1, 3), rng, 0.25 * extent, extent).reshape(shape)
+        out[found] |= radius * (1 + 0.12 * uneven) < 0.95
+    return out
+
+
 _USUAL: dict[str, tuple[float, float, float, float]] = {
     "stroke": (15.0, 0.9, 1.0, 120.0), "tumour": (40.0, 0.6, 3.0, 150.0), "spots": (6.0, 0.6, 0.5, 30.0),
 }  # fmt: skip

@@ -12,9 +12,11 @@ import torch
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.transfer import send
 from braindiffusion.events import Event, OnEvent, step_teller
+from braindiffusion.healing.models import is_conditioned
 from braindiffusion.lesions.common import floor_for, generate_mask
 from braindiffusion.lesions.disharmony import ring_contrast
 from braindiffusion.lesions.effects import INSIDE, MOVED, OUTSIDE, VISIBLE, measure, two_colours
+from braindiffusion.lesions.in_context import paint_in_context
 from braindiffusion.lesions.mass_effect import AUTO_PERCENT, MassEffect, displace
 from braindiffusion.lesions.models import Painter, choose_card, painter_for
 from braindiffusion.lesions.placing import PlacedLesion, make_lesion, place_lesion, voxel_ml
@@ -88,6 +90,7 @@ def induce_slices(
     device: torch.device,
     on_event: OnEvent | None = None,
     view_slice: int | None = None,
+    look_mm2: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray, EpsPredictor]:
     """Paint the slices whose lesion is not empty.
 
@@ -95,10 +98,13 @@ def induce_slices(
         told: (S,H,W) bool, the lesion as the network is told it.
         options: the method's own settings.
         view_slice: painted first and shown, its neighbours next. The result does not depend on it.
+        look_mm2: see :class:`~braindiffusion.lesions.in_context.LesionConditions`.
 
     Returns:
         (samples,S,H,W) float32 in [0,1], (S,H,W) bool the generate mask, and the predictor with its counts.
     """
+    if is_conditioned(painter.model.card):
+        return paint_in_context(stack, told, painter, options, settings, device, on_event, look_mm2)
     card, precision = painter.model.card, precision_for(settings.precision, device)
     predictor = EpsPredictor(
         painter.model.network_in(precision), Schedule(), prediction=card.get("prediction", "eps"), precision=precision,
@@ -204,6 +210,7 @@ def induce_scan(
     on_event: OnEvent | None = None,
     view_slice: int | None = None,
     prepared: ScanCache | None = None,
+    look_mm2: float | None = None,
 ) -> InduceResult:
     """Paint a lesion into a scan.
 
@@ -213,6 +220,7 @@ def induce_scan(
         on_event: progress and previews; raising :class:`~braindiffusion.errors.Cancelled` from it stops the run.
         view_slice: index, along the scan's slice axis, of the slice to paint first.
         prepared: what earlier runs computed of this very ``scan``; it is added to.
+        look_mm2: in a series, the area of the lesion's largest slice at full size: all shall look alike.
 
     Raises:
         NotABrainError, ModalityError, EmptyMaskError, LesionSizeError, SliceRangeError, SettingsError,
@@ -227,7 +235,7 @@ def induce_scan(
 
     kept = prepared_for(scan, prepared)
     whole, brain_origin = kept.brain(brain, device, tell)
-    stack, _ = kept.stack(int(card["grid"]), brain, device, card.get("scaling"), tell)
+    stack, _ = kept.stack_for(card, brain, device, tell)
     options = options_of(settings, stack.placement.model_pitch, painter.tuned)
     placed = place_lesion(scan, lesion, settings, whole, stack)
     seen, unlike = check_distribution(stack, whole, card, scan.modality)
@@ -237,7 +245,9 @@ def induce_scan(
     warnings = [*scan.notes, *warnings, *placed.warnings, *unlike, *(effect.warnings if effect else ())]
     shown = with_planes(target, before, _shown(before, placed.told, options), tell)
     viewed = None if view_slice is None else stored_index(view_slice, stack.placement)
-    painted, generate, predictor = induce_slices(before, placed.told, painter, options, settings, device, shown, viewed)
+    painted, generate, predictor = induce_slices(
+        before, placed.told, painter, options, settings, device, shown, viewed, look_mm2
+    )
 
     after = painted[0]
     back = Carried(target, before, after, generate, settings.seed, tell)
@@ -310,7 +320,7 @@ def displace_scan(
     device, card = choose_device(settings.device), choose_card(settings)
     kept = prepared_for(scan, prepared)
     whole, _ = kept.brain(brain, device, tell)
-    stack, _ = kept.stack(int(card["grid"]), brain, device, card.get("scaling"), tell)
+    stack, _ = kept.stack_for(card, brain, device, tell)
     placed = place_lesion(scan, lesion, settings, whole, stack)
     return _mass_effect(scan, whole, placed.native, lesion, settings, tell)
 
@@ -334,5 +344,5 @@ def shape_scan(
     card = choose_card(settings)
     kept = prepared_for(scan, prepared)
     whole, _ = kept.brain(brain, device, on_event)
-    stack, _ = kept.stack(int(card["grid"]), brain, device, card.get("scaling"), on_event)
+    stack, _ = kept.stack_for(card, brain, device, on_event)
     return make_lesion(scan, shape, settings.seed, whole, stack)

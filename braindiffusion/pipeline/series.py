@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from braindiffusion.events import Event, OnEvent
+from braindiffusion.lesions.in_context import largest_mm2
 from braindiffusion.lesions.models import choose_card
 from braindiffusion.lesions.placing import place_lesion
 from braindiffusion.models.device import choose_device
@@ -72,12 +73,15 @@ def induce_series(
     device, card = choose_device(settings.device), choose_card(settings)
     kept = prepared_for(scan, prepared)
     whole, _ = kept.brain(brain, device, on_event)
-    stack, _ = kept.stack(int(card["grid"]), brain, device, card.get("scaling"), on_event)
+    stack, _ = kept.stack_for(card, brain, device, on_event)
     placed = place_lesion(scan, lesion, settings, whole, stack)
     spots = isinstance(lesion, ShapeSettings) and lesion.kind == "spots"
     if settings.mass_effect is None and spots:
         settings = replace(settings, mass_effect=0.0)
     alone = replace(settings, taper=False)  # it is tapered already
+    if stack.head is not None:
+        alone = replace(alone, condition="mask")  # its box has a lesion in it already
+    area = largest_mm2(placed.told, stack)
     masks = growth(placed.native, scan.spacing, count)
     for number, mask in enumerate(masks):
 
@@ -86,4 +90,4 @@ def induce_series(
                 total = max(1, event.total)
                 on_event(replace(event, done=number * total + event.done, total=count * total))
 
-        yield induce_scan(scan, mask, alone, brain=brain, on_event=listen, prepared=kept)
+        yield induce_scan(scan, mask, alone, brain=brain, on_event=listen, prepared=kept, look_mm2=area)

@@ -297,6 +297,9 @@ def same_slices(stack: SliceStack, scan: Scan, brain: np.ndarray) -> SliceStack:
     """
     axial, axial_brain = stack.placement.to_axial(scan.voxels), stack.placement.to_axial(brain)
     scaled = np.stack([stack.intensity_of(s).forward(plane) for s, plane in enumerate(axial)])
+    if stack.head is not None:
+        head = np.clip(stack.placement.down(np.clip(scaled, 0.0, 1.0)), 0.0, 1.0)
+        return replace(stack, images=head * stack.brain, head=head)
     return replace(stack, images=_stripped(scaled, axial_brain, stack.brain, stack.placement))
 
 
