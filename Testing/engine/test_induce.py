@@ -486,9 +486,9 @@ def test_the_shape_shown_is_the_one_that_is_painted(head_phantom: Scan, brain) -
     assert abs(shown.ml - 30.0) < 1.0
 
 
-def test_by_default_the_difference_of_a_pair_is_painted(head_phantom: Scan, lesion, brain) -> None:
+def test_of_a_pair_the_difference_is_painted(head_phantom: Scan, lesion, brain) -> None:
     """Two walks over one noise: twice the calls, and what the network draws in both is not seen."""
-    pair = induce(head_phantom, lesion, brain, method=InduceSettings().method)
+    pair = induce(head_phantom, lesion, brain, method="mededit_paired")
     plain = induce(head_phantom, lesion, brain)
     assert pair.provenance["method"]["name"] == "mededit_paired"
     assert pair.provenance["network_calls"]["per_slice"] == 2 * plain.provenance["network_calls"]["per_slice"]

@@ -167,7 +167,7 @@ def paint_in_context(
     for nth, s in enumerate(rows):
         part = np.array([s])
         x0 = send(conditions.surroundings.scaled(head[part][window])[:, None], device)
-        g, p, b = (send(v[part][window][:, None], device) for v in (region, told, stack.brain))
+        g, p = (send(v[part][window][:, None], device) for v in (region, told))
         told_of_s = send(conditions.of(int(s), window, painted), device)
         work = (nth * options.calls(), len(rows) * options.calls())
         teller = step_teller("induce", stack, window, part, 0, work, on_event)
@@ -177,7 +177,7 @@ def paint_in_context(
 
         # a fresh generator of the same seed for every slice: slices share their noise, as those of a batch do
         generator = torch.Generator().manual_seed(settings.seed)
-        out = paint_region(x0, p, b, g, predictor, options, generator, None, seen, None, condition=told_of_s)
+        out = paint_region(x0, p, told_of_s, g, predictor, options, generator, None, seen)
         new = torch.where(out.generate[None], grey(out.samples), grey(x0)[None])[:, :, 0].float().cpu().numpy()
         painted[:, part, window[1], window[2]] = new * stack.brain[part][window]
         conditions.surroundings.known[s] = True

@@ -118,21 +118,16 @@ def mededit(
     """
     check_shapes(x0, lesion, brain)
     g = generate_mask(lesion, brain, settings.kernel)
-    return paint_region(x0, lesion, brain, g, model, settings, generator, schedule, on_step, floor)
+    told = torch.cat([lesion, brain], dim=1).to(x0.dtype)
+    return paint_region(x0, lesion, told, g, model, settings, generator, schedule, on_step, floor)
 
 
 def paint_region(
-    x0: Tensor, lesion: Tensor, brain: Tensor, region: Tensor, model: LesionModel, settings: MedEditSettings,
+    x0: Tensor, lesion: Tensor, condition: Tensor, region: Tensor, model: LesionModel, settings: MedEditSettings,
     generator: torch.Generator | Sequence[torch.Generator], schedule: Schedule | None, on_step: OnStep | None,
-    floor: Tensor | None, condition: Tensor | None = None,
+    floor: Tensor | None = None,
 ) -> Induced:  # fmt: skip
-    """MedEdit's loop over a ``region`` g, (N,1,H,W) bool; the lesion the model is told may be another, or none.
-
-    Args:
-        condition: (N,C',H,W) all that the model is told; ``None`` tells it ``[p, b]``.
-    """
-    if condition is None:
-        condition = torch.cat([lesion, brain], dim=1).to(x0.dtype)
+    """MedEdit's loop over a ``region`` g, (N,1,H,W) bool, with a model that is told ``condition``, (N,C',H,W)."""
     run = Run(x0, condition, model, settings.samples, generator, schedule, settings.calls(), on_step)
     state = run.first_noise()
     if settings.start < LAST_LEVEL:

@@ -67,8 +67,10 @@ def mededit_paired(
             on_step(replace(step, clean=difference(step.clean)))
 
     twice = (2, 1, 1, 1)
+    both = torch.cat([lesion, torch.zeros_like(lesion)])
+    condition = torch.cat([both, brain.repeat(twice)], dim=1).to(x0.dtype)
     out = paint_region(
-        x0.repeat(twice), torch.cat([lesion, torch.zeros_like(lesion)]), brain.repeat(twice), g.repeat(twice), model,
-        settings, _twins(generator), schedule, tell, None if floor is None else floor.repeat(twice),
+        x0.repeat(twice), both, condition, g.repeat(twice), model, settings, _twins(generator), schedule, tell,
+        None if floor is None else floor.repeat(twice),
     )  # fmt: skip
     return Induced(difference(out.samples), g, out.calls)

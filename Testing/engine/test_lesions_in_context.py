@@ -1,0 +1,194 @@
+"""Painting by a model that is shown the surroundings: what it is told, what it may change, how draws differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from model_files import make
+from scipy import ndimage
+
+from braindiffusion.errors import ModalityError, ModelFormatError
+from braindiffusion.healing.surroundings import CHANNELS
+from braindiffusion.lesions.in_context import LesionConditions, core_of, draw_look
+from braindiffusion.lesions.shapes import in_boxes
+from braindiffusion.models.registry import release
+from braindiffusion.pipeline.induce import InduceResult, induce_scan
+from braindiffusion.pipeline.series import induce_series
+from braindiffusion.settings import InduceSettings
+from braindiffusion.volume.scan import Scan
+from braindiffusion.volume.slices import same_slices, whole_slices
+
+KINDS = ["stroke_flair", "tumour_flair", "haemorrhage_ct"]
+LOOKS = {
+    kind: {
+        "area_mm2": [100.0 * (n + 1) for n in range(40)],
+        "values": [[n / 10, k, 0, 0, 0, 9.0] for n in range(40)],
+        "core_share": [0.3 if kind.endswith("ct") else 0.0] * 40,
+    }
+    for k, kind in enumerate(KINDS)
+}
+NETWORK = {
+    "class": "PatchedUNet",
+    "args": {
+        "in_channels": 1 + len(CHANNELS) + 2 + len(KINDS) + 6 + 1, "out_channels": 1, "patch": 2, "channels": [8, 8],
+        "attention_levels": [False, False], "num_res_blocks": 1, "num_head_channels": 8, "norm_num_groups": 4,
+    },
+}  # fmt: skip
+CARD = {
+    "name": "lesion-context", "task": "lesion_painter", "condition": "surroundings", "kinds": KINDS,
+    "context": [*CHANNELS, "lesion", "core", "kind", "look", "look_known"], "modality": ["FLAIR", "CT"], "grid": 64,
+    "range": [-2.25, 2.75], "prediction": "v", "network": NETWORK, "looks": LOOKS,
+    "operating_point": {"stroke_flair": {"steps": 3, "spacing": "karras", "resamples": 1, "margin_mm": 4.0}},
+}  # fmt: skip
+SETTINGS = InduceSettings(model="lesion-context", device="cpu", precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("models")
+    make(folder, CARD, NETWORK)
+    yield folder
+    release()
+
+
+@pytest.fixture(autouse=True)
+def installed(models: Path, no_user_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRAINDIFFUSION_MODELS", str(models))
+
+
+@pytest.fixture(scope="module")
+def brain(head_phantom: Scan) -> np.ndarray:
+    return ndimage.binary_opening(head_phantom.voxels > 200, iterations=2)
+
+
+@pytest.fixture(scope="module")
+def lesion(head_phantom: Scan) -> np.ndarray:
+    out = np.zeros(head_phantom.voxels.shape, bool)
+    out[38:46, 30:42, 8:13] = True
+    return out
+
+
+def induce(scan: Scan, lesion: np.ndarray, brain: np.ndarray, **changes: Any) -> InduceResult:
+    return induce_scan(scan, lesion, replace(SETTINGS, **changes), brain=brain)
+
+
+def test_only_the_lesion_and_its_margin_change(head_phantom: Scan, lesion, brain) -> None:
+    result = induce(head_phantom, lesion, brain)
+    changed = result.diseased != head_phantom.voxels
+    assert changed[lesion & brain].mean() > 0.9
+    assert not changed[~result.edited].any()
+    assert result.provenance["method"]["options"]["kernel"] == 3
+    assert result.provenance["network_calls"]["per_slice"] == 5 * 4
+    assert result.stack.head is not None
+
+
+def test_the_network_is_told_kind_look_and_core(head_phantom: Scan, lesion, brain) -> None:
+    stack = whole_slices(head_phantom, brain, 64)
+    told = stack.placement.down(stack.placement.to_axial(lesion)) > 0.5
+    s = int(told.sum((1, 2)).argmax())
+    window = (slice(None), slice(0, 64), slice(0, 64))
+    for kind, number in (("stroke_flair", 0), ("haemorrhage_ct", 2)):
+        seen = LesionConditions(stack, told, told, CARD, kind, (-2.25, 2.75), 0, 2)
+        c = seen.of(s, window, np.repeat(stack.images[None], 2, 0)).numpy()
+        assert c.shape == (2, NETWORK["args"]["in_channels"] - 1, 64, 64)
+        masks, kinds, look, known = c[:, 6:8], c[:, 8:11], c[:, 11:17], c[:, 17]
+        assert (masks[:, 0] == told[s]).all()
+        assert (masks[:, 1] <= masks[:, 0]).all()
+        assert masks[:, 1].any() == (kind == "haemorrhage_ct")
+        assert (kinds == np.eye(3)[number][None, :, None, None]).all()
+        assert (look[0, :, 0, 0] == np.float32(seen.looks[0].values)).all()
+        assert look[:, 5].max() == 6.0  # what no training lesion had is cut off
+        assert (known == 1).all()
+        assert not c[:, 5].any()  # no neighbour has been painted
+
+
+def test_a_painted_neighbour_is_shown_to_the_next_slice(head_phantom: Scan, lesion, brain) -> None:
+    stack = whole_slices(head_phantom, brain, 64)
+    told = stack.placement.down(stack.placement.to_axial(lesion)) > 0.5
+    s = int(np.nonzero(told.any((1, 2)))[0][0])
+    seen = LesionConditions(stack, told, told, CARD, "stroke_flair", (-2.25, 2.75), 0, 1)
+    painted = stack.images[None].copy()
+    painted[0, s][told[s]] = 0.9
+    seen.surroundings.known[s] = True
+    shown = seen.of(s + 1, (slice(None), slice(0, 64), slice(0, 64)), painted)[0, 5].numpy()
+    assert shown[told[s]] == pytest.approx(0.9 * 5.0 - 2.25, abs=1e-5)
+
+
+def test_looks_are_of_lesions_of_about_the_size_and_differ_from_draw_to_draw() -> None:
+    drawn = [draw_look(CARD, "stroke_flair", 400.0, 0, n).values[0] for n in range(30)]
+    assert len(set(drawn)) > 8
+    assert max(drawn) <= 2.4  # the 25 nearest in size
+    assert draw_look(CARD, "stroke_flair", 400.0, 3) == draw_look(CARD, "stroke_flair", 400.0, 3)
+
+
+@pytest.mark.parametrize("looks", [None, {}, {"stroke_flair": {"area_mm2": [1], "values": [1]}},
+                                   {"stroke_flair": {"area_mm2": [0], "values": [[1]]}}])  # fmt: skip
+def test_a_card_without_looks_is_refused(looks: Any) -> None:
+    with pytest.raises(ModelFormatError, match="looks"):
+        draw_look({**CARD, "looks": looks}, "stroke_flair", 400.0, 0)
+
+
+def test_a_core_lies_inside_and_has_its_share() -> None:
+    lesion = np.zeros((9, 40, 40), bool)
+    lesion[1:8, 8:32, 6:34] = True
+    core = core_of(lesion, 0.3, 1.0, 4.0, 0)
+    assert core.sum() == pytest.approx(0.3 * lesion.sum(), rel=0.02)
+    assert not (core & ~lesion).any()
+    depth = ndimage.distance_transform_edt(lesion, sampling=(4, 1, 1))
+    assert depth[core].mean() > 1.5 * depth[lesion & ~core].mean()
+    assert not core_of(lesion, 0.0, 1.0, 4.0, 0).any()
+
+
+def test_samples_have_looks_of_their_own(head_phantom: Scan, lesion, brain) -> None:
+    result = induce(head_phantom, lesion, brain, samples=2)
+    a, b = (result.on_grid["samples"][n][result.on_grid["told"]] for n in range(2))
+    assert np.abs(a - b).mean() > 0.01
+    assert (result.on_grid["samples"][0] == induce(head_phantom, lesion, brain).on_grid["diseased"]).mean() > 0.99
+
+
+def test_a_box_holds_a_rounded_lesion(head_phantom: Scan, lesion, brain) -> None:
+    result = induce(head_phantom, lesion, brain, condition="box")
+    assert 0.3 * lesion.sum() < result.lesion.sum() < 0.9 * (lesion & brain).sum()
+    assert not (result.lesion & ~lesion).any()
+    corners = result.lesion[[38, 38, 45, 45], [30, 41, 30, 41], 10]
+    assert not corners.any()
+
+
+def test_in_boxes_each_box_has_its_lesion() -> None:
+    mask = np.zeros((30, 40, 20), bool)
+    mask[2:14, 3:20, 2:12] = mask[18:28, 22:36, 5:18] = True
+    out = in_boxes(mask, np.array([1.0, 1.0, 3.0]), np.random.default_rng(0))
+    assert not (out & ~mask).any()
+    for box in ndimage.find_objects(ndimage.label(mask)[0]):
+        assert 0.25 < out[box].mean() < 0.8
+
+
+def test_a_series_keeps_one_look(head_phantom: Scan, lesion, brain, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def drawn(card: Any, kind: str, area_mm2: float, seed: int, sample: int = 0) -> Any:
+        seen.append(draw_look(card, kind, area_mm2, seed, sample))
+        return seen[-1]
+
+    monkeypatch.setattr("braindiffusion.lesions.in_context.draw_look", drawn)
+    list(induce_series(head_phantom, lesion, SETTINGS, 3, brain=brain))
+    assert len(seen) == 3
+    assert len(set(seen)) == 1
+
+
+def test_a_kind_that_the_contrast_lacks_is_refused(head_phantom: Scan, lesion, brain) -> None:
+    with pytest.raises(ModalityError, match="haemorrhage"):
+        induce(head_phantom, lesion, brain, kind="haemorrhage")
+
+
+def test_displaced_voxels_keep_their_surroundings(head_phantom: Scan, brain) -> None:
+    stack = whole_slices(head_phantom, brain, 64)
+    again = same_slices(stack, head_phantom, brain)
+    np.testing.assert_allclose(again.head, stack.head, atol=1e-6)
+    moved = replace(head_phantom, voxels=np.roll(head_phantom.voxels, 1, 0))
+    assert np.abs(same_slices(stack, moved, brain).head - stack.head).max() > 0.1
