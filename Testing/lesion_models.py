@@ -17,7 +17,7 @@ TINY = {
 }  # fmt: skip
 
 
-def add_lesion_model(folder: Path, name: str = "lesion-128", **changes: Any) -> Path:
+def add_lesion_model(folder: Path, name: str = "lesion-256", **changes: Any) -> Path:
     """Export a tiny lesion model into a folder of models; returns its card.
 
     Args:

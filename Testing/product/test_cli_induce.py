@@ -211,7 +211,7 @@ def test_a_contrast_without_a_model_is_refused_naming_those_there_are(head: Head
     scan = save_nifti(tmp_path / "head_T1w.nii.gz", head.voxels, head.affine)
     result = run("induce", scan, *QUICK, "--random", "stroke", "--out", tmp_path / "out")
     told(result, 3, "ModalityError")
-    assert "lesion-128: stroke on FLAIR" in result.err
+    assert "lesion-256: stroke on FLAIR" in result.err
     assert not (tmp_path / "out").exists()
 
 

@@ -97,7 +97,8 @@ def options_of(asked: InduceSettings, pitch_mm: float, tuned: dict[str, Any] | N
     kept = {k: v for k, v in (tuned or {}).items() if k in known or k == "margin_mm"}
     if not method.margin:
         kept = {k: kept[k] for k in ("steps", "spacing") if k in kept}
-    steps = kept.pop("steps", STEPS) if asked.steps == OWN_STEPS else asked.steps
+    own_steps = kept.pop("steps", STEPS)
+    steps = own_steps if asked.steps == OWN_STEPS else asked.steps
     options = kept | given
     reach = options.pop("margin_mm", MARGIN_MM[asked.condition])
     if method.margin:

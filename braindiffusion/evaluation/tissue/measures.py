@@ -87,36 +87,51 @@ def told_apart(
     Raises:
         DependencyMissingError: scikit-learn is not installed.
     """
+    images, masks = [*true, *healed], [*holes, *holes]
+    scores = forest_scores(images, masks, np.repeat([0, 1], len(holes)), [*groups, *groups], seed)
+    return auroc(scores, np.repeat([0, 1], len(holes))), scores
+
+
+def forest_scores(
+    images: Sequence[np.ndarray], masks: Sequence[np.ndarray], labels: np.ndarray, groups: Sequence[str], seed: int = 0
+) -> np.ndarray:
+    """(n,) how much each patch looks, by its local texture, like those of label 1: mean probability of its pixels.
+
+    Args:
+        images: (H,W) each. masks: (H,W) bool each, the patch. labels: (n,) 0 or 1.
+        groups: folds share none; a patch of label 1 and one of label 0 may be of one group.
+
+    Raises:
+        DependencyMissingError: scikit-learn is not installed.
+    """
     try:
         from sklearn.ensemble import RandomForestClassifier
         from sklearn.model_selection import GroupKFold
     except ImportError as error:
         raise DependencyMissingError(
-            "The hole test needs scikit-learn.",
+            "This test needs scikit-learn.",
             "It is not installed.",
             'Install it with: pip install "slicer-brain-counterfactual[evaluate]"',
         ) from error
 
     rng = np.random.default_rng(seed)
-    rows, owner, label = [], [], []
-    chosen = [np.argwhere(h) for h in holes]
-    chosen = [at[rng.permutation(len(at))[:PIXELS]] for at in chosen]
-    for kind, images in enumerate((true, healed)):
-        for n, (image, at) in enumerate(zip(images, chosen, strict=True)):
-            rows.append(texture_features(image)[at[:, 0], at[:, 1]])
-            owner += [n + kind * len(holes)] * len(at)
-            label += [kind] * len(at)
-    x, patch, y = np.concatenate(rows), np.array(owner), np.array(label)
-    group = np.array([*groups, *groups])[patch]
-    scores = np.zeros(2 * len(holes))
-    folds = GroupKFold(min(FOLDS, len(set(groups))))
-    for train, test in folds.split(x, y, group):
+    drawn: dict[int, np.ndarray] = {}
+    for mask in masks:
+        if id(mask) not in drawn:
+            at = np.argwhere(mask)
+            drawn[id(mask)] = at[rng.permutation(len(at))[:PIXELS]]
+    chosen = [drawn[id(mask)] for mask in masks]
+    x = np.concatenate([texture_features(i)[at[:, 0], at[:, 1]] for i, at in zip(images, chosen, strict=True)])
+    patch = np.repeat(np.arange(len(images)), [len(at) for at in chosen])
+    y, group = np.asarray(labels)[patch], np.array(list(groups))[patch]
+    scores = np.zeros(len(images))
+    for train, test in GroupKFold(min(FOLDS, len(set(groups)))).split(x, y, group):
         forest = RandomForestClassifier(150, min_samples_leaf=5, max_features="sqrt", n_jobs=1, random_state=seed)
         forest.fit(x[train], y[train])
         probability = forest.predict_proba(x[test])[:, 1]
         for n in np.unique(patch[test]):
             scores[n] = probability[patch[test] == n].mean()
-    return auroc(scores, np.repeat([0, 1], len(holes))), scores
+    return scores
 
 
 def interval_of(values: np.ndarray, groups: np.ndarray, statistic, draws: int = 1000, seed: int = 0):
