@@ -12,6 +12,7 @@ from braindiffusion.cli.bench import bench
 from braindiffusion.cli.check import check, series_command
 from braindiffusion.cli.cohort import cohort_app
 from braindiffusion.cli.evaluate import (
+    evaluate_believable,
     evaluate_healing,
     evaluate_induction,
     evaluate_models,
@@ -83,6 +84,7 @@ evaluate_app.command("models")(evaluate_models)
 evaluate_app.command("induction")(evaluate_induction)
 evaluate_app.command("nnunet")(evaluate_nnunet)
 evaluate_app.command("tissue")(evaluate_tissue)
+evaluate_app.command("believable")(evaluate_believable)
 app.command()(deidentify)
 app.command()(check)
 app.command("series")(series_command)

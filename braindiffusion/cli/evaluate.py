@@ -265,6 +265,43 @@ def evaluate_tissue(
         typer.echo(markdown(report.facts))
 
 
+# long: each option is a parameter
+def evaluate_believable(
+    data: Annotated[Path, typer.Option(help="PACK.npz with drawn lesions; the format is in docs/packs.md.")],
+    out: Out,
+    kind: Annotated[str, typer.Option(help="Kind of lesion, as of induce.")] = "stroke",
+    split: Annotated[Split, typer.Option(help="Choose on val; look at test once.")] = Split.val,
+    methods: Annotated[
+        str, typer.Option(help="Comma-separated METHOD or METHOD:MODEL, as of induce.")
+    ] = "mededit,mededit_paired",
+    limit: Annotated[int, typer.Option(min=4, help="Most lesions, spread over patients.")] = 60,
+    sheet: Annotated[int, typer.Option(min=1, help="Lesions of each sort on the blinded sheet.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Of choices and draws.")] = 0,
+    device: Device = "auto",
+    progress: Progress = ProgressKind.bar,
+) -> None:
+    """Are induced lesions told apart from real ones? Figures, and a blinded sheet with its key."""
+    with report_errors():
+        from braindiffusion.evaluation.induction.believable import believable
+        from braindiffusion.evaluation.induction.blinded import markdown, write
+        from braindiffusion.io.write import OutputFolder, check_writable
+        from braindiffusion.pipeline.progress import reporter
+        from braindiffusion.settings import InduceSettings
+        from braindiffusion.training.packs import load_pack
+
+        pack = load_pack(data)
+        check_writable(out)
+        plans = {}
+        for name in _names(methods):
+            method, _, model = name.partition(":")
+            plans[name] = InduceSettings(method=method, model=model or None, kind=kind, seed=seed, device=device)
+        with reporter(progress.value) as tell:
+            report = believable(pack, plans, split=split.value, limit=limit, seed=seed, on_event=tell)
+        with OutputFolder(out) as folder:
+            write(report, folder, sheet)
+        typer.echo(markdown(report.facts))
+
+
 def evaluate_nnunet(
     dataset: Annotated[Path, typer.Option(help="A Dataset folder that `evaluate induction --nnunet` wrote.")],
     predictions: Annotated[Path, typer.Option(help="Folder with one folder of predictions for each set.")],

@@ -32,7 +32,7 @@ from braindiffusion.networks.build import EpsPredictor
 from braindiffusion.settings import InduceSettings
 from braindiffusion.volume.slices import SliceStack
 
-NEAREST = 25
+NEAREST = 15
 """A look is drawn among this many real lesions, those nearest in size."""
 MOST_LOOK = 6.0
 RIPPLE_MM = 6.0

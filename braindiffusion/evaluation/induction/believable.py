@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def edge_width_mm(image: np.ndarray, mask: np.ndarray, brain: np.ndarray, pitch:
     distance = (within - out + np.where(mask, -0.5, 0.5)) * pitch
     bins = np.arange(-PROFILE_MM, PROFILE_MM + 1e-6, 1.0)
     at, values = [], []
-    for low, high in zip(bins[:-1], bins[1:], strict=True):
+    for low, high in pairwise(bins):
         here = brain & (distance >= low) & (distance < high)
         if here.sum() >= 5:
             at.append((low + high) / 2)
@@ -140,8 +141,8 @@ def _hosts(pack: Pack, brains: np.ndarray, real: Sequence[Lesion], seed: int) ->
     used: dict[int, int] = {}
     out = []
     for lesion in real:
-        others = rng.permutation(free[pack.patient[free] != lesion.patient])
-        others = sorted(others.tolist(), key=lambda i: used.get(i, 0))
+        shuffled = rng.permutation(free[pack.patient[free] != lesion.patient])
+        others = sorted(shuffled.tolist(), key=lambda i: used.get(i, 0))
         for i in others:
             inside = lesion.mask & brains[i]
             if inside.sum() >= LEAST_INSIDE * lesion.mask.sum():
@@ -233,7 +234,7 @@ def believable(
     patients = np.random.default_rng([seed, 2]).permutation(sorted({each.patient for each in real}))
     half = set(patients[: len(patients) // 2].tolist())
     halves = [[each for each in real if (each.patient in half) == side] for side in (True, False)]
-    floor = told_apart(*halves, seed) if min(map(len, halves)) >= 2 else None
+    floor = told_apart(halves[0], halves[1], seed) if min(map(len, halves)) >= 2 else None
     facts = {
         "split": split, "modality": pack.modality, "lesions": len(real), "induced": len(hosts),
         "patients": len(patients), "seed": seed, "real": _middle(real), "real_against_real": floor, "rows": rows,

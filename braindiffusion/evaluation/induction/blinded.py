@@ -91,8 +91,8 @@ def blinded_sheet(report: BelievableReport, method: str, each: int, seed: int) -
 
 def write(report: BelievableReport, folder: OutputFolder, sheet: int = 20) -> None:
     """``believable.json``, ``.md``, ``lesions.csv``; for each method a blinded sheet and, apart from it, its key."""
-    folder.path("believable.json").write_text(json.dumps(report.facts, indent=1), encoding="utf-8")
-    folder.path("believable.md").write_text(markdown(report.facts), encoding="utf-8")
+    folder.json("believable", report.facts)
+    folder.file("believable.md").write_text(markdown(report.facts), encoding="utf-8")
     rows = [
         {"method": name, "index": each.index, "patient": each.patient, "pixels": int(each.mask.sum()),
          **{k: round(v, 5) for k, v in each.measured.items()}}
@@ -102,9 +102,9 @@ def write(report: BelievableReport, folder: OutputFolder, sheet: int = 20) -> No
     table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    folder.path("lesions.csv").write_text(text.getvalue(), encoding="utf-8")
+    folder.file("lesions.csv").write_text(text.getvalue(), encoding="utf-8")
     for name in report.induced:
         image, key = blinded_sheet(report, name, sheet, int(report.facts["seed"]))
         stem = name.replace(":", "_")
-        folder.path(f"sheet_{stem}.png").write_bytes(image)
-        folder.path(f"key_{stem}.json").write_text(json.dumps(key, indent=1), encoding="utf-8")
+        folder.file(f"sheet_{stem}.png").write_bytes(image)
+        folder.file(f"key_{stem}.json").write_text(json.dumps(key, indent=1), encoding="utf-8")
