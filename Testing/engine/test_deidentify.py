@@ -380,3 +380,17 @@ def test_pictures_in_a_page_are_no_words(tmp_path: Path) -> None:
     check_files([("p.html", page)], known)
     with pytest.raises(errors.QuarantineError):
         check_text("ab", "the history", known)
+
+
+def test_a_damaged_part_of_a_header_is_told(tmp_path: Path) -> None:
+    """A sequence that ends before its item: pydicom decodes it only where it is asked for, and raises OSError."""
+
+    folder = write_series(tmp_path / "in", np.arange(42, dtype=np.uint16).reshape(7, 6, 1), oblique(), planted=False)
+    file = next(folder.iterdir())
+    raw = file.read_bytes()
+    at = raw.index(b"\xe0\x7f\x10\x00")
+    sequence = struct.pack("<2H2s2xI", 0x5401, 0x0101, b"SQ", 4) + b"\0\0\0\0"
+    file.write_bytes(raw[:at] + sequence + raw[at:])
+    with pytest.raises(errors.InputError) as caught:
+        clean_scan(file, face="keep")
+    assert caught.value.action

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from braindiffusion import NOT_FOR_DIAGNOSIS
-from braindiffusion.errors import QuarantineError
+from braindiffusion.errors import QuarantineError, ScanUnreadableError
 from braindiffusion.export.burned_in import find_text
 from braindiffusion.export.dicom import DEIDENTIFIED, Label, Study
 from braindiffusion.export.dicom_source import Source, read_source, source_of
 from braindiffusion.export.faces import Face, shown_region, without_face
 from braindiffusion.export.identifiers import Identifiers, unzipped
 from braindiffusion.export.second_pass import check_files
+from braindiffusion.io.checks import COPY_AGAIN
 from braindiffusion.io.read import read_scan
 from braindiffusion.io.write import FORMATS, OutputFolder
 from braindiffusion.volume.scan import Scan
@@ -87,8 +88,11 @@ def clean_of(
     """The same for a scan that is in memory already; raises as :func:`clean_scan`."""
     if source is not None:
         check_headers(source)
-        for header in source.headers:
-            identifiers.add_header(header)
+        try:
+            for header in source.headers:
+                identifiers.add_header(header)
+        except Exception as error:  # a nested part is decoded only where it is asked for, and raises many kinds
+            raise ScanUnreadableError("The scan's header is damaged.", str(error), COPY_AGAIN) from error
     check_pixels(scan)
     region = shown if shown is not None else shown_region(scan, face, brain, device)
     voxels = without_face(scan.voxels, region, scan.spacing, face)

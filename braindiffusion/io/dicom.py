@@ -130,9 +130,11 @@ def dicom_header(file: Path) -> Dataset | None:
         if not len(header):
             raise errors.ScanUnreadableError(f"{file} is incomplete.", "It ends with its header.", COPY_AGAIN)
         return header
-    except (OSError, errors.BrainDiffusionError):
+    except errors.BrainDiffusionError:
         raise
     except Exception as error:  # a damaged header raises many kinds
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, not pydicom's
+            raise
         why = str(error) or type(error).__name__
         raise errors.ScanUnreadableError(f"{file} is damaged.", why, COPY_AGAIN) from error
 
