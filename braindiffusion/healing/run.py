@@ -17,7 +17,7 @@ from braindiffusion.healing.contract import Healed
 from braindiffusion.healing.dif_fuse import DifFuseSettings
 from braindiffusion.healing.models import RunStats, auxiliary_models_of, is_conditioned, predictor_of
 from braindiffusion.healing.registry import method_named, operating_point
-from braindiffusion.healing.surroundings import Surroundings, window_around
+from braindiffusion.healing.surroundings import Surroundings, largest_first, window_around
 from braindiffusion.healing.texture import match_texture
 from braindiffusion.healing.trajectories import BatchMemory, StackMemory, Trajectories
 from braindiffusion.models.device import batch_for, in_batches, memory_of, precision_for
@@ -120,21 +120,17 @@ class _Healing:
 
 
 class _InContext(_Healing):
-    """Healing by a model that sees the surroundings: slice after slice, each shown a neighbour that is whole or healed.
-
-    Attributes:
-        span: model values of grey 0 and 1.
-    """
+    """Healing by a model that sees the surroundings: slice after slice, each shown a whole or healed neighbour."""
 
     def __init__(
         self, stack: SliceStack, mask: np.ndarray, model: LoadedModel, settings: HealSettings, device: torch.device
     ) -> None:
         super().__init__(stack, mask, model, settings, device)
         low, high = model.card["range"]
-        self.span = (float(low), float(high))
-        self.options = replace(self.options, clip=self.span)
+        span = (float(low), float(high))
+        self.options = replace(self.options, clip=span)
         self.window = window_around(mask)
-        self.surroundings = Surroundings(stack, mask, self.span)
+        self.surroundings = Surroundings(stack, mask, span)
         self._hints: dict[int, Tensor | None] = {}
 
     def remembered(self, memory: Trajectories | None) -> StackMemory | None:
@@ -152,15 +148,10 @@ class _InContext(_Healing):
             self._hints[s] = self.surroundings.hint(s, self.window)
         return self._hints[s]
 
-    def grey(self, values: Tensor) -> Tensor:
-        """Model values -> grey values in [0,1]."""
-        low, high = self.span
-        return ((values - low) / (high - low)).clamp(0, 1)
-
     def ask(
         self, part: np.ndarray, predictor: Any, options: Any, on_step: OnStep, memory: BatchMemory | None = None
     ) -> tuple[Healed, np.ndarray]:
-        s = int(part[0])
+        s, grey = int(part[0]), self.surroundings.grey
         head, hole = self.surroundings.head[part][self.window], self.mask[part][self.window]
         x0 = send(self.surroundings.scaled(head)[:, None], self.device)
         mask = send(hole[:, None], self.device)
@@ -171,14 +162,14 @@ class _InContext(_Healing):
             return predictor(x, level, condition)
 
         def seen(step: Step) -> None:
-            on_step(replace(step, clean=torch.where(mask, self.grey(step.clean), self.grey(x0))))
+            on_step(replace(step, clean=torch.where(mask, grey(step.clean), grey(x0))))
 
         generator = torch.Generator().manual_seed(self.settings.seed)
         hint = self.hint(s)
         if hint is not None:
             hint = send(hint, self.device)
         out = self.method.run(x0, mask, model, options, generator, Schedule(), seen, hint=hint)
-        inside = torch.where(mask[None], self.grey(out.samples), self.grey(x0)[None])[:, :, 0].float().cpu().numpy()
+        inside = torch.where(mask[None], grey(out.samples), grey(x0)[None])[:, :, 0].float().cpu().numpy()
         return out, inside * self.stack.brain[part][self.window]
 
     def heal(self, part: np.ndarray, on_step: OnStep, memory: BatchMemory | None) -> None:
@@ -193,11 +184,8 @@ class _InContext(_Healing):
         self.surroundings.known[part] = True
 
     def order(self, rows: np.ndarray, first: int | None) -> np.ndarray:
-        """From the largest hole upwards, then downwards, so that neighbours touch; whatever slice is in view."""
-        if not len(rows):
-            return rows
-        start = rows[self.mask[rows].sum((1, 2)).argmax()]
-        return np.concatenate([rows[rows >= start], rows[rows < start][::-1]])
+        """Whatever slice is in view, neighbours must touch."""
+        return largest_first(self.mask, rows)
 
 
 def healing_of(

@@ -40,6 +40,14 @@ def window_around(mask: np.ndarray) -> tuple[slice, slice, slice]:
     return slice(None), side(np.asarray(mask.any((0, 2)))), side(np.asarray(mask.any((0, 1))))
 
 
+def largest_first(mask: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Slices from that with most of (S,H,W) ``mask`` upwards, then downwards, so that each touches one before it."""
+    if not len(rows):
+        return rows
+    start = rows[mask[rows].sum((1, 2)).argmax()]
+    return np.concatenate([rows[rows >= start], rows[rows < start][::-1]])
+
+
 class Surroundings:
     """The conditions of a stack's slices.
 
@@ -51,7 +59,7 @@ class Surroundings:
         ScanContentError: the stack has no ``head``.
 
     Attributes:
-        whole: (S,H,W) bool, slices' neighbours that may be shown: their own hole is empty, or has been filled.
+        known: (S,) bool, slices that may be shown to their neighbours: their own hole is empty, or has been filled.
     """
 
     def __init__(self, stack: SliceStack, mask: np.ndarray, span: tuple[float, float]) -> None:
@@ -94,6 +102,11 @@ class Surroundings:
         """Grey values in [0,1] -> model values."""
         low, high = self.span
         return torch.from_numpy((low + (high - low) * images).astype(np.float32))
+
+    def grey(self, values: Tensor) -> Tensor:
+        """Model values -> grey values in [0,1]."""
+        low, high = self.span
+        return ((values - low) / (high - low)).clamp(0, 1)
 
     def of(self, s: int, window: tuple[slice, slice, slice], healed: np.ndarray) -> Tensor:
         """(samples,6,h,w) conditions of slice ``s``.

@@ -18,11 +18,10 @@ MOST_GAIN = 2.0
 LEAST_PIXELS = 100
 
 
-def surroundings_of(hole: np.ndarray, brain: np.ndarray, avoid: np.ndarray | None = None) -> np.ndarray:
-    """(H,W) bool: brain near the hole, but not the hole's rim, nor what lies in ``avoid``."""
+def surroundings_of(hole: np.ndarray, brain: np.ndarray) -> np.ndarray:
+    """(H,W) bool: brain near the hole, but not the hole's rim."""
     near = ndimage.binary_dilation(hole, iterations=FAR_PX) & ~ndimage.binary_dilation(hole, iterations=NEAR_PX)
-    ring = near & ndimage.binary_erosion(brain, iterations=NEAR_PX)
-    return ring if avoid is None else ring & ~avoid
+    return near & np.asarray(ndimage.binary_erosion(brain, iterations=NEAR_PX))
 
 
 def match_texture(healed: np.ndarray, hole: np.ndarray, brain: np.ndarray) -> np.ndarray:

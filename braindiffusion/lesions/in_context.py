@@ -23,7 +23,7 @@ from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.diffusion.transfer import send
 from braindiffusion.errors import ModelFormatError
 from braindiffusion.events import OnEvent, Step, step_teller
-from braindiffusion.healing.surroundings import Surroundings, window_around
+from braindiffusion.healing.surroundings import Surroundings, largest_first, window_around
 from braindiffusion.lesions.common import generate_mask
 from braindiffusion.lesions.mededit import MedEditSettings, paint_region
 from braindiffusion.lesions.models import Painter
@@ -120,8 +120,7 @@ class LesionConditions:
         self.looks = [draw_look(card, kind, area, seed, n) for n in range(samples)]
         self.cores = [core_of(lesion, look.core_share, p.model_pitch, p.thickness, seed + n)
                       for n, look in enumerate(self.looks)]  # fmt: skip
-        kinds = list(card["kinds"])
-        self._kind = [float(k == kind) for k in kinds]
+        self._kind = [float(k == kind) for k in card["kinds"]]
 
     def of(self, s: int, window: tuple[slice, slice, slice], painted: np.ndarray) -> Tensor:
         """(samples,C,h,w) conditions of slice ``s``; ``painted``: (samples,S,H,W) in [0,1], as far as it is."""
@@ -151,18 +150,12 @@ def paint_in_context(
     lesion, brain = (torch.from_numpy(v)[:, None] for v in (told, stack.brain))
     region = generate_mask(lesion, brain, options.kernel)[:, 0].numpy()
     window = window_around(region)
-    rows = np.nonzero(told.any((1, 2)))[0]
-    region[[s for s in range(len(region)) if s not in rows]] = False
-    start = rows[told[rows].sum((1, 2)).argmax()]
-    rows = np.concatenate([rows[rows >= start], rows[rows < start][::-1]])
+    rows = largest_first(told, np.nonzero(told.any((1, 2)))[0])
     conditions = LesionConditions(
         stack, told, region, card, painter.kind, (low, high), settings.seed, settings.samples, look_mm2
     )
-    head = conditions.surroundings.head
+    head, grey = conditions.surroundings.head, conditions.surroundings.grey
     painted = np.repeat(stack.images[None], settings.samples, axis=0)
-
-    def grey(values: Tensor) -> Tensor:
-        return ((values - low) / (high - low)).clamp(0, 1)
 
     for nth, s in enumerate(rows):
         part = np.array([s])

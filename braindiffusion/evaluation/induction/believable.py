@@ -16,6 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from braindiffusion.errors import PackError
+from braindiffusion.evaluation.tissue.holes import lesion_free, patients_in_turn
 from braindiffusion.evaluation.tissue.measures import forest_scores, gradient_energy, interval_of
 from braindiffusion.evaluation.tissue.run import NOMINAL_MM, brains_of
 from braindiffusion.events import Event, OnEvent
@@ -31,7 +32,8 @@ LEAST_CONTRAST = 0.05
 """Real lesions that stand out by less, in model grey values, are left out: many strokes do not show on FLAIR yet."""
 LEAST_INSIDE = 0.9
 GROWN_PX = 2
-SATURATED = 250 / 255
+SATURATED = 250
+"""Of 255: the upper end of a pack's grey values."""
 PROFILE_MM = 8.0
 
 
@@ -42,7 +44,7 @@ class Lesion:
     Attributes:
         image: (H,W) float32, median brain 0.45; mask: (H,W) bool.
         index: of the slice in the pack; patient: whose brain it is.
-        measured: contrast, spread, gradient, edge_mm, saturated; score: how induced the forest takes it to be.
+        measured: contrast, spread, gradient, edge_mm, saturated.
     """
 
     image: np.ndarray
@@ -50,7 +52,6 @@ class Lesion:
     index: int
     patient: str
     measured: dict[str, float] = field(default_factory=dict)
-    score: float = float("nan")
 
 
 @dataclass
@@ -109,23 +110,21 @@ def measures_of(lesion: Lesion, brain: np.ndarray, pitch: float) -> dict[str, fl
     }  # fmt: skip
 
 
-def _saturated(pack_image: np.ndarray, mask: np.ndarray) -> float:
-    return float((pack_image[mask] >= SATURATED * 255).mean())
+def _lesion_in(pack: Pack, brain: np.ndarray, index: int, plane: np.ndarray, mask: np.ndarray) -> Lesion:
+    """The lesion of ``plane``, uint8 (H,W): slice ``index`` of the pack, as it is or painted; measured."""
+    lesion = Lesion(scaled(plane, brain), mask, index, str(pack.patient[index]))
+    lesion.measured = measures_of(lesion, brain, pack.pitch_mm)
+    lesion.measured["saturated"] = float((plane[mask] >= SATURATED).mean())
+    return lesion
 
 
 def real_lesions(pack: Pack, brains: np.ndarray, limit: int, seed: int) -> list[Lesion]:
     """At most ``limit`` visible lesions, spread over patients."""
     rng = np.random.default_rng(seed)
     rows = np.nonzero((pack.masks & brains).sum((1, 2)) * pack.pitch_mm**2 >= LEAST_MM2)[0]
-    by_patient = {p: rng.permutation(rows[pack.patient[rows] == p]).tolist() for p in
-                  rng.permutation(sorted(set(pack.patient[rows].tolist())))}  # fmt: skip
-    most = max(map(len, by_patient.values()), default=0)
-    out = []
-    for i in (r[n] for n in range(most) for r in by_patient.values() if n < len(r)):
-        mask = pack.masks[i] & brains[i]
-        lesion = Lesion(scaled(pack.images[i], brains[i]), mask, int(i), str(pack.patient[i]))
-        lesion.measured = measures_of(lesion, brains[i], pack.pitch_mm)
-        lesion.measured["saturated"] = _saturated(pack.images[i], mask)
+    out: list[Lesion] = []
+    for i in patients_in_turn(pack, rows, rng):
+        lesion = _lesion_in(pack, brains[i], i, pack.images[i], pack.masks[i] & brains[i])
         if abs(lesion.measured["contrast"]) >= LEAST_CONTRAST:
             out.append(lesion)
         if len(out) == limit:
@@ -136,8 +135,7 @@ def real_lesions(pack: Pack, brains: np.ndarray, limit: int, seed: int) -> list[
 def _hosts(pack: Pack, brains: np.ndarray, real: Sequence[Lesion], seed: int) -> list[tuple[int, np.ndarray]]:
     """For each real lesion a lesion-free slice of another patient that holds its outline; ``index``, mask."""
     rng = np.random.default_rng([seed, 1])
-    area = brains.sum((1, 2)) * pack.pitch_mm**2
-    free = np.nonzero(~pack.masks.any((1, 2)) & (area >= 4000.0))[0]
+    free = lesion_free(pack, brains)
     used: dict[int, int] = {}
     out = []
     for lesion in real:
@@ -166,11 +164,7 @@ def induce_into(
         made = induce_scan(
             scan, mask.T[..., None], replace(settings, seed=settings.seed + n), brain=brains[i].T[..., None]
         )
-        plane = made.diseased[..., 0].T
-        lesion = Lesion(scaled(plane, brains[i]), mask, i, str(pack.patient[i]))
-        lesion.measured = measures_of(lesion, brains[i], pack.pitch_mm)
-        lesion.measured["saturated"] = _saturated(plane, mask)
-        out.append(lesion)
+        out.append(_lesion_in(pack, brains[i], i, made.diseased[..., 0].T, mask))
         on_lesion(n + 1)
     return out
 
@@ -182,8 +176,6 @@ def told_apart(first: Sequence[Lesion], second: Sequence[Lesion], seed: int = 0)
     labels = np.repeat([0, 1], [len(first), len(second)])
     groups = [each.patient for each in everyone]
     scores = forest_scores([each.image for each in everyone], masks, labels, groups, seed)
-    for each, score in zip(everyone, scores, strict=True):
-        each.score = float(score)
     table = np.stack([scores, labels], 1)
 
     def of(rows: np.ndarray) -> float:

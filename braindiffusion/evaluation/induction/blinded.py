@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,8 @@ from scipy import ndimage
 
 from braindiffusion import NOT_FOR_DIAGNOSIS, RESEARCH_USE_ONLY
 from braindiffusion.evaluation.induction.believable import BelievableReport, Lesion
+from braindiffusion.evaluation.tissue.report import square
+from braindiffusion.io.tables import markdown_table, number, with_interval, write_csv_file
 
 if TYPE_CHECKING:
     from braindiffusion.io.write import OutputFolder
@@ -25,43 +26,37 @@ DEFINITIONS = (
     "inside) and gradient energy inside, the outline eroded by 2 pixels; edge width (10 to 90 % of the rise along the "
     "median profile across the outline), share of pixels at the scan's upper end (250 of 255)."
 )
-MEASURES = ("contrast", "spread", "gradient", "edge_mm", "saturated")
+MEASURES = {
+    "contrast": ("contrast", 3), "spread": ("spread", 3), "gradient": ("gradient", 4), "edge_mm": ("edge, mm", 1),
+    "saturated": ("saturated", 2),
+}  # fmt: skip
+"""What the table calls each measure, and its digits."""
 SIDE, ZOOM, ACROSS = 112, 2, 8
-
-
-def _quartiles(values: list[float], digits: int) -> str:
-    low, middle, high = values
-    return f"{middle:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
 
 
 def markdown(facts: dict[str, Any]) -> str:
     """The table and its definitions."""
-    digits = {"contrast": 3, "spread": 3, "gradient": 4, "edge_mm": 1, "saturated": 2}
+
+    def line(name: str, apart: dict[str, Any] | None, measures: dict[str, Any], seconds: float | None) -> list[str]:
+        shown = with_interval(apart["told_apart"], apart["interval"], 2) if apart else number(None)
+        middles = [with_interval(measures[m][1], measures[m][::2], digits) for m, (_, digits) in MEASURES.items()]
+        return [name, shown, *middles, number(seconds, 2)]
+
+    columns = ["", "told apart", *(title for title, _ in MEASURES.values()), "seconds a slice"]
+    rows = [line("real lesions (real against real)", facts["real_against_real"], facts["real"], None)]
+    rows += [line(name, r, r["measures"], r["seconds"]) for name, r in facts["rows"].items()]
     lines = [
         f"# Real and induced lesions, {facts['modality']}, split {facts['split']}", "",
         f"{facts['lesions']} real lesions, {facts['induced']} outlines painted, {facts['patients']} patients, "
         f"seed {facts['seed']}. {RESEARCH_USE_ONLY}", "",
-        "| | told apart | " + " | ".join(m.replace("edge_mm", "edge, mm") for m in MEASURES) + " | seconds a slice |",
-        "|---|---|" + "---|" * (len(MEASURES) + 1),
+        *markdown_table(columns, rows),
     ]  # fmt: skip
-
-    def line(name: str, apart: dict[str, Any] | None, measures: dict[str, Any], seconds: str) -> str:
-        shown = "" if apart is None else _quartiles(
-            [apart["interval"][0], apart["told_apart"], apart["interval"][1]], 2
-        )  # fmt: skip
-        cells = [name, shown, *(_quartiles(measures[m], digits[m]) for m in MEASURES), seconds]
-        return "| " + " | ".join(cells) + " |"
-
-    lines.append(line("real lesions (real against real)", facts["real_against_real"], facts["real"], ""))
-    lines += [line(name, r, r["measures"], f"{r['seconds']:.2f}") for name, r in facts["rows"].items()]
-    return "\n".join([*lines, "", DEFINITIONS, ""])
+    return "\n".join([*lines, DEFINITIONS, ""])
 
 
 def _tile(lesion: Lesion) -> np.ndarray:
-    centre = np.argwhere(lesion.mask).mean(0).round().astype(int)
-    padded = np.pad(lesion.image, SIDE)
-    y, x = centre + SIDE // 2
-    tile = padded[y : y + SIDE, x : x + SIDE]
+    row, column = np.argwhere(lesion.mask).mean(0).round().astype(int)
+    tile = square(lesion.image, (int(row), int(column)), SIDE)
     return (ndimage.zoom(tile, ZOOM, order=1) * 255).clip(0, 255).astype(np.uint8)
 
 
@@ -98,11 +93,7 @@ def write(report: BelievableReport, folder: OutputFolder, sheet: int = 20) -> No
          **{k: round(v, 5) for k, v in each.measured.items()}}
         for name, lesions in (("real", report.real), *report.induced.items()) for each in lesions
     ]  # fmt: skip
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    folder.file("lesions.csv").write_text(text.getvalue(), encoding="utf-8")
+    write_csv_file(folder.file("lesions.csv"), rows)
     for name in report.induced:
         image, key = blinded_sheet(report, name, sheet, int(report.facts["seed"]))
         stem = name.replace(":", "_")

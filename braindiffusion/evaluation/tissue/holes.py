@@ -12,6 +12,7 @@ from braindiffusion.training.packs import Pack
 
 DILATION_PX = 2
 MIN_LESION_PX = 60
+LEAST_BRAIN_MM2 = 4000.0
 MIN_INSIDE = 0.9
 """Share of a hole that has to lie inside the brain."""
 SIZES_MM2 = (300.0, 1500.0)
@@ -70,6 +71,18 @@ def _place_of(image: np.ndarray, brain: np.ndarray, hole: np.ndarray, pitch: flo
     return "convexity" if depth[hole].min() < BORDER_MM else "deep"
 
 
+def lesion_free(pack: Pack, brains: np.ndarray) -> np.ndarray:
+    """Indices of the slices without a lesion that show enough brain; ``brains``: (N,H,W) bool."""
+    return np.nonzero(~pack.masks.any((1, 2)) & (brains.sum((1, 2)) * pack.pitch_mm**2 >= LEAST_BRAIN_MM2))[0]
+
+
+def patients_in_turn(pack: Pack, rows: np.ndarray, rng: np.random.Generator) -> list[int]:
+    """The slices ``rows``, one of each patient after the other: few of them still are many patients."""
+    names = rng.permutation(sorted(set(pack.patient[rows].tolist())))
+    each = [rng.permutation(rows[pack.patient[rows] == name]).tolist() for name in names]
+    return [of[i] for i in range(max(map(len, each), default=0)) for of in each if i < len(of)]
+
+
 def lay_holes(pack: Pack, brains: np.ndarray, limit: int, seed: int = 0) -> list[Hole]:
     """At most ``limit`` holes, spread over patients: masks of other patients on lesion-free slices.
 
@@ -84,8 +97,7 @@ def lay_holes(pack: Pack, brains: np.ndarray, limit: int, seed: int = 0) -> list
     """
     rng = np.random.default_rng(seed)
     lesions = np.nonzero(pack.masks.sum((1, 2)) >= MIN_LESION_PX)[0]
-    brain_px = brains.sum((1, 2))
-    free = np.nonzero(~pack.masks.any((1, 2)) & (brain_px * pack.pitch_mm**2 >= 4000.0))[0]
+    free = lesion_free(pack, brains)
     if not len(lesions) or not len(free):
         raise PackError(
             "The hole test needs lesions and lesion-free slices.",
@@ -94,11 +106,7 @@ def lay_holes(pack: Pack, brains: np.ndarray, limit: int, seed: int = 0) -> list
         )
     first = {p: pack.position[pack.patient == p].min() for p in set(pack.patient[free].tolist())}
     last = {p: pack.position[pack.patient == p].max() for p in first}
-    # one slice of each patient in turn, so that few slices still are many patients
-    by_patient = {p: rng.permutation(free[pack.patient[free] == p]).tolist() for p in rng.permutation(sorted(first))}
-    order = [
-        rows[i] for i in range(max(map(len, by_patient.values()))) for rows in by_patient.values() if i < len(rows)
-    ]
+    order = patients_in_turn(pack, free, rng)
     holes: list[Hole] = []
     taken = {index: np.zeros_like(brains[index]) for index in order}
     for index in order * HOLES_A_SLICE:

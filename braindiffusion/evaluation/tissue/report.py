@@ -49,7 +49,8 @@ def markdown(facts: dict[str, Any]) -> str:
     return "\n".join([*lines, DEFINITIONS, ""])
 
 
-def _square(image: np.ndarray, centre: tuple[int, int], side: int) -> np.ndarray:
+def square(image: np.ndarray, centre: tuple[int, int], side: int) -> np.ndarray:
+    """(side,side) of an image around a pixel, zeros beyond its edges."""
     padded = np.pad(image, side // 2)
     y, x = centre
     return padded[y : y + side, x : x + side]
@@ -69,10 +70,10 @@ def picture(report: TissueReport) -> bytes:
             hole = report.holes[n].mask
             centre = tuple(int(v) for v in np.argwhere(hole).mean(0).round())
             top = np.percentile(report.true[n][report.true[n] > 0], 99.5)
-            tile = _square((images[n] / top).clip(0, 1), centre, side).repeat(zoom, 0).repeat(zoom, 1)  # type: ignore[arg-type]
+            tile = square((images[n] / top).clip(0, 1), centre, side).repeat(zoom, 0).repeat(zoom, 1)  # type: ignore[arg-type]
             tile = np.repeat((tile * 255).astype(np.uint8)[..., None], 3, -1)
             if outline:
-                inner = _square(hole.astype(np.uint8), centre, side).repeat(zoom, 0).repeat(zoom, 1) > 0  # type: ignore[arg-type]
+                inner = square(hole.astype(np.uint8), centre, side).repeat(zoom, 0).repeat(zoom, 1) > 0  # type: ignore[arg-type]
                 tile[inner & ~ndimage.binary_erosion(inner)] = (0, 200, 220)
             tiles.append(tile)
         return np.concatenate(tiles, 1)
