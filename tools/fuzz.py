@@ -84,7 +84,7 @@ VALUES = [
     "LOCAL",
     "LIST",
     "a.raw",
-    "/etc/passwd",
+    "/not/here",
     "../a.raw",
     "s%03d.raw 1 9 1",
     "-1",
@@ -198,7 +198,7 @@ def card_fields(data: bytes) -> None:
     ]
     for _ in range(given.ConsumeIntInRange(1, 4)):
         card[given.PickValueInList(fields)] = value()
-    (FOLDER / "a.json").write_text(json.dumps(card))
+    (FOLDER / "a.json").write_text(json.dumps(card), encoding="utf-8")
     read = cards.parse_card(FOLDER / "a.json")
     read.fits("FLAIR")
     facts = (read.name, read.task, read.condition, read.context, read.kinds, read.crop)

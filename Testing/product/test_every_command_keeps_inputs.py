@@ -130,7 +130,7 @@ COMMANDS: list[tuple[str, Command]] = [
     ("bench", lambda i: ("bench", "--out", i.scan("mask"))),
     *((f"evaluate {name}", lambda i, name=name: ("evaluate", name, "--data", i.here / "pack.npz", "--out",
                                                  i.here / "pack.npz"))
-      for name in ("tune", "healing", "models", "induction", "tissue", "latent-level")),
+      for name in ("tune", "healing", "models", "induction", "tissue", "believable")),
     ("evaluate nnunet", lambda i: ("evaluate", "nnunet", "--dataset", i.here / "dataset", "--predictions", i.here,
                                    "--out", i.out)),
 ]  # fmt: skip

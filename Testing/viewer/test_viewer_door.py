@@ -11,7 +11,6 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -188,15 +187,13 @@ def test_a_form_that_is_none_is_refused(tmp_path: Path, kind: str, body: bytes) 
         opened.append(given)
         return True
 
-    viewer = SimpleNamespace(workspace=tmp_path, scans=SimpleNamespace(open_upload=open_upload))
-
     def talk(port: int) -> int:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
         headers = {"Content-Type": kind, "Content-Length": str(len(body))}
         connection.request("POST", f"/upload?kind=scan&secret={guard.token}", body, headers)
         return connection.getresponse().status
 
-    assert behind(guard, talk, lambda door: add_routes(viewer, door)) == 400
+    assert behind(guard, talk, lambda door: add_routes(door, tmp_path, open_upload, {})) == 400
     assert opened == []
     assert list(tmp_path.iterdir()) == []
 

@@ -42,8 +42,8 @@ def save(viewer_packages: None, monkeypatch: pytest.MonkeyPatch) -> Callable:
     def run(write: Callable[[Path], bool], folder: Path) -> list[Path]:
         manager = SimpleNamespace(saveNodes=lambda kind, properties: write(Path(properties["fileName"])))
         monkeypatch.setattr(slicer, "app", SimpleNamespace(coreIOManager=lambda: manager), raising=False)
-        viewer = SimpleNamespace(state=SimpleNamespace(mode="heal", scan_name="head"))
-        return Saving(viewer)._write_scene(RESULT, folder)
+        state, unused = SimpleNamespace(mode="heal", scan_name="head"), SimpleNamespace()
+        return Saving(state, unused, unused, unused, {}, folder.parent)._write_scene(RESULT, folder)
 
     return run
 
