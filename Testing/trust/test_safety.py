@@ -27,7 +27,7 @@ MAY_TALK = {
     "BrainViewer/BrainViewerLib/server/security.py": {
         "aiohttp",
         "http",
-    },  # the viewer's own page, on 127.0.0.1; http.cookies
+    },  # its own page, on 127.0.0.1; http.cookies
     "BrainViewer/BrainViewerLib/server/web.py": {"aiohttp"},
 }
 UNSAFE_CALLS = {"eval", "exec", "__import__"}
