@@ -12,9 +12,9 @@ import pytest
 from model_files import make
 from scipy import ndimage
 
-from braindiffusion.errors import ModalityError, ModelFormatError
+from braindiffusion.errors import ModalityError, ModelFormatError, SettingsError
 from braindiffusion.healing.surroundings import CHANNELS
-from braindiffusion.lesions.in_context import LesionConditions, core_of, draw_look
+from braindiffusion.lesions.in_context import LesionConditions, core_of, draw_look, smooth_field
 from braindiffusion.lesions.shapes import in_boxes
 from braindiffusion.models.registry import release
 from braindiffusion.pipeline.induce import InduceResult, induce_scan
@@ -184,6 +184,52 @@ def test_a_series_keeps_one_look(head_phantom: Scan, lesion, brain, monkeypatch:
 def test_a_kind_that_the_contrast_lacks_is_refused(head_phantom: Scan, lesion, brain) -> None:
     with pytest.raises(ModalityError, match="haemorrhage"):
         induce(head_phantom, lesion, brain, kind="haemorrhage")
+
+
+def test_guidance_is_refused_and_not_ignored(head_phantom: Scan, lesion, brain) -> None:
+    with pytest.raises(SettingsError, match="guided"):
+        induce(head_phantom, lesion, brain, guidance=2.0)
+
+
+def test_a_late_start_keeps_the_anatomy_and_lifts_tissue_by_the_look(head_phantom: Scan, lesion, brain) -> None:
+    stack = whole_slices(head_phantom, brain, 64)
+    told = stack.placement.down(stack.placement.to_axial(lesion)) > 0.5
+    s = int(told.sum((1, 2)).argmax())
+    inner = ndimage.binary_erosion(told[s], iterations=3)
+    row, column = np.argwhere(inner)[0]
+    stack.head[s, row, column] = 0.02  # a vessel
+    window = (slice(None), slice(0, 64), slice(0, 64))
+    seen = LesionConditions(stack, told, told, CARD, "stroke_flair", (-2.25, 2.75), 0, 2)
+    begun = seen.surroundings.grey(seen.begun(s, window, 0.0)).numpy()[:, 0]
+    for n, look in enumerate(seen.looks):  # these looks have no spread of their own
+        brighter = (begun[n] - stack.head[s])[inner & (stack.head[s] > 0.45)]
+        assert brighter == pytest.approx(0.15 * look.values[0], abs=0.02)
+        assert begun[n, row, column] < 0.02 + 0.15 * look.values[0] * 0.1
+    far = ~ndimage.binary_dilation(told[s], iterations=8)
+    assert begun[0][far] == pytest.approx(stack.head[s][far], abs=1e-3)
+    smooth = seen.surroundings.grey(seen.begun(s, window, 0.0, 4.0)).numpy()[0, 0]
+    assert smooth[row, column] > 0.3  # the vessel is gone
+    more = seen.surroundings.grey(seen.begun(s, window, 0.5)).numpy()[0, 0]
+    assert (more - begun[0])[inner & (stack.head[s] > 0.45)] == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_late_start_asks_less_of_the_network(head_phantom: Scan, lesion, brain) -> None:
+    whole, late = (induce(head_phantom, lesion, brain, start=n, steps=12) for n in (None, 60))
+    assert late.provenance["network_calls"]["per_slice"] <= whole.provenance["network_calls"]["per_slice"]
+    default = induce(head_phantom, lesion, brain, start=60).provenance["method"]["options"]
+    assert default["steps"] == 25  # the card's three are for its own start
+    changed = late.diseased != head_phantom.voxels
+    assert changed[lesion & brain].mean() > 0.5
+    assert not changed[~late.edited].any()
+
+
+def test_what_is_uneven_is_the_same_on_every_grid_and_of_unit_spread() -> None:
+    coarse, fine = np.zeros((6, 40, 40), bool), np.zeros((6, 80, 80), bool)
+    coarse[1:5, 6:34, 6:34] = fine[1:5, 12:68, 12:68] = True
+    a, b = smooth_field(coarse, 2.0, 4.0, 3), smooth_field(fine, 1.0, 4.0, 3)
+    assert 0.6 < a[coarse].std() < 1.4
+    assert np.abs(a[coarse] - b[:, ::2, ::2][coarse]).mean() < 0.3 * a[coarse].std()
+    assert not a[~coarse].any()
 
 
 def test_displaced_voxels_keep_their_surroundings(head_phantom: Scan, brain) -> None:

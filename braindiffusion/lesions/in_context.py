@@ -24,18 +24,26 @@ from braindiffusion.diffusion.transfer import send
 from braindiffusion.errors import ModelFormatError
 from braindiffusion.events import OnEvent, Step, step_teller
 from braindiffusion.healing.surroundings import Surroundings, largest_first, window_around
-from braindiffusion.lesions.common import generate_mask
+from braindiffusion.lesions.common import LAST_LEVEL, generate_mask
 from braindiffusion.lesions.mededit import MedEditSettings, paint_region
 from braindiffusion.lesions.models import Painter
+from braindiffusion.lesions.shapes import ripple
 from braindiffusion.models.device import precision_for
 from braindiffusion.networks.build import EpsPredictor
 from braindiffusion.settings import InduceSettings
-from braindiffusion.volume.slices import SliceStack
+from braindiffusion.volume.slices import BRAIN_LEVEL, SliceStack
 
 NEAREST = 15
 """A look is drawn among this many real lesions, those nearest in size."""
 MOST_LOOK = 6.0
-RIPPLE_MM = 6.0
+SHORTEST_MM, LONGEST_MM = 8.0, 40.0
+"""Wavelengths of what is uneven in a lesion."""
+LOOK_UNIT = 0.15
+"""Grey value of 1 in a look's mean."""
+SOLID = 0.6
+"""Share of the median brain above which tissue is no cerebrospinal fluid."""
+EDGE_PX = 1.5
+"""Gaussian width of the edge that a late start begins with."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +87,23 @@ def _no_looks(card: Mapping[str, Any], kind: str) -> ModelFormatError:
     )  # fmt: skip
 
 
+def smooth_field(lesion: np.ndarray, pitch_mm: float, thickness_mm: float, seed: int) -> np.ndarray:
+    """(S,H,W) float32, a smooth random field of about unit spread inside a lesion, the same on every grid; else 0."""
+    out = np.zeros(lesion.shape, np.float32)
+    mm = np.argwhere(lesion) * (thickness_mm, pitch_mm, pitch_mm)
+    if len(mm):
+        centred = mm - mm.mean(0)
+        out[lesion] = ripple(centred, np.random.default_rng([seed, 8]), SHORTEST_MM, LONGEST_MM)
+    return out
+
+
 def core_of(lesion: np.ndarray, share: float, pitch_mm: float, thickness_mm: float, seed: int) -> np.ndarray:
     """(S,H,W) bool, the inner ``share`` of a lesion's volume, with an uneven outline."""
     if share <= 0 or not lesion.any():
         return np.zeros_like(lesion)
     spacing = (thickness_mm, pitch_mm, pitch_mm)
     depth = ndimage.distance_transform_edt(np.pad(lesion, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
-    noise = np.random.default_rng([seed, 8]).standard_normal(lesion.shape)
-    ripple = ndimage.gaussian_filter(noise, [min(RIPPLE_MM / v, 8.0) for v in spacing])
-    field = depth + 0.15 * float(depth.max()) * ripple / max(float(ripple.std()), 1e-9)
+    field = depth + 0.15 * float(depth.max()) * smooth_field(lesion, pitch_mm, thickness_mm, seed)
     return np.asarray(lesion & (field > np.quantile(field[lesion], 1 - min(share, 1.0))))
 
 
@@ -120,7 +136,33 @@ class LesionConditions:
         self.looks = [draw_look(card, kind, area, seed, n) for n in range(samples)]
         self.cores = [core_of(lesion, look.core_share, p.model_pitch, p.thickness, seed + n)
                       for n, look in enumerate(self.looks)]  # fmt: skip
+        self.uneven = [smooth_field(lesion, p.model_pitch, p.thickness, seed + n) for n in range(samples)]
         self._kind = [float(k == kind) for k in card["kinds"]]
+
+    def begun(self, s: int, window: tuple[slice, slice, slice], lift: float, smooth_mm: float = 0.0) -> Tensor:
+        """(samples,1,h,w) model values: slice ``s`` with its lesion as bright and as uneven as its look says.
+
+        The anatomy shines through: tissue is lifted in proportion to its brightness, so that sulci and vessels stay
+        dark. ``smooth_mm``: what is finer is smoothed away first, sulci filled. ``lift``, in model values, is added to
+        the look's.
+        """
+        part = (s, *window[1:])
+        head, lesion = self.surroundings.head[part], self.lesion[part].astype(np.float32)
+        soft = ndimage.gaussian_filter(lesion, EDGE_PX)
+        if smooth_mm:
+            solid = (head > SOLID * BRAIN_LEVEL).astype(np.float32)
+            width = smooth_mm / self.surroundings.stack.placement.model_pitch
+            filled = ndimage.gaussian_filter(head * solid, width) / (ndimage.gaussian_filter(solid, width) + 1e-3)
+            head = head + soft * (filled - head)
+        tissue = np.clip(head / BRAIN_LEVEL, 0, 1)
+        low, high = self.surroundings.span
+        made = []
+        for look, uneven in zip(self.looks, self.uneven, strict=True):
+            mean, spread = (LOOK_UNIT * v for v in look.values[:2])
+            of_its_own = float(head[self.lesion[part]].std()) if lesion.any() else 0.0
+            added = np.sqrt(max(spread**2 - of_its_own**2, 0.0))
+            made.append(head + soft * tissue * (mean + lift / (high - low) + added * uneven[part]))
+        return self.surroundings.scaled(np.stack(made).clip(0, 1))[:, None]
 
     def of(self, s: int, window: tuple[slice, slice, slice], painted: np.ndarray) -> Tensor:
         """(samples,C,h,w) conditions of slice ``s``; ``painted``: (samples,S,H,W) in [0,1], as far as it is."""
@@ -170,7 +212,12 @@ def paint_in_context(
 
         # a fresh generator of the same seed for every slice: slices share their noise, as those of a batch do
         generator = torch.Generator().manual_seed(settings.seed)
-        out = paint_region(x0, p, told_of_s, g, predictor, options, generator, None, seen)
+        begun = (
+            send(conditions.begun(int(s), window, options.lift, options.smooth_mm), device)
+            if options.start < LAST_LEVEL
+            else None
+        )
+        out = paint_region(x0, p, told_of_s, g, predictor, options, generator, None, seen, begun=begun)
         new = torch.where(out.generate[None], grey(out.samples), grey(x0)[None])[:, :, 0].float().cpu().numpy()
         painted[:, part, window[1], window[2]] = new * stack.brain[part][window]
         conditions.surroundings.known[s] = True

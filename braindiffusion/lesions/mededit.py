@@ -42,6 +42,7 @@ class MedEditSettings:
         jump: levels walked down before going back up.
         start: the first level. 999 begins from pure noise; a lower one from the noised image (late start).
         lift: with a late start, what the lesion is first brightened by (model units), its anatomy shining through.
+        smooth_mm: with a late start beside the surroundings, what is finer is smoothed away inside the lesion first.
         harmonise: passes over the finished image: noised to ``harmonise_level`` inside g, and down again.
         samples: independent draws.
     """
@@ -52,6 +53,7 @@ class MedEditSettings:
     jump: int = 1
     start: int = LAST_LEVEL
     lift: float = 0.0
+    smooth_mm: float = 0.0
     harmonise: int = 0
     harmonise_level: int = 250
     spacing: Spacing = "quadratic"
@@ -125,14 +127,18 @@ def mededit(
 def paint_region(
     x0: Tensor, lesion: Tensor, condition: Tensor, region: Tensor, model: LesionModel, settings: MedEditSettings,
     generator: torch.Generator | Sequence[torch.Generator], schedule: Schedule | None, on_step: OnStep | None,
-    floor: Tensor | None = None,
+    floor: Tensor | None = None, begun: Tensor | None = None,
 ) -> Induced:  # fmt: skip
-    """MedEdit's loop over a ``region`` g, (N,1,H,W) bool, with a model that is told ``condition``, (N,C',H,W)."""
+    """MedEdit's loop over a ``region`` g, (N,1,H,W) bool, with a model that is told ``condition``, (N,C',H,W).
+
+    ``begun``, (samples*N,1,H,W): what a late start is noised from; the image with its lesion lifted where not given.
+    """
     run = Run(x0, condition, model, settings.samples, generator, schedule, settings.calls(), on_step)
     state = run.first_noise()
     if settings.start < LAST_LEVEL:
-        lifted = x0 + settings.lift * lesion
-        state = add_noise(lifted.repeat(settings.samples, 1, 1, 1), state, settings.start, run.schedule)
+        if begun is None:
+            begun = (x0 + settings.lift * lesion).repeat(settings.samples, 1, 1, 1)
+        state = add_noise(begun, state, settings.start, run.schedule)
 
     def paint(state: Tensor, walk: list[int], nth: int) -> Tensor:
         return resample(

@@ -128,8 +128,9 @@ def painter_for(scan: Scan, settings: InduceSettings, device: str) -> tuple[Pain
     classes = card["network"].get("args", {}).get("num_class_embeds")
     tuned = operating_point(card, kind, settings.condition)
     guidance = settings.guidance if settings.guidance is not None else float(tuned.get("guidance", 1.0))
-    if guidance != 1.0 and METHODS[settings.method].condition != "lesion":
+    if guidance != 1.0 and card.condition != "lesion":
         raise SettingsError(
-            f"{settings.method} cannot be guided.", "Its model is not told the lesion's mask.", "Leave guidance out."
-        )
+            f"{card['name']} cannot be guided.", "It was never trained without being told the lesion.",
+            "Leave guidance out, or choose lesion-128 (--model).",
+        )  # fmt: skip
     return Painter(model, kind, card["kinds"].index(kind) if classes else None, guidance, tuned), warnings

@@ -96,7 +96,9 @@ def options_of(asked: InduceSettings, pitch_mm: float, tuned: dict[str, Any] | N
         )
     kept = {k: v for k, v in (tuned or {}).items() if k in known or k == "margin_mm"}
     if not method.margin:
-        kept = {k: kept[k] for k in ("steps", "spacing") if k in kept}
+        kept = {k: kept[k] for k in ("steps", "spacing") if k in kept and "start" not in kept}
+    if given.get("start", kept.get("start")) != kept.get("start"):
+        kept.pop("steps", None)  # they were chosen for another start
     own_steps = kept.pop("steps", STEPS)
     steps = own_steps if asked.steps == OWN_STEPS else asked.steps
     options = kept | given
