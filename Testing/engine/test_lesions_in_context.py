@@ -15,6 +15,7 @@ from scipy import ndimage
 from braindiffusion.errors import ModalityError, ModelFormatError, SettingsError
 from braindiffusion.healing.surroundings import CHANNELS
 from braindiffusion.lesions.in_context import LesionConditions, core_of, draw_look, smooth_field
+from braindiffusion.lesions.registry import STEPS
 from braindiffusion.lesions.shapes import in_boxes
 from braindiffusion.models.registry import release
 from braindiffusion.pipeline.induce import InduceResult, induce_scan
@@ -217,7 +218,7 @@ def test_a_late_start_asks_less_of_the_network(head_phantom: Scan, lesion, brain
     whole, late = (induce(head_phantom, lesion, brain, start=n, steps=12) for n in (None, 60))
     assert late.provenance["network_calls"]["per_slice"] <= whole.provenance["network_calls"]["per_slice"]
     default = induce(head_phantom, lesion, brain, start=60).provenance["method"]["options"]
-    assert default["steps"] == 25  # the card's three are for its own start
+    assert default["steps"] == STEPS  # the three of the card are for its own start
     changed = late.diseased != head_phantom.voxels
     assert changed[lesion & brain].mean() > 0.5
     assert not changed[~late.edited].any()
