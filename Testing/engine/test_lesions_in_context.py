@@ -9,10 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from model_files import make
 from scipy import ndimage
 
-from braindiffusion.errors import ModalityError, ModelFormatError, SettingsError
+from braindiffusion.errors import ModalityError, ModelFormatError, ModelNotFoundError, SettingsError
+from braindiffusion.evaluation.induction.painting import Painter as PairPainter
+from braindiffusion.evaluation.induction.painting import plan_for
+from braindiffusion.evaluation.induction.pairs import Pairs
 from braindiffusion.healing.surroundings import CHANNELS
 from braindiffusion.lesions.in_context import LesionConditions, core_of, draw_look, smooth_field
 from braindiffusion.lesions.registry import STEPS
@@ -231,6 +235,30 @@ def test_what_is_uneven_is_the_same_on_every_grid_and_of_unit_spread() -> None:
     assert 0.6 < a[coarse].std() < 1.4
     assert np.abs(a[coarse] - b[:, ::2, ::2][coarse]).mean() < 0.3 * a[coarse].std()
     assert not a[~coarse].any()
+
+
+def test_the_evaluation_enlarges_slices_to_the_models_grid_and_back() -> None:
+    grid, rng = 64, np.random.default_rng(0)
+    rows, columns = np.indices((grid, grid)) - grid / 2
+    brain, lesion = np.hypot(rows / 26, columns / 22) < 1, np.hypot(rows - 4, columns - 8) < 6
+    prior = np.where(brain, 0.45 + 0.03 * rng.standard_normal((grid, grid)), 0).astype(np.float32)
+    one = {k: v[None] for k, v in (("prior", prior), ("brain", brain), ("lesion", lesion), ("told", lesion))}
+    name = np.array(["a"])
+    pairs = Pairs(
+        **one, asked=one["told"], real=one["prior"], real_brain=one["brain"], drawn=one["lesion"],
+        real_asked=one["told"], patient=name, prior_patient=name, stratum=name, row=np.array([0]),
+        prior_row=np.array([1]), pitch_mm=3.75, facts={},
+    )  # fmt: skip
+    plan = plan_for("mededit:lesion-context", "stroke_flair", pairs.pitch_mm)
+    made = PairPainter(torch.device("cpu"), 7, 8, None, lambda calls: None).paint(plan, pairs)
+    assert made.calls == plan.settings.calls()
+    generate = made.generate[0]
+    assert (made.images[0][~generate] == prior[~generate]).all()
+    assert generate[lesion & brain].mean() > 0.95
+    assert generate.sum() < 2.5 * lesion.sum()
+    assert np.abs(made.images[0] - prior)[lesion & brain].mean() > 0.01
+    with pytest.raises(ModelNotFoundError):  # the control needs a model that can be told no lesion
+        plan_for("redrawn:lesion-128", "haemorrhage_ct", pairs.pitch_mm)
 
 
 def test_displaced_voxels_keep_their_surroundings(head_phantom: Scan, brain) -> None:

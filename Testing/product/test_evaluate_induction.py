@@ -361,9 +361,11 @@ def test_predictions_come_back(dataset: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [("--methods", "guess"), ("--ablate", "depth"), ("--methods", ","), ("--kinds", "no_such")]
-)
-def test_unknown_names_are_2(pack: Path, tmp_path: Path, options: tuple[str, str]) -> None:
+    "options",
+    [("--methods", "guess"), ("--ablate", "depth"), ("--methods", ","), ("--kinds", "no_such"),
+     ("--methods", "sdedit", "--ablate", "margin")],  # nothing there to ablate
+)  # fmt: skip
+def test_unknown_names_are_2(pack: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
     refused(tmp_path, 2, "SettingsError", "evaluate", "induction", "--data", pack, *KIND, *QUICK, *options)
 
 

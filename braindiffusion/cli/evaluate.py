@@ -161,8 +161,8 @@ def evaluate_induction(
     out: Out,
     split: Annotated[HeldOut, typer.Option(help="Tune on val; look at test once.")] = HeldOut.val,
     methods: Annotated[
-        str, typer.Option(help="Comma-separated; redrawn is a control (MedEdit told no lesion).")
-    ] = "mededit,naive_repaint,sdedit,palette,redrawn",
+        str, typer.Option(help="Comma-separated METHOD or METHOD:MODEL; redrawn: MedEdit told no lesion, a control.")
+    ] = "mededit,mededit:lesion-128,naive_repaint,sdedit,palette,redrawn",
     condition: Annotated[InductionCondition, typer.Option(help="What the models are told.")] = InductionCondition.mask,
     kinds: Annotated[
         str | None, typer.Option(help="Comma-separated, such as stroke_flair,tumour_flair,tumour_t1gd (else: all).")
@@ -171,7 +171,7 @@ def evaluate_induction(
     ablate: Annotated[
         str | None, typer.Option(help="margin, resamples, start: one or several with commas (MedEdit).")
     ] = None,
-    steps: Annotated[str, typer.Option(help="Steps down, or 'full'.")] = "15",
+    steps: Annotated[str, typer.Option(help="Steps down, 'full', or the model's own.")] = "auto",
     radimagenet: Annotated[
         Path | None, typer.Option(help="RadImageNet ResNet-50 weights (safetensors): FID and KID in its features too.")
     ] = None,

@@ -19,7 +19,6 @@ from braindiffusion.evaluation.induction.painting import (
     Painted,
     Painter,
     Plan,
-    plan_for,
     runnable,
 )
 from braindiffusion.evaluation.induction.pairs import RULE, Pairs, lesion_rows, load_kinds, pair
@@ -33,10 +32,10 @@ from braindiffusion.evaluation.metrics.features import (
 from braindiffusion.evaluation.models.data import spread
 from braindiffusion.events import Event, OnEvent
 from braindiffusion.lesions.common import square_dilate
-from braindiffusion.lesions.models import lesion_models
+from braindiffusion.lesions.models import choose_card, lesion_models
 from braindiffusion.models.device import choose_device
 from braindiffusion.pipeline.provenance import plain
-from braindiffusion.settings import Condition
+from braindiffusion.settings import OWN_STEPS, Condition, InduceSettings
 from braindiffusion.training.grid_data import GridData
 from braindiffusion.volume.slices import FIELD_OF_VIEW_MM
 
@@ -55,7 +54,7 @@ class InductionSettings:
     Attributes:
         kinds: ``None`` takes all that data and model have.
         limit: at most this many lesions a kind.
-        steps: ``None`` visits every level, as published.
+        steps: ``None`` visits every level, as published; ``OWN_STEPS`` (0) takes the model's own.
         draw: which of several draws of the noise; the pairs stay those of ``seed``.
         radimagenet, inception: files of weights (safetensors) for further features.
     """
@@ -66,7 +65,7 @@ class InductionSettings:
     kinds: tuple[str, ...] | None = None
     limit: int | None = None
     ablate: tuple[str, ...] = ()
-    steps: int | None = 15
+    steps: int | None = OWN_STEPS
     seed: int = 0
     draw: int = 0
     device: str = "auto"
@@ -80,7 +79,7 @@ class InductionSettings:
             ("condition", (self.condition,), get_args(Condition)),
         ):  # fmt: skip
             for name in given:
-                if name not in known:
+                if name.partition(":")[0] not in known:
                     raise SettingsError(
                         f"There is no {what} '{name}' to evaluate.", f"Known: {', '.join(known)}.", "Choose among them."
                     )
@@ -124,20 +123,37 @@ def _row(score: dict[str, Any], plan: Plan, made: Painted) -> dict[str, Any]:
     return {**score, "run": plan.facts(), "calls_per_slice": made.calls, "seconds_per_slice": made.seconds}
 
 
-def _ablations(
-    kind: str, settings: InductionSettings, painter: Painter, scorer: Scorer, pairs: Pairs
-) -> dict[str, list[dict[str, Any]]]:
+def _may_be_varied(name: str) -> bool:
+    base, _, model = name.partition(":")
+    return base == "mededit" and choose_card(InduceSettings(method=base, model=model or None)).condition == "lesion"
+
+
+def _ablated(plans: dict[str, Plan]) -> Plan | None:
+    """MedEdit with a model that is told nothing but lesion and brain, as the thesis varied it."""
+    return next(
+        (p for p in plans.values() if p.base == "mededit" and p.method != CONTROL and p.card.condition == "lesion"),
+        None,
+    )
+
+
+def _variants(plan: Plan | None, settings: InductionSettings) -> dict[str, list[tuple[int, Plan]]]:
     """MedEdit with one setting varied, everything else as in the table."""
-    out: dict[str, list[dict[str, Any]]] = {}
-    for name in settings.ablate:
+    out: dict[str, list[tuple[int, Plan]]] = {}
+    for name in settings.ablate if plan else ():
         key, values = ABLATIONS[name]
+        out[name] = [(v, replace(plan, settings=replace(plan.settings, **{key: v}))) for v in values]
+    return out
+
+
+def _ablations(
+    plan: Plan | None, settings: InductionSettings, painter: Painter, scorer: Scorer, pairs: Pairs
+) -> dict[str, list[dict[str, Any]]]:
+    out: dict[str, list[dict[str, Any]]] = {}
+    for name, variants in _variants(plan, settings).items():
         out[name] = []
-        for value in values:
-            plan = plan_for(
-                "mededit", kind, pairs.pitch_mm, condition=settings.condition, steps=settings.steps, **{key: value}
-            )
-            made = painter.paint(plan, pairs)
-            out[name].append({"value": value, **_row(scorer.score(made.images, made.generate), plan, made)})
+        for value, each in variants:
+            made = painter.paint(each, pairs)
+            out[name].append({"value": value, **_row(scorer.score(made.images, made.generate), each, made)})
     return out
 
 
@@ -151,7 +167,7 @@ def _measure(
     modality = _modality(card, kind)
     segmenter, why = segmenter_for(kind, modality, painter.device)
     painted = {name: painter.paint(plan, pairs) for name, plan in plans.items()}
-    reference = next((p for p in plans.values() if p.base == "mededit"), None)
+    reference = _ablated(plans)
     kernel = int(reference.settings.kernel) if reference else 25
     margin = (square_dilate(torch.from_numpy(pairs.told)[:, None], kernel)[:, 0].numpy()) & pairs.brain
     real = part.image[lesion_rows(part)].astype(np.float32)
@@ -162,9 +178,10 @@ def _measure(
         same = train.image[lesions[spread(len(lesions), len(pairs))]].astype(np.float32)
         rows["real train (floor)"] = {"distribution": scorer.distribution(same)}
     rows |= {n: _row(scorer.score(painted[n].images), plans[n], painted[n]) for n in plans}
-    if "mededit" in painted and CONTROL in painted:
-        effect = scorer.lesion_effect(painted["mededit"].images, painted[CONTROL].images)
-        rows["mededit"]["lesion_effect"] = effect
+    plain = _ablated(plans)
+    if plain and CONTROL in painted:  # the same model, told a lesion and told none
+        effect = scorer.lesion_effect(painted[plain.method].images, painted[CONTROL].images)
+        rows[plain.method]["lesion_effect"] = effect
     facts = {
         "source": source, "modality": modality, "pairs": pairs.facts, "margin_kernel_px": kernel,
         "margin_mm": (kernel - 1) / 2 * pairs.pitch_mm,
@@ -178,19 +195,15 @@ def _measure(
             for f in features
         },
         "rows": rows, "skipped": skipped,
-        "ablations": _ablations(kind, settings, painter, scorer, pairs) if "mededit" in plans else {},
+        "ablations": _ablations(_ablated(plans), settings, painter, scorer, pairs),
     }  # fmt: skip
     return KindResult(kind, pairs, painted, facts, train)
 
 
 def _work(plans: dict[str, Plan], settings: InductionSettings) -> int:
     """Network calls a slice of a kind."""
-    calls = sum(p.settings.calls() for p in plans.values())
-    if (p := plans.get("mededit")) is not None:
-        for name in settings.ablate:
-            key, values = ABLATIONS[name]
-            calls += sum(replace(p.settings, **{key: v}).calls() for v in values)
-    return calls
+    varied = [each for variants in _variants(_ablated(plans), settings).values() for _, each in variants]
+    return sum(p.settings.calls() for p in [*plans.values(), *varied])
 
 
 # long: the evaluation from top to bottom, one kind of lesion after another
@@ -220,6 +233,11 @@ def evaluate_induction(
             raise SettingsError(
                 f"There is no kind '{kind}'.", f"Lesion models paint: {', '.join(painted)}.", "Choose among them."
             )
+    if settings.ablate and not any(map(_may_be_varied, settings.methods)):
+        raise SettingsError(
+            "There is nothing to ablate.", "None of the methods is MedEdit with a model that is told a lesion alone.",
+            "Add mededit:lesion-128 to --methods.",
+        )  # fmt: skip
     features = _features(settings, device)
     card = next(iter(cards.values()))
     grid, sources = load_kinds(data, list(settings.kinds) if settings.kinds else None, card, cache)

@@ -114,7 +114,7 @@ def _kind_lines(kind: str, f: dict[str, Any]) -> list[str]:
         "difference SD", "KS", "calls", "s",
     ]  # fmt: skip
     lines += markdown_table(columns, [_effects(n, r) for n, r in rows.items() if "effects" in r])
-    if effect := rows.get("mededit", {}).get("lesion_effect"):
+    if effect := next((row["lesion_effect"] for row in rows.values() if "lesion_effect" in row), None):
         keys = {"ring": "difference in the ring", "ring_signed": "signed", "ring_excess": "excess"}
         told = ", ".join(f"{v} {with_interval(effect[k]['mean'], effect[k]['interval'], 4)}" for k, v in keys.items())
         near = [
@@ -209,7 +209,7 @@ def picture(result: KindResult, path: Path) -> None:
     for a in axes.flat:
         a.set_axis_off()
     grey: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 0.95, "interpolation": "nearest"}
-    reference = next((m for n, m in result.painted.items() if n == "mededit"), None)
+    reference = next((m for n, m in result.painted.items() if n.partition(":")[0] == "mededit"), None)
     for k, i in enumerate(chosen):
         top, below = axes[2 * k], axes[2 * k + 1]
         top[0].imshow(p.real[i], **grey)
