@@ -175,8 +175,6 @@ def test_one_bad_file_never_stops_the_rest(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_bomb_among_series_is_held_back(tmp_path: Path) -> None:
     """A deflated file that grows to 1 GiB is not unpacked to see which series it belongs to."""
-    if os.name != "posix":
-        pytest.skip("peak memory is not told here")
     sys.path.append(str(Path(__file__).parents[1] / "hostile"))
     from hostile_dicom import deflate_bomb
 
@@ -185,9 +183,10 @@ def test_a_bomb_among_series_is_held_back(tmp_path: Path) -> None:
     bad = write_series(tmp_path / "in" / "bad", voxels[..., :1], oblique(), planted=False)
     deflate_bomb(next(bad.iterdir()))
     program = (
-        "import resource, sys\nsys.path[:0] = sys.argv[1:3]\nfrom product_run import run\n"
+        "import sys\nsys.path[:0] = sys.argv[1:3]\nfrom product_run import run\n"
         "result = run('deidentify', sys.argv[3] + '/in', '--out', sys.argv[3] + '/out', '--face', 'keep')\n"
-        "print(result.out)\nprint('MB', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        "print(result.out)\n"
+        "if sys.platform == 'linux':\n    print(open('/proc/self/status').read())"
     )
     here = Path(__file__).parent
     done = subprocess.run(
@@ -195,7 +194,8 @@ def test_a_bomb_among_series_is_held_back(tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert "1 copied, 1 held back" in done.stdout, done.stdout + done.stderr
-    assert int(done.stdout.split("MB")[1]) < (1200 if sys.platform == "linux" else 1 << 40)
+    if sys.platform == "linux":  # not ru_maxrss: a child inherits it from the tests, which may have grown beyond
+        assert int(done.stdout.split("VmHWM:")[1].split()[0]) / 1024 < 800
 
 
 @posix
