@@ -124,6 +124,7 @@ def mededit(
     return paint_region(x0, lesion, told, g, model, settings, generator, schedule, on_step, floor)
 
 
+# long: what the three models that paint differ in, each a parameter
 def paint_region(
     x0: Tensor, lesion: Tensor, condition: Tensor, region: Tensor, model: LesionModel, settings: MedEditSettings,
     generator: torch.Generator | Sequence[torch.Generator], schedule: Schedule | None, on_step: OnStep | None,
