@@ -77,7 +77,7 @@ def test_everything_the_module_needs_lies_beside_it(installed: tuple[Path, Path]
 
 
 def test_installed_packages_find_each_other_and_their_resources(installed: tuple[Path, Path]) -> None:
-    """From the installed folder alone, as in Slicer, where only that folder is on the path."""
+    """From the installed folder alone, as in Slicer, where only that folder is on the path; nothing is added to it."""
     code = (
         "from BrainCounterfactualCommon.host import packageRoot, resourceFolder;"
         "from BrainCounterfactualCommon.worker.models import readCards;"
@@ -85,7 +85,7 @@ def test_installed_packages_find_each_other_and_their_resources(installed: tuple
         "print(packageRoot(), resourceFolder('Samples'), len(readCards()), r.resource('Models', 'brain-mask.json'))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(installed[1])!r}); {code}"],
+        [sys.executable, "-B", "-c", f"import sys; sys.path.insert(0, {str(installed[1])!r}); {code}"],
         capture_output=True,
         text=True,
         check=False,
