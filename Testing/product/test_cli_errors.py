@@ -438,8 +438,8 @@ def test_ctrl_c_at_any_time(head: Head, tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
 def test_a_real_ctrl_c(head: Head, tmp_path: Path) -> None:
     command = [
-        sys.executable, "-m", "braindiffusion", "heal", str(head.scan), "--box", head.box, "--steps", "full",
-        "--progress", "json", "--out", str(tmp_path / "out"),
+        sys.executable, "-m", "braindiffusion", "heal", str(head.scan), "--box", head.box, "--brain", str(head.brain),
+        "--steps", "full", "--progress", "json", "--out", str(tmp_path / "out"),
     ]  # fmt: skip
     before = sha256(head.scan)
     with subprocess.Popen(
