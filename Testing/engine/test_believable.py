@@ -54,6 +54,16 @@ def test_flat_lesions_are_told_apart_and_like_ones_are_not() -> None:
     assert like["told_apart"] < 0.85
 
 
+def test_two_sheets_do_not_share_a_key() -> None:
+    """Who has seen one key would know the other sheet."""
+    real, made = [lesion(n, 0.03) for n in range(8)], [lesion(n + 20, 0.01) for n in range(8)]
+    orders = [
+        [entry["is"] for entry in blinded_sheet(BelievableReport({}, real, {name: made}), name, 8, 0)[1]]
+        for name in ("mededit", "mededit_paired")
+    ]
+    assert orders[0] != orders[1]
+
+
 def test_the_key_says_what_each_number_is() -> None:
     real, made = [lesion(n, 0.03) for n in range(5)], [lesion(n + 20, 0.01) for n in range(5)]
     image, key = blinded_sheet(BelievableReport({}, real, {"mededit": made}), "mededit", 3, 0)
