@@ -15,7 +15,7 @@ made() { # RECIPE DATA [options]: trained and installed, unless it is there
   braindiffusion models add "$runs/$recipe/$recipe.json"
 }
 for recipe in \
-  brain-mask flair-acat-classifier flair-judge-classifier flair-acat-autoencoder flair-healthy-128 \
+  brain-mask flair-acat-classifier flair-judge-classifier flair-acat-autoencoder flair-healthy-128 tissue-256 lesion-256 \
   lesion-segmenter-flair lesion-128 flair-vqvae flair-latent-healthy flair-noised-classifier \
   flair-denoising-ae flair-simplex-128 flair-guided-128 palette-128 flair-fanogan-gan flair-fanogan; do
   made "$recipe" "$data" "$@"

@@ -54,6 +54,13 @@ def test_flat_lesions_are_told_apart_and_like_ones_are_not() -> None:
     assert like["told_apart"] < 0.85
 
 
+def test_a_sheet_shows_a_brain_once_where_there_are_others() -> None:
+    """A reader who sees one slice with two lesions knows that they were painted."""
+    real, made = [lesion(n, 0.03) for n in range(6)], [lesion(20 + n % 3, 0.01) for n in range(9)]
+    _, key = blinded_sheet(BelievableReport({}, real, {"mededit": made}), "mededit", 3, 0)
+    assert len({k["patient"] for k in key}) == 6
+
+
 def test_two_sheets_do_not_share_a_key() -> None:
     """Who has seen one key would know the other sheet."""
     real, made = [lesion(n, 0.03) for n in range(8)], [lesion(n + 20, 0.01) for n in range(8)]

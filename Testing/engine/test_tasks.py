@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from braindiffusion.diffusion.schedule import Schedule
+from braindiffusion.lesions.in_context import draw_look
 from braindiffusion.networks.build import Autoencoder, Classifier, NoisedClassifier, SliceVQVAE
 from braindiffusion.networks.gan import AnoGAN, EncodedGAN
 from braindiffusion.training import augment as aug
 from braindiffusion.training.figures import task_figure
+from braindiffusion.training.looks import looks_of, visible
 from braindiffusion.training.tasks import TASKS
 from braindiffusion.training.tasks.autoencoder import autoencoder_loss, coarse_noise, denoising_ae_loss, vqvae_loss
 from braindiffusion.training.tasks.classifier import auroc, classifier_loss
@@ -24,6 +27,7 @@ from braindiffusion.training.tasks.denoiser import (
     labels_dropped,
     some_boxed,
 )
+from braindiffusion.training.tasks.painter import PAINTER, painter_examples
 from braindiffusion.training.tasks.segmenter import brain_mask_loss, lesion_loss, lesion_numbers
 
 SCHEDULE = Schedule()
@@ -41,7 +45,9 @@ def batch(n: int = 6, side: int = 32) -> dict[str, Tensor]:
     lesion[::2] = 0
     label = torch.arange(n) % 2
     beside = {"mirror": image.flip(-1), "neighbour": image, "beside": label > 0, "line": torch.zeros(n, 2)}
-    return {"image": image, "brain": brain, "lesion": lesion, "label": label, "kind": torch.zeros_like(label), **beside}
+    core = lesion * (x < 0.2)
+    return {"image": image, "brain": brain, "lesion": lesion, "core": core, "label": label,
+            "kind": torch.zeros_like(label), **beside}  # fmt: skip
 
 
 class Answers(nn.Module):
@@ -280,9 +286,59 @@ def test_the_denoising_autoencoder_is_judged_inside_the_brain() -> None:
     assert float(denoising_ae_loss(outside_wrong, data, g(), {}, training=False)) == 0.0
 
 
+# the lesion painter
+
+
+def test_looks_are_measured_against_the_ring() -> None:
+    y, x = torch.meshgrid(*(torch.arange(64.0) - 32,) * 2, indexing="ij")
+    r = torch.hypot(y, x)[None, None]
+    brain, lesion, core = r < 30, r < 10, r < 5
+    image = 0.4 * brain + 0.15 * lesion + 0.3 * core
+    look = looks_of(image, lesion, core, brain)[0]
+    share = float(core.sum() / lesion.sum())
+    assert look[0] == pytest.approx(1 + 2 * share, abs=1e-4)
+    assert look[1] == pytest.approx(2 * (share * (1 - share)) ** 0.5, abs=1e-3)
+    assert look[5] == pytest.approx(2.0, abs=1e-4)
+    assert look[4] < -0.3  # the rim has no core in it
+    nowhere = torch.zeros_like(lesion)
+    assert looks_of(image, nowhere, nowhere, brain).isnan().all()
+    assert visible(looks_of(image, lesion, core, brain), torch.tensor([1]), [9.0, 0.1]).all()
+
+
+def test_a_painter_is_told_the_lesion_and_nothing_of_the_region() -> None:
+    data = batch()
+    data["lesion"][:] = data["lesion"][1]
+    data["kind"][:] = torch.arange(6) % 2
+    x0, told, weight = painter_examples(data, g(), {**SETTINGS, "shapes": []}, training=False)
+    region, lesion, core = told[:, 1:2] > 0.5, told[:, 6:7] > 0.5, told[:, 7:8] > 0.5
+    assert (lesion <= region).all()
+    assert (core <= lesion).all()
+    assert not told[:, :1][region].any()
+    assert (told[:, :1][~region] == x0[~region]).all()
+    assert (told[:, 8:10, 0, 0].argmax(1) == data["kind"]).all()
+    assert (told[:, 16] == 1).all()  # the look is known
+    assert (weight[region] == 1).all()
+    assert (weight[~region] < 0.2).all()
+    hidden = torch.cat([painter_examples(data, g(n), {**SETTINGS, "shapes": []})[1][:, 10:17, 0, 0] for n in range(12)])
+    withheld = hidden[:, 6] == 0
+    assert 0 < withheld.float().mean() < 0.4
+    assert not hidden[withheld].any()
+
+
+def test_a_card_keeps_the_looks_of_lesions_that_show() -> None:
+    data = batch()
+    data["image"] = data["brain"] * 0.4 + 0.2 * data["lesion"]
+    said = PAINTER.card({**SETTINGS, "least_contrast": [0.1, 0.1]}, data)
+    assert len(said["looks"]["stroke_flair"]["values"]) == 3  # every second slice
+    assert said["looks"]["tumour_flair"]["values"] == []
+    assert draw_look(said, "stroke_flair", 100.0, 0).values[0] == pytest.approx(0.2 / 0.15, abs=0.1)
+    assert not PAINTER.card({**SETTINGS, "least_contrast": [0.5, 0.1]}, data)["looks"]["stroke_flair"]["values"]
+
+
 NETWORKS = {
     "denoiser": lambda: Answers(lambda x, level: 0.1 * x),
     "context": lambda: Answers(lambda x, level: 0.1 * x[:, :1]),
+    "lesion_painter": lambda: Answers(lambda x, level: 0.1 * x[:, :1]),
     "autoencoder": lambda: Autoencoder(widths=(4, 8), latent=4),
     "classifier": lambda: Classifier(widths=(4, 8)).eval(),
     "brain_mask": lambda: Answers(lambda x: 4 * x - 1),
@@ -294,6 +350,13 @@ NETWORKS = {
     "gan": lambda: AnoGAN(128, (32, 32), (8, 8, 8), 2),
     "gan_encoder": lambda: EncodedGAN(8, (32, 32), (8, 8, 8), 2),
 }
+
+
+SETTINGS = {"kinds": ["stroke_flair", "tumour_flair"]}
+
+
+def settings_of(task: str) -> dict[str, Any]:
+    return SETTINGS if task == "lesion_painter" else {"autoencoder": "-"}
 
 
 @pytest.fixture(autouse=True)
@@ -315,7 +378,7 @@ def test_a_loss_is_a_function_of_its_generator(name: str, training: bool) -> Non
     network = NETWORKS[name]()
     before = torch.get_rng_state()
     first, again = (
-        TASKS[name].loss(network, batch(), g(4), {"autoencoder": "-"}, training=training).detach() for _ in range(2)
+        TASKS[name].loss(network, batch(), g(4), settings_of(name), training=training).detach() for _ in range(2)
     )
     assert first == again
     assert first.isfinite()
@@ -332,9 +395,9 @@ def test_training_augments_and_validation_does_not(name: str) -> None:
         return torch.zeros(len(x), 2) if "classifier" in name else torch.zeros_like(x)
 
     for training in (False, True):
-        TASKS[name].loss(Answers(listen), batch(), g(), {"autoencoder": "-"}, training=training)
+        TASKS[name].loss(Answers(listen), batch(), g(), settings_of(name), training=training)
     assert not torch.equal(seen[0], seen[1])
-    if name not in {"denoiser", "context", "latent_denoiser", "denoising_ae", "noised_classifier"}:
+    if name not in {"denoiser", "context", "lesion_painter", "latent_denoiser", "denoising_ae", "noised_classifier"}:
         assert torch.equal(seen[0], batch()["image"])
 
 

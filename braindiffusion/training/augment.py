@@ -85,3 +85,8 @@ def other_grain(x: Tensor, g: torch.Generator, share: float, noise: float = 0.04
     rough = torch.where(chosen, rough_resolution(x, g), x)
     strength = uniform((n, 1, 1, 1), 0.0, noise, g)
     return (rough + torch.randn(x.shape, generator=g) * strength * (x > 0)).clamp(0, 1)
+
+
+def grown(mask: Tensor, pixels: int) -> Tensor:
+    """(N,1,H,W) mask grown by a square that reaches so many pixels, float32."""
+    return F.max_pool2d(mask.float(), 2 * pixels + 1, 1, pixels)

@@ -153,7 +153,8 @@ def load_data(spec: dict[str, Any], folder: Path, cache: Path | None = None) -> 
 
     Args:
         spec: ``kind`` ``packs`` (``packs``, ``masks_from``), ``brain_volumes`` (``folder``, ``stripped``) or ``native``
-            (``sources``, see :mod:`braindiffusion.training.native_slices`; what follows does not apply to it);
+            (``sources``, see :mod:`braindiffusion.training.native_slices`, and ``least_px`` of a lesion; what follows
+            does not apply to it);
             ``select`` all | lesion_free | lesion; ``lesion_weight`` n repeats each lesion slice of the train split n
             times an epoch; ``crop``.
     """
@@ -161,7 +162,10 @@ def load_data(spec: dict[str, Any], folder: Path, cache: Path | None = None) -> 
     if spec["kind"] == "native":
         from braindiffusion.training.native_slices import native_slices
 
-        return native_slices(folder, spec["sources"])
+        native = native_slices(folder, spec["sources"])
+        if native.kind is None:
+            return native
+        return native.select((native.lesion.sum((1, 2)) >= int(spec.get("least_px", 1))) & (native.kind != ""))
     if spec["kind"] == "brain_volumes":
         data = brain_volumes_on_grid(folder / spec["folder"], size, spec.get("stripped", False))
     else:

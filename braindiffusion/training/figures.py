@@ -45,13 +45,15 @@ def loss_curve(log: Path, path: Path) -> None:
 
 
 @torch.no_grad()
-def _context_rows(network: nn.Module, val: dict[str, torch.Tensor], settings: dict[str, Any], array: Any) -> list[Any]:
+def _context_rows(
+    network: nn.Module, val: dict[str, torch.Tensor], settings: dict[str, Any], array: Any, examples: Any
+) -> list[Any]:
     """True slices, with holes, and the holes filled in 16 steps."""
     from braindiffusion.healing.dif_fuse import DifFuseSettings, inpaint
-    from braindiffusion.training.tasks.context import SPAN, context_examples
+    from braindiffusion.training.tasks.context import SPAN
 
     g, schedule = torch.Generator().manual_seed(0), Schedule()
-    x0, condition, _ = context_examples(val, g, settings, training=False)
+    x0, condition, _ = examples(val, g, settings, training=False)
     predictor = EpsPredictor(network, schedule, prediction="v", condition=condition)
     options = DifFuseSettings(noise_level=999, steps=16, spacing="karras", inversion="known", clip=SPAN)
     hole = condition[:, 1:2] > 0.5
@@ -93,8 +95,13 @@ def task_figure(
 
     if task == "denoiser":
         save_grid(_denoiser_rows(network, val, settings, array), path)
-    elif task == "context":
-        save_grid(_context_rows(network, {k: v[:8] for k, v in val.items()}, settings, array), path)
+    elif task in {"context", "lesion_painter"}:
+        from braindiffusion.training.tasks.context import context_examples
+        from braindiffusion.training.tasks.painter import painter_examples
+
+        examples = context_examples if task == "context" else painter_examples
+        part = {k: v[:8] for k, v in val.items()}
+        save_grid(_context_rows(network, part, settings, array, examples), path)
     elif task == "latent_denoiser":
         from braindiffusion.training.tasks.autoencoder import frozen
 

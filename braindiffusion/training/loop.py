@@ -265,6 +265,8 @@ def train(
 
     if task.prepare:
         settings = task.prepare(settings, tensors)
+    if task.card:
+        recipe = {**recipe, "card": {**recipe.get("card", {}), **task.card(settings, tensors)}}
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # initial weights: layers can only draw from global state
@@ -399,6 +401,7 @@ def make_card(
     half: bool,
 ) -> dict[str, Any]:
     """The facts of a run as a model card; licence and use are completed from the recipe's ``card``."""
+    slices = len(set(zip(data.source.tolist(), data.patient.tolist(), data.row.tolist(), strict=True)))
     return {
         "name": recipe["name"],
         "task": recipe["task"],
@@ -414,7 +417,7 @@ def make_card(
         "training": {
             "iterations": facts["iteration"], "batch": recipe["batch"] * world, "seconds": round(facts["seconds"]),
             "device": device, "precision": "bf16" if half else "fp32", "ema": recipe.get("ema", 0.999),
-            "start": recipe.get("start"), "slices": len(set(zip(data.source.tolist(), data.row.tolist(), strict=True))),
+            "start": recipe.get("start"), "slices": slices,
             "patients": len(set(data.patient.tolist())), "seed": recipe.get("seed", 0),
             "version": __version__,
         },

@@ -38,24 +38,31 @@ class NativeSlices(GridData):
     Attributes:
         mirror: (N,H,W) float16 in [0,1], mirrored at the mid-sagittal line. line: (N,2) float32, its angle and offset.
         neighbour: (N,H,W) float16, a slice beside; zeros where there is none. beside: (N,) bool, whether there is.
+        core: (N,H,W) bool, the lesion's core where it is drawn. kind: (N,) str, the lesion's, empty where it has none:
+            both given where a source names ``lesions``.
     """
 
     mirror: np.ndarray | None = None
     line: np.ndarray | None = None
     neighbour: np.ndarray | None = None
     beside: np.ndarray | None = None
+    core: np.ndarray | None = None
+    kind: np.ndarray | None = None
 
     def tensors(self, kinds: list[str] | None = None) -> dict[str, torch.Tensor]:
-        """(N,1,H,W) planes, in half precision or bool, and (N,2) ``line``, (N,) ``beside``."""
+        """(N,1,H,W) planes, in half precision or bool, and (N,2) ``line``, (N,) ``beside``, ``kind`` (-1: another)."""
         planes = {k: torch.from_numpy(v)[:, None] for k, v in self.arrays().items() if v.ndim == 3}
         assert self.line is not None
         assert self.beside is not None
-        return {**planes, "line": torch.from_numpy(self.line), "beside": torch.from_numpy(self.beside)}
+        out = {**planes, "line": torch.from_numpy(self.line), "beside": torch.from_numpy(self.beside)}
+        if self.kind is not None and kinds:
+            out["kind"] = torch.tensor([kinds.index(k) if k in kinds else -1 for k in self.kind.tolist()])
+        return out
 
 
 @dataclass
 class _Volume:
-    """One volume: (S,h,w) images in [0,1], brain and lesion, and (S,) slice numbers."""
+    """One volume: (S,h,w) images in [0,1], brain, lesion and its core, and (S,) slice numbers and kinds of lesion."""
 
     patient: str
     split: str
@@ -63,6 +70,19 @@ class _Volume:
     brain: np.ndarray
     lesion: np.ndarray
     position: np.ndarray
+    core: np.ndarray | None = None
+    kind: np.ndarray | None = None
+
+
+def _kinds(source: dict[str, Any], label: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    """(S,) str, the kind of lesion of slices: one of a source, or by the pack's ``label``."""
+    said = source.get("lesions")
+    if said is None:
+        return None
+    if isinstance(said, str):
+        return np.full(len(rows), said, object)
+    assert label is not None
+    return np.array([said.get(str(label[r]), "") for r in rows], object)
 
 
 def _masks(data: dict[str, np.ndarray], key: str, width: int) -> np.ndarray:
@@ -135,8 +155,8 @@ def _pack_volumes(folder: Path, source: dict[str, Any]) -> Iterator[_Volume]:
     width, zoom = images.shape[-1], source.get("pitch_mm", PITCH_MM) / PITCH_MM
     positions = data.get("slice", data.get("index", np.zeros(len(images), int)))
     masks = _masks(data, "mask_bits", width) if "mask_bits" in data else np.zeros(images.shape, bool)
-    if "blood_bits" in data:
-        masks = masks | _masks(data, "blood_bits", width)
+    blood = _masks(data, "blood_bits", width) if "blood_bits" in data else np.zeros_like(masks)
+    masks = masks | blood
     for row in np.nonzero(data["label"] == 1)[0] if "box" in data else ():
         top, left, bottom, right = data["box"][row]
         masks[row, top:bottom, left:right] = True
@@ -148,12 +168,12 @@ def _pack_volumes(folder: Path, source: dict[str, Any]) -> Iterator[_Volume]:
             rows = np.array([r for r in rows if (patient, int(positions[r])) in lent], int)
             if not len(rows):
                 continue
-        slices = images[rows]
+        slices, kind = images[rows], _kinds(source, data.get("label"), rows)
         if source.get("window"):
             low, high = source["window"]
             yield _Volume(
                 patient, split, np.clip((slices.astype(np.float32) - low) / (high - low), 0, 1),
-                _ct_brain(slices.astype(int) + int(data["hu_offset"])), masks[rows], positions[rows],
+                _ct_brain(slices.astype(int) + int(data["hu_offset"])), masks[rows], positions[rows], blood[rows], kind,
             )  # fmt: skip
             continue
         grey = _resampled(slices, zoom, 3)
@@ -164,7 +184,7 @@ def _pack_volumes(folder: Path, source: dict[str, Any]) -> Iterator[_Volume]:
             brain = _stripped_brain(grey) if source.get("stripped") else _brain_of(grey, source["modality"])
             lesion = _resampled(masks[rows].astype(np.float32), zoom, 1) > 0.5
         if brain.any():
-            yield _Volume(patient, split, _scaled(grey, brain), brain, lesion, positions[rows])
+            yield _Volume(patient, split, _scaled(grey, brain), brain, lesion, positions[rows], None, kind)
 
 
 def _lent_planes(folder: Path, name: str) -> dict[tuple[str, int], tuple[np.ndarray, np.ndarray]]:
@@ -218,7 +238,8 @@ def native_slices(folder: Path, sources: list[dict[str, Any]]) -> NativeSlices:
     Args:
         folder: of packs and volumes.
         sources: each with ``name`` and ``pack`` (``image``, ``modality``, ``pitch_mm``, ``stripped``, ``channel``,
-            ``brains_from``, ``window``) or ``folder`` (``every``).
+            ``brains_from``, ``window``; ``lesions``: their kind, or kinds by the pack's label) or ``folder``
+            (``every``). All name ``lesions``, or none does.
 
     Raises:
         PackError: one is missing.
@@ -228,7 +249,7 @@ def native_slices(folder: Path, sources: list[dict[str, Any]]) -> NativeSlices:
         volumes = _folder_volumes(folder, source) if "folder" in source else _pack_volumes(folder, source)
         for volume in volumes:
             _add(found, volume, source["name"])
-    arrays = {k: np.array(v) for k, v in found.items() if k != "unsure"}
+    arrays = {k: np.array(v) for k, v in found.items() if v}
     return NativeSlices(**arrays)
 
 
@@ -255,6 +276,9 @@ def _add(found: dict[str, list[Any]], volume: _Volume, name: str) -> None:
             "mirror": mirrored(images[n : n + 1], [line])[0].clip(0, 1).astype(np.float16),
             "neighbour": images[near[0]] if near else np.zeros_like(images[n]), "beside": bool(near),
         }  # fmt: skip
+        if volume.kind is not None:
+            core = np.zeros_like(volume.lesion[s]) if volume.core is None else volume.core[s] & volume.lesion[s]
+            values |= {"core": _on_canvas(core, centre), "kind": str(volume.kind[s]) if lesion[n].any() else ""}
         for key, value in values.items():
             found[key].append(value)
 

@@ -61,15 +61,25 @@ def _tile(lesion: Lesion) -> np.ndarray:
     return (ndimage.zoom(tile, ZOOM, order=1) * 255).clip(0, 255).astype(np.uint8)
 
 
+def _drawn(lesions: list[Lesion], count: int, rng: np.random.Generator) -> list[Lesion]:
+    """So many at random, each of another brain as far as that goes: a slice that is seen twice gives both away."""
+    order = [lesions[i] for i in rng.permutation(len(lesions))]
+    times: dict[str, int] = {}
+    turn = []
+    for lesion in order:
+        turn.append(times.get(lesion.patient, 0))
+        times[lesion.patient] = turn[-1] + 1
+    return [order[i] for i in np.argsort(turn, kind="stable")[:count]]
+
+
 def blinded_sheet(report: BelievableReport, method: str, each: int, seed: int) -> tuple[bytes, list[dict[str, Any]]]:
     """PNG of ``each`` real and as many induced lesions in random order, numbered; and the key to it."""
     from PIL import Image, ImageDraw
 
     of_whom = ",".join([method, *(lesion.patient for lesion in report.real)])  # no two sheets have one key
     rng = np.random.default_rng([seed, 3, zlib.crc32(of_whom.encode())])
-    real, induced = report.real, report.induced[method]
-    shown = [(lesion, "real") for lesion in (real[i] for i in rng.permutation(len(real))[:each])]
-    shown += [(lesion, "induced") for lesion in (induced[i] for i in rng.permutation(len(induced))[:each])]
+    shown = [(lesion, "real") for lesion in _drawn(report.real, each, rng)]
+    shown += [(lesion, "induced") for lesion in _drawn(report.induced[method], each, rng)]
     shown = [shown[i] for i in rng.permutation(len(shown))]
     size, label = SIDE * ZOOM, 16
     rows = -(-len(shown) // ACROSS)

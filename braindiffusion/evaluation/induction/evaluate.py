@@ -139,7 +139,9 @@ def _ablated(plans: dict[str, Plan]) -> Plan | None:
 def _variants(plan: Plan | None, settings: InductionSettings) -> dict[str, list[tuple[int, Plan]]]:
     """MedEdit with one setting varied, everything else as in the table."""
     out: dict[str, list[tuple[int, Plan]]] = {}
-    for name in settings.ablate if plan else ():
+    if plan is None:
+        return out
+    for name in settings.ablate:
         key, values = ABLATIONS[name]
         out[name] = [(v, replace(plan, settings=replace(plan.settings, **{key: v}))) for v in values]
     return out

@@ -16,6 +16,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from braindiffusion.cards import ModelCard
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.errors import BrainDiffusionError, ModelNotFoundError
 from braindiffusion.evaluation.induction.pairs import Pairs
@@ -50,7 +51,7 @@ class Plan:
     method: str
     base: str
     kind: str
-    card: dict[str, Any]
+    card: ModelCard
     label: int | None
     guidance: float
     settings: Any
@@ -92,8 +93,8 @@ def plan_for(
     """
     base, _, model = name.partition(":")
     if base == CONTROL:  # a model that can be told no lesion
-        told = [card["name"] for card in lesion_models().values() if card.condition == "lesion" and kind in card.kinds]
-        base, model = "mededit", model or next(iter(told), None)
+        told = [name for name, card in lesion_models().items() if card.condition == "lesion" and kind in card.kinds]
+        base, model = "mededit", model or next(iter(told), "")
     asked = InduceSettings(method=base, model=model or None, condition=condition, steps=steps)
     return plan_of(asked, kind, pitch_mm, name, **overrides)
 

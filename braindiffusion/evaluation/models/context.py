@@ -18,6 +18,7 @@ from braindiffusion.networks.build import EpsPredictor
 from braindiffusion.training.figures import task_figure
 from braindiffusion.training.native_slices import NativeSlices
 from braindiffusion.training.tasks.context import SPAN, context_examples, shapes_of
+from braindiffusion.training.tasks.painter import painter_examples
 
 LEVELS = (17, 165, 500, 999)
 SLICES = 32
@@ -43,10 +44,11 @@ def evaluate_context(bench: Bench, picture: Path) -> Finding:
         )
     rows = spread(len(bench.part.image), min(SLICES, bench.limit or SLICES))
     part = bench.part.select(rows)
-    batch = part.tensors()
+    batch = part.tensors(bench.settings.get("kinds"))
     settings = bench.settings | {"shapes": shapes_of(batch["lesion"])}
     g, schedule = torch.Generator().manual_seed(0), Schedule()
-    x0, condition, _ = context_examples(batch, g, settings, training=False)
+    examples = painter_examples if bench.model.card["task"] == "lesion_painter" else context_examples
+    x0, condition, _ = examples(batch, g, settings, training=False)
     noise = torch.randn(x0.shape, generator=g)
     hole, scale = condition[:, 1:2] > 0.5, SPAN[1] - SPAN[0]
     model = EpsPredictor(bench.model.network, schedule, prediction="v", precision=bench.precision)

@@ -29,6 +29,7 @@ Evaluator = Callable[[Bench, Path], Finding]
 EVALUATORS: dict[str, Evaluator] = {
     "denoiser": evaluate_denoiser,
     "context": evaluate_context,
+    "lesion_painter": evaluate_context,
     "latent_denoiser": evaluate_denoiser,
     "autoencoder": evaluate_autoencoder,
     "vqvae": evaluate_autoencoder,

@@ -11,6 +11,7 @@ from braindiffusion.training.tasks.classifier import CLASSIFIER, NOISED_CLASSIFI
 from braindiffusion.training.tasks.context import CONTEXT
 from braindiffusion.training.tasks.denoiser import DENOISER, draw_levels
 from braindiffusion.training.tasks.gan import GAN, GAN_ENCODER
+from braindiffusion.training.tasks.painter import PAINTER
 from braindiffusion.training.tasks.segmenter import BRAIN_MASK, LESION_SEGMENTER
 
 __all__ = ["TASKS", "Batch", "Settings", "Task", "auroc", "draw_levels"]
@@ -18,6 +19,7 @@ __all__ = ["TASKS", "Batch", "Settings", "Task", "auroc", "draw_levels"]
 TASKS: dict[str, Task] = {
     "denoiser": DENOISER,
     "context": CONTEXT,
+    "lesion_painter": PAINTER,
     "latent_denoiser": LATENT_DENOISER,
     "autoencoder": AUTOENCODER,
     "vqvae": VQVAE,

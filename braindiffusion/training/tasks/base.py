@@ -20,7 +20,7 @@ class Task:
     """A loss, further validation numbers, and the number by which the best weights are kept (lower is better).
 
     ``alternating``: an iteration trains a part of the network only. ``prepare``: adds to the settings what the loss
-    needs of all training data.
+    needs of all training data. ``card``: what the model's card says of the training data.
     """
 
     loss: Callable[..., Tensor]
@@ -28,6 +28,7 @@ class Task:
     select: Callable[[dict[str, float]], float] = lambda numbers: numbers["loss"]
     alternating: bool = False
     prepare: Callable[[Settings, Batch], Settings] | None = None
+    card: Callable[[Settings, Batch], dict[str, Any]] | None = None
 
 
 def augmented(images: list[Tensor], g: torch.Generator, settings: Settings) -> list[Tensor]:

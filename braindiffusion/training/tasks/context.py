@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from braindiffusion.diffusion.schedule import Schedule
 from braindiffusion.training import augment as aug
+from braindiffusion.training.augment import grown
 from braindiffusion.training.holes import lesion_shapes, random_hole
 from braindiffusion.training.tasks.base import Batch, Settings, Task
 from braindiffusion.volume.midline import reflect
@@ -38,13 +39,9 @@ def draw_ratio_levels(
     return torch.where(torch.rand((n,), generator=g) < 0.05, high, level)
 
 
-def _some(n: int, share: float, g: torch.Generator) -> Tensor:
+def some(n: int, share: float, g: torch.Generator) -> Tensor:
     """(N,1,1,1) bool, True for a share."""
     return (torch.rand((n,), generator=g) < share).view(n, 1, 1, 1)
-
-
-def _grown(mask: Tensor, pixels: int) -> Tensor:
-    return F.max_pool2d(mask.float(), 2 * pixels + 1, 1, pixels)
 
 
 def _blurred(x: Tensor, sigma: float) -> Tensor:
@@ -59,7 +56,7 @@ def other_looks(x: Tensor, g: torch.Generator) -> Tensor:
     """(N,C,H,W) planes of a slice in [0,1], in another contrast, blur and grain: the same for all its planes."""
     n = len(x)
     remapped = aug.random_contrast(x, g, ordered=0.67)
-    x = torch.where(_some(n, 0.18, g), remapped, x)
+    x = torch.where(some(n, 0.18, g), remapped, x)
     power, gain = (torch.exp(aug.uniform((n, 1, 1, 1), -s, s, g)) for s in (0.2, 0.15))
     x = (x.clamp(0, 1) ** power * gain).clamp(0, 1)
     if float(torch.rand((1,), generator=g)) < 0.08:
@@ -71,7 +68,7 @@ def other_looks(x: Tensor, g: torch.Generator) -> Tensor:
     return x
 
 
-def _cropped(planes: Tensor, hole: int, brain: int, side: int, g: torch.Generator) -> Tensor:
+def cropped(planes: Tensor, hole: int, brain: int, side: int, g: torch.Generator) -> Tensor:
     """A square of each slice near its hole (channel numbers given)."""
     h, w = planes.shape[-2:]
     side = min(side, h, w)
@@ -99,32 +96,32 @@ def context_examples(
     if whole:  # whole slices cost more: fewer of them
         batch = {k: v[: max(1, len(v) // 3)] for k, v in batch.items()}
     image, mirror, neighbour = (batch[k].float() for k in ("image", "mirror", "neighbour"))
-    brain, lesion = batch["brain"] > 0.5, _grown(batch["lesion"], 3) > 0.5
+    brain, lesion = batch["brain"] > 0.5, grown(batch["lesion"], 3) > 0.5
     n, line = len(image), batch["line"]
     shapes = settings["shapes"]
     hole = torch.stack([random_hole(shapes, b[0], g) for b in brain])[:, None]
-    shown = batch["beside"].view(n, 1, 1, 1) & _some(n, 0.35, g)
-    unusable = hole | (lesion & _some(n, 0.5, g))
+    shown = batch["beside"].view(n, 1, 1, 1) & some(n, 0.35, g)
+    unusable = hole | (lesion & some(n, 0.5, g))
     planes = torch.cat([unusable.float(), brain.float(), torch.ones_like(image)], 1)
     there = reflect(planes, line[:, 0], line[:, 1], "nearest")
     valid = (there[:, :1] < 0.5) & (there[:, 2:] > 0.5)
     if training:
-        strip = _some(n, 0.35, g)
+        strip = some(n, 0.35, g)
         image = torch.where(strip, image * brain, image)
         mirror = torch.where(strip, mirror * (there[:, 1:2] > 0.5), mirror)
-        neighbour = torch.where(strip, neighbour * _grown(brain, 2), neighbour)
+        neighbour = torch.where(strip, neighbour * grown(brain, 2), neighbour)
         image, mirror, neighbour = other_looks(torch.cat([image, mirror, neighbour], 1), g).split(1, 1)
     stack = torch.cat([image, mirror, neighbour, hole, valid, brain, lesion], 1).float()
     if training:
-        stack = torch.where(_some(n, 0.5, g), stack.flip(-1), stack)
+        stack = torch.where(some(n, 0.5, g), stack.flip(-1), stack)
     if not whole:
-        stack = _cropped(stack, 3, 5, int(settings.get("crop", 112)), g)
+        stack = cropped(stack, 3, 5, int(settings.get("crop", 112)), g)
     low, high = SPAN
     x0, other, beside = (low + (high - low) * stack[:, :3]).split(1, 1)
     hole, valid, brain, lesion = stack[:, 3:].split(1, 1)
-    valid = valid * ~_some(n, 0.12, g) if training else valid
+    valid = valid * ~some(n, 0.12, g) if training else valid
     condition = torch.cat([x0 * (1 - hole), hole, other * valid, valid, brain, torch.where(shown, beside, 0.0)], 1)
-    rim = _grown(hole, 3)
+    rim = grown(hole, 3)
     weight = (hole + RIM_WEIGHT * (rim - hole) + OUTSIDE_WEIGHT * (1 - rim)) * (1 - lesion)
     return x0, condition, weight
 
@@ -136,8 +133,16 @@ def context_loss(
     if "shapes" not in settings:
         settings = settings | {"shapes": shapes_of(batch["lesion"])}
     x0, condition, weight = context_examples(batch, g, settings, training)
+    return v_loss(network, x0, condition, weight, g)
+
+
+def v_loss(
+    network: nn.Module, x0: Tensor, condition: Tensor, weight: Tensor, g: torch.Generator, mean: float = -0.4,
+    spread: float = 1.3,
+) -> Tensor:  # fmt: skip
+    """Weighted mean squared error of v of (N,1,h,w) slices, noised to levels of :func:`draw_ratio_levels`."""
     schedule = Schedule()
-    level = draw_ratio_levels(len(x0), g, schedule)
+    level = draw_ratio_levels(len(x0), g, schedule, mean, spread)
     a = torch.from_numpy(schedule.abar[level.numpy()]).float().view(-1, 1, 1, 1)
     noise = torch.randn(x0.shape, generator=g)
     x = a.sqrt() * x0 + (1 - a).sqrt() * noise
