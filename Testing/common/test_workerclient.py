@@ -107,7 +107,7 @@ def test_hello_tells_versions_devices_and_models(client):
 
 
 def test_a_heal_and_the_same_again(seat, drawn, sample):
-    seat.do("heal", {"mask": drawn}, view_slice=7)  # loads what is not loaded yet
+    seat.do("heal", {"mask": drawn}, settings={"slices": [7, 8]})  # loads what is not loaded yet
     first = seat.do("heal", {"mask": drawn}, view_slice=7, key="another")
     fresh, previews = time.monotonic() - seat.began, seat.previews
     second = seat.do("heal", {"mask": drawn}, view_slice=7, key="another")
