@@ -20,7 +20,7 @@ try:
     from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic as LogicBase
 except ImportError:
 
-    class LogicBase:
+    class LogicBase:  # type: ignore[no-redef]
         """Base of logic classes where there is no ScriptedLoadableModule (slicer-core)."""
 
         def __init__(self, parent=None):

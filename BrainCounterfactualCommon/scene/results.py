@@ -24,7 +24,7 @@ class Made:
     """
 
     prefix = ""
-    roles = ()
+    roles: "tuple[str, ...]" = ()
 
     def __init__(self, node):
         self.node = node
