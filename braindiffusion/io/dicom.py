@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from braindiffusion.io.checks import (
     to_ras,
 )
 from braindiffusion.io.dicom_stack import Frame, in_order, one_stack, without_copies
+from braindiffusion.io.dicom_streams import decoded_planes, inflated_planes, opened
 from braindiffusion.modality import modality_of
 from braindiffusion.volume.scan import Scan
 
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 MOST_DEPTH = 24
 """Sequences in sequences that a header may hold."""
-MOST_INFLATED = 1 << 27
-"""Bytes that a deflated file may grow to."""
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
 _HINTS = (
     *("Modality", "SeriesDescription", "ProtocolName", "ScanningSequence", "SequenceVariant", "MRAcquisitionType"),
     *("RepetitionTime", "EchoTime", "InversionTime", "MagneticFieldStrength", "SliceThickness"),
@@ -116,15 +114,21 @@ def dicom_header(file: Path) -> Dataset | None:
         ScanPixelTypeError: an image of a number of bits that no grey image has.
     """
     from pydicom import dcmread
+    from pydicom.filereader import read_file_meta_info
 
     if file.name.upper() == "DICOMDIR" or not is_dicom(file):
         return None
     try:
-        with file.open("rb") as stream:
-            _check_deflated(stream, file)
+        with file.open("rb") as raw:
+            stream = opened(raw, file)
             header = dcmread(stream, stop_before_pixels=True, force=True)
+            deflated = stream is not raw
+            if deflated:
+                header.file_meta, header.buffer = read_file_meta_info(file), None
             if "Rows" in header and not is_segmentation(header):
                 _check_pixels(stream, header, file)
+            if deflated:
+                stream.seek(0, io.SEEK_END)  # to its end, whatever it holds
         if "Rows" not in header and "Image Storage" in _kind_of(header):
             raise errors.ScanUnreadableError(f"{file} is damaged.", "Its header is incomplete.", COPY_AGAIN)
         if not len(header):
@@ -150,21 +154,6 @@ def is_segmentation(header: Dataset) -> bool:
     return str(header.get("Modality") or "") == "SEG" or str(header.get("SOPClassUID") or "") == SEGMENTATION
 
 
-def _check_deflated(stream: BinaryIO, file: Path) -> None:
-    """Refuse a deflated file that grows beyond measure: a few MB may stand for terabytes."""
-    head = stream.read(1024)
-    if _DEFLATED in head:
-        # where the deflated part begins is told by the length of the group before it
-        stream.seek(144 + int.from_bytes(head[140:144], "little"))
-        inflate, grown = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        while not inflate.eof and (packed := inflate.unconsumed_tail or stream.read(1 << 16)):
-            grown += len(inflate.decompress(packed, 1 << 20))
-            if grown > MOST_INFLATED:
-                why = f"Its deflated contents grow beyond {MOST_INFLATED >> 20} MiB."
-                raise errors.ScanUnreadableError(f"{file} is damaged.", why, COPY_AGAIN)
-    stream.seek(0)
-
-
 def _syntax_of(header: Dataset) -> Any:
     """The transfer syntax; where the file has no header of its own, that in which the data set could be read."""
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -184,12 +173,13 @@ def _check_pixels(stream: BinaryIO, header: Dataset, file: Path) -> None:
     bits, syntax = header.get("BitsAllocated"), _syntax_of(header)
     if bits not in (8, 16, 32):
         raise errors.ScanPixelTypeError(f"{file} is not a plain grey image.", f"It has {bits} bits a pixel.", EXPORT)
-    if syntax.is_compressed or syntax.is_deflated:
+    if syntax.is_compressed:
         return
     implicit, little = header.original_encoding
     element = stream.read(8 if implicit else 12)
     length = int.from_bytes(element[-4:], "little" if little else "big") if len(element) >= 8 else 0
-    held = min(length, file.stat().st_size - stream.tell())
+    rest = -stream.tell() + stream.seek(0, io.SEEK_END)
+    held = min(length, rest)
     frames = max(int(header.get("NumberOfFrames") or 1), 1)
     due = int(header.Rows) * int(header.Columns) * int(header.get("SamplesPerPixel") or 1) * frames * bits // 8
     if held < due:
@@ -328,7 +318,7 @@ def load_stack(stack: Stack, headers: dict[Path, Dataset], path: Path, notes: tu
     for k, frame in enumerate(stack.frames):
         wanted.setdefault(frame.file, {})[frame.index] = k, frame
     for file, members in wanted.items():
-        for index, pixels, scaled in _planes(file, headers[file], list(members)):
+        for index, pixels, scaled in _planes(file, headers[file], sorted(members)):
             k, frame = members[index]
             plane = pixels if scaled else _rescaled(pixels, frame.rescale)
             if planes is None:
@@ -363,22 +353,26 @@ def _floats(pixels: np.ndarray, rescale: tuple[float, float]) -> np.ndarray:
 
 
 def _planes(file: Path, header: Dataset, indices: list[int]) -> Iterator[tuple[int, np.ndarray, bool]]:
-    """Of some frames of a file the index, the pixels, and whether they are real-world values already.
+    """Of some frames of a file (``indices`` in rising order) index, pixels, and whether they are real-world values.
 
-    What is not compressed is decoded by pydicom, frame by frame; GDCM, which is native code, sees compressed files
-    only, and those not before their header was found to be no deeper than ``MOST_DEPTH``.
+    What is not compressed is decoded by pydicom, frame by frame; GDCM, which is native code, sees compressed pixels
+    only: of many frames each by itself, of a single one the file, after its header was found to be no deeper than
+    ``MOST_DEPTH``.
     """
     damage = f"{file} cannot be decoded."
     if _syntax_of(header).is_compressed:
-        _check_depth(header, file)
-        sitk = quiet_sitk()
         try:
-            pixels = itk_voxels(sitk.ReadImage(for_itk(file), imageIO="GDCMImageIO"))
-        except RuntimeError as error:
+            if int(header.get("NumberOfFrames") or 1) > 1:
+                yield from ((*each, False) for each in zip(indices, decoded_planes(file, header, indices), strict=True))
+                return
+            _check_depth(header, file)
+            pixels = itk_voxels(quiet_sitk().ReadImage(for_itk(file), imageIO="GDCMImageIO"))
+            yield indices[0], pixels.reshape(pixels.shape[-2:]), True
+        except errors.BrainDiffusionError:
+            raise
+        except (RuntimeError, ValueError, struct.error) as error:
             why = "Its pixels are incomplete, or compressed in an unknown way."
             raise errors.ScanUnreadableError(damage, why, COPY_AGAIN) from error
-        frames = pixels.reshape(-1, *pixels.shape[-2:])
-        yield from ((index, frames[index], True) for index in indices)
         return
     try:
         for index, plane in zip(indices, _native_planes(file, header, indices), strict=True):
@@ -398,13 +392,15 @@ def _native_planes(file: Path, header: Dataset, indices: list[int]) -> Iterator[
     from pydicom import dcmread
     from pydicom.pixels import iter_pixels
 
-    if int(header.get("NumberOfFrames") or 1) > 1 and not _syntax_of(header).is_deflated:
-        yield from iter_pixels(file, indices=indices, transfer_syntax_uid=_syntax_of(header))
-        return
-    data = dcmread(file, force=True)
-    data.file_meta.TransferSyntaxUID = _syntax_of(header)
-    pixels = data.pixel_array
-    yield from pixels.reshape(-1, *pixels.shape[-2:])[indices]
+    syntax = _syntax_of(header)
+    if syntax.is_deflated:
+        yield from inflated_planes(file, header, indices)
+    elif int(header.get("NumberOfFrames") or 1) > 1:
+        yield from iter_pixels(file, indices=indices, transfer_syntax_uid=syntax)
+    else:
+        data = dcmread(file, force=True)
+        data.file_meta.TransferSyntaxUID = syntax
+        yield data.pixel_array
 
 
 def _check_depth(header: Dataset, file: Path) -> None:

@@ -29,6 +29,8 @@ CHUNK = 1 << 20
 UNIT_MM = {1: 1000.0, 3: 0.001}
 """NIfTI's codes of metre and micrometre, in mm; everything else counts as mm, as everywhere."""
 PLAUSIBLE_MM = (0.01, 50.0)
+ALIGNED = 2
+"""NIfTI's code of a place that was found by registration."""
 DISAGREE_VOXELS = 0.5
 ROUNDED_QUATERNION = 3e-7
 """By how much float32 may make a quaternion too long, which nibabel mends."""
@@ -168,7 +170,11 @@ def _analyze_header(path: Path, voxel_file: Path) -> _Header:
         image: Any = nibabel.load(str(path))
         head = image.header
         shape, dtype = _shape(head, path), _dtype(head, path)
-        affine = np.array(image.affine, dtype=float)
+        affine, middle = (np.array(form, dtype=float) for form in (image.affine, head.get_base_affine()))
+        beside = image.file_map.get("mat")
+        placed = (
+            beside is not None and Path(str(beside.filename)).is_file() and Path(str(beside.filename)).stat().st_size
+        )
         rescale = _rescale(head, path)[0]  # a field that SPM alone uses; others leave anything there
         offset = head.get_data_offset()
     except errors.BrainDiffusionError:
@@ -178,9 +184,15 @@ def _analyze_header(path: Path, voxel_file: Path) -> _Header:
     if not 0 <= offset <= MOST_EXTRA:
         raise _nowhere(path)
     check_size(shape, dtype.itemsize if rescale is None else 8, path)
-    notes: tuple[str, ...] = (_guessed("The scan is Analyze 7.5, which does not say its orientation"),)
+    forms, notes = NiftiForms(), [_guessed("The scan is Analyze 7.5, which does not say its orientation")]
+    if placed:
+        forms = NiftiForms(0, ALIGNED, None, affine)
+        notes = ["The scan is Analyze 7.5; where it lies is taken from the .mat file of SPM beside it."]
+    elif not np.allclose(affine, middle, atol=1e-3):  # NIfTI without codes, as results are written, holds no origin
+        affine = middle
+        notes.append("The origin in its header is not used: the middle of the volume is 0.")
     notes += check_affine(affine, shape, path)
-    return _Header(voxel_file, int(offset), dtype, shape, rescale, affine, NiftiForms(), notes)
+    return _Header(voxel_file, int(offset), dtype, shape, rescale, affine, forms, tuple(notes))
 
 
 def _nowhere(path: Path) -> errors.ScanUnreadableError:

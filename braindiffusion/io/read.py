@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -86,22 +86,55 @@ def _without_nan_background(voxels: np.ndarray, path: str | Path) -> tuple[np.nd
     Raises:
         ScanContentError: infinite voxels, NaN within what is scanned, or nothing but NaN.
     """
+    state = np.isnan(voxels).view(np.uint8)  # a byte a voxel, and no array beside it
+    count = int(np.count_nonzero(state))
+    infinite = sum(int(np.count_nonzero(np.isinf(plane))) for plane in voxels.T)
+    if infinite or count == voxels.size:
+        raise not_finite(path, count + infinite)
+    _reach_from_border(state)
+    if inside := sum(int(np.count_nonzero(plane == UNREACHED)) for plane in state.T):
+        raise not_finite(path, inside)
+    least = min(0.0, float(np.fmin.reduce(voxels, axis=None)))
+    for plane, nan in zip(voxels.T, state.T, strict=True):
+        plane[nan == REACHED] = least
+    return voxels, f"{count} voxels around the head are NaN; they are taken as background."
+
+
+UNREACHED, REACHED = 1, 3
+"""NaN, and NaN that is connected to the border; 0 is a number."""
+MOST_SWEEPS = 64
+"""What heads need is about ten."""
+
+
+def _sweep(side: np.ndarray) -> None:
+    """Carry what is reached along the first axis, there and back."""
+    for planes in (side, side[::-1]):
+        for behind, plane in pairwise(planes):
+            plane |= (plane << 1) & behind  # from 1 to 3 where the one behind is 3
+
+
+def _reach_from_border(state: np.ndarray) -> None:
+    """Mark, in place, what of the NaN of (I,J,K) uint8 is connected to the border through faces of voxels.
+
+    Sweeps over the volume need no second array. Mazes, which take very many sweeps, are left to scipy's search.
+    """
+    first, *others = (np.moveaxis(state, axis, 0) for axis in range(3))
+    for side in (first, *others):
+        for end in (side[0], side[-1]):
+            end[end != 0] = REACHED
+    before = -1
+    for _ in range(MOST_SWEEPS):
+        if (now := int(state.sum(dtype=np.int64))) == before:
+            return
+        before = now
+        for side in others:
+            _sweep(side)
+        for plane in state.T:  # along the first axis, whose neighbours in memory make it slow, only where it is needed
+            if (plane[:, 1:] ^ plane[:, :-1] == UNREACHED ^ REACHED).any():
+                _sweep(plane.T)
     from scipy import ndimage
 
-    edged = np.pad(np.isnan(voxels), 1, constant_values=True)
-    unknown = edged[1:-1, 1:-1, 1:-1]
-    count = int(unknown.sum())
-    if np.isinf(voxels).any() or count == voxels.size:
-        raise not_finite(path, int((~np.isfinite(voxels)).sum()))
-    try:
-        labels, pieces = ndimage.label(edged, output=np.uint8)  # a byte a voxel
-    except RuntimeError:  # more pieces than a byte can count
-        labels, pieces = ndimage.label(edged)
-    if pieces > 1:
-        raise not_finite(path, int((labels > 1).sum()))
-    del labels
-    voxels[unknown] = min(0.0, float(np.nanmin(voxels)))
-    return voxels, f"{count} voxels around the head are NaN; they are taken as background."
+    state[ndimage.binary_propagation(state == REACHED, mask=state != 0)] = REACHED
 
 
 def read_mask(
