@@ -19,6 +19,7 @@ from braindiffusion.evaluation.induction.painting import plan_for
 from braindiffusion.evaluation.induction.pairs import Pairs
 from braindiffusion.healing.surroundings import CHANNELS
 from braindiffusion.lesions.in_context import LesionConditions, core_of, draw_look, smooth_field
+from braindiffusion.lesions.mededit import paint_region
 from braindiffusion.lesions.registry import STEPS
 from braindiffusion.lesions.shapes import in_boxes
 from braindiffusion.models.registry import release
@@ -216,6 +217,29 @@ def test_a_late_start_keeps_the_anatomy_and_lifts_tissue_by_the_look(head_phanto
     assert smooth[row, column] > 0.3  # the vessel is gone
     more = seen.surroundings.grey(seen.begun(s, window, 0.5)).numpy()[0, 0]
     assert (more - begun[0])[inner & (stack.head[s] > 0.45)] == pytest.approx(0.1, abs=0.02)
+
+
+def test_grain_is_brought_towards_that_of_the_tissue_around(
+    head_phantom: Scan, lesion, brain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nearly_smooth(*given: Any, **more: Any) -> Any:
+        out, g = paint_region(*given, **more), torch.Generator().manual_seed(0)
+        faint = 0.02 * torch.randn(out.samples.shape, generator=g)
+        return replace(out, samples=torch.where(given[3][None], faint, out.samples))
+
+    monkeypatch.setattr("braindiffusion.lesions.in_context.paint_region", nearly_smooth)
+    made = []
+    for match in (False, True):
+        tuned = {"steps": 3, "spacing": "karras", "resamples": 1, "margin_mm": 4.0, "match_grain": match}
+        monkeypatch.setattr("braindiffusion.lesions.models.operating_point", lambda *_, tuned=tuned: tuned)
+        result = induce(head_phantom, lesion, brain)
+        assert result.provenance["method"]["options"]["match_grain"] is match
+        made.append(result.on_grid["diseased"])
+    told = result.on_grid["told"]
+    inner = ndimage.binary_erosion(told, np.ones((1, 3, 3)))
+    grain = [(m - ndimage.gaussian_filter(m, (0, 0.6, 0.6)))[inner].std() for m in made]
+    assert grain[1] > 1.5 * grain[0]  # the phantom's noise is stronger than what was painted
+    assert (made[0][~told] == made[1][~told]).all()
 
 
 def test_a_late_start_asks_less_of_the_network(head_phantom: Scan, lesion, brain) -> None:

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 BANDS_PX = (0.6, 1.2, 2.4)
 """Gaussian widths, in pixels, between which the bands of detail lie; what is coarser is left as it is."""
+GRAIN_PX = BANDS_PX[:1]
 NEAR_PX, FAR_PX = 2, 14
 """The surroundings: brain this far from the region."""
 MOST_GAIN = 2.0
@@ -24,12 +25,15 @@ def surroundings_of(hole: np.ndarray, brain: np.ndarray) -> np.ndarray:
     return near & np.asarray(ndimage.binary_erosion(brain, iterations=NEAR_PX))
 
 
-def match_texture(healed: np.ndarray, hole: np.ndarray, brain: np.ndarray) -> np.ndarray:
+def match_texture(
+    healed: np.ndarray, hole: np.ndarray, brain: np.ndarray, bands: tuple[float, ...] = BANDS_PX
+) -> np.ndarray:
     """Scale each band of detail inside the hole to the energy that it has around it.
 
     Args:
         healed: (H,W) grey values in [0,1], healed inside ``hole``, the scan's own outside it.
         hole, brain: (H,W) bool.
+        bands: Gaussian widths, in pixels, ascending; the finest alone (``GRAIN_PX``) is the scan's grain.
 
     Returns:
         (H,W) float32 in [0,1], unchanged outside the hole; ``healed`` itself where too little brain surrounds the hole
@@ -40,7 +44,7 @@ def match_texture(healed: np.ndarray, hole: np.ndarray, brain: np.ndarray) -> np
     if ring.sum() < LEAST_PIXELS or inner.sum() < LEAST_PIXELS // 4:
         return healed
     out = rest = healed.astype(np.float32)
-    for sigma in BANDS_PX:
+    for sigma in bands:
         coarser = ndimage.gaussian_filter(healed.astype(np.float32), sigma)
         band = rest - coarser
         there, here = float((band[ring] ** 2).mean()), float((band[inner] ** 2).mean())

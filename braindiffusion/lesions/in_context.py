@@ -24,6 +24,7 @@ from braindiffusion.diffusion.transfer import send
 from braindiffusion.errors import ModelFormatError
 from braindiffusion.events import OnEvent, Step, step_teller
 from braindiffusion.healing.surroundings import Surroundings, largest_first, window_around
+from braindiffusion.healing.texture import GRAIN_PX, match_texture
 from braindiffusion.lesions.common import LAST_LEVEL, generate_mask
 from braindiffusion.lesions.mededit import MedEditSettings, paint_region
 from braindiffusion.lesions.models import Painter
@@ -220,5 +221,8 @@ def paint_in_context(
         out = paint_region(x0, p, told_of_s, g, predictor, options, generator, None, seen, begun=begun)
         new = torch.where(out.generate[None], grey(out.samples), grey(x0)[None])[:, :, 0].float().cpu().numpy()
         painted[:, part, window[1], window[2]] = new * stack.brain[part][window]
+        if options.match_grain:
+            for sample in painted:
+                sample[s] = match_texture(sample[s], told[s], stack.brain[s], GRAIN_PX)
         conditions.surroundings.known[s] = True
     return painted, region, predictor

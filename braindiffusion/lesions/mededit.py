@@ -43,6 +43,7 @@ class MedEditSettings:
         start: the first level. 999 begins from pure noise; a lower one from the noised image (late start).
         lift: with a late start, what the lesion is first brightened by (model units), its anatomy shining through.
         smooth_mm: with a late start beside the surroundings, what is finer is smoothed away inside the lesion first.
+        match_grain: beside the surroundings, bring the grain of what was painted to that of the tissue around it.
         harmonise: passes over the finished image: noised to ``harmonise_level`` inside g, and down again.
         samples: independent draws.
     """
@@ -54,6 +55,7 @@ class MedEditSettings:
     start: int = LAST_LEVEL
     lift: float = 0.0
     smooth_mm: float = 0.0
+    match_grain: bool = False
     harmonise: int = 0
     harmonise_level: int = 250
     spacing: Spacing = "quadratic"
