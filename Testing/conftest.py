@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # a core each: before numpy and torch count their threads
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # a core each: before numpy and torch count their threads
+    # a folder for passing files each: Slicer unpacks every scene of one name in the same place
+    os.environ["TMPDIR"] = str(Path(tempfile.gettempdir()) / f"braindiffusion-{os.getppid()}-{worker}")
+    Path(os.environ["TMPDIR"]).mkdir(exist_ok=True)
+    tempfile.tempdir = None
 
 import numpy as np
 import pytest
+from chromium import chromium
 
 from braindiffusion.volume.scan import Scan
 
@@ -22,6 +30,19 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"No development scans in {folder}: set BRAINDIFFUSION_DATA to their folder.")
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium, one for all tests of a process: two of playwright's loops do not fit into one."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = chromium()
+    if path is None:
+        pytest.skip("There is no Chromium: install it, or name one in BRAINVIEWER_CHROMIUM.")
+    with playwright.sync_playwright() as driver:
+        session = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield session
+        session.close()
 
 
 @pytest.fixture(scope="session")

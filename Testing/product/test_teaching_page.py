@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chromium import chromium
 from product_run import Head, succeed
 
 from braindiffusion.export.deidentify import clean_scan
@@ -22,19 +21,6 @@ from braindiffusion.export.teaching.result import make_pair
 from braindiffusion.io.read import read_scan
 
 PROVENANCE = {"settings": {"method": "dif_fuse", "seed": 0}, "models": [], "scan": {}}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A headless Chromium."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = chromium()
-    if path is None:
-        pytest.skip("There is no Chromium: install it, or name one in BRAINVIEWER_CHROMIUM.")
-    with playwright.sync_playwright() as driver:
-        session = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield session
-        session.close()
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,6 @@ MODULES = ("BrainViewer", "BrainCounterfactual", "BrainLesionSim", "BrainReaderS
 for folder in (Path(__file__).parent, Path(__file__).parents[1], *(ROOT / name for name in MODULES), ROOT):
     sys.path.insert(0, str(folder))
 
-from chromium import chromium  # noqa: E402 - found by the path above
-
 SAMPLE = ROOT / "Resources" / "Samples" / "SYNTHETIC_FLAIR_lesion.nii.gz"
 
 
@@ -78,19 +76,6 @@ def inside() -> Callable[[str, Path], None]:
         assert "INSIDE OK" in done.stdout, done.stdout[-2000:] + done.stderr[-4000:]
 
     return run
-
-
-@pytest.fixture(scope="session")
-def browser(viewer_packages: None) -> Iterator:
-    """A headless Chromium."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = chromium()
-    if path is None:
-        pytest.skip("There is no Chromium: install it, or name one in BRAINVIEWER_CHROMIUM.")
-    with playwright.sync_playwright() as driver:
-        session = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield session
-        session.close()
 
 
 @pytest.fixture
