@@ -24,10 +24,8 @@ SHIPPED = ("braindiffusion", "BrainCounterfactualCommon", "BrainCounterfactual",
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml"}
 NETWORK_MODULES = {"requests", "urllib3", "httpx", "ftplib", "smtplib", "telnetlib", "aiohttp", "http", "socketserver"}
 MAY_TALK = {
-    "BrainViewer/BrainViewerLib/server/security.py": {
-        "aiohttp",
-        "http",
-    },  # its own page, on 127.0.0.1; http.cookies
+    # the viewer's own page, on 127.0.0.1; http.cookies
+    "BrainViewer/BrainViewerLib/server/security.py": {"aiohttp", "http"},
     "BrainViewer/BrainViewerLib/server/web.py": {"aiohttp"},
 }
 UNSAFE_CALLS = {"eval", "exec", "__import__"}

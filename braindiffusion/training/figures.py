@@ -87,6 +87,8 @@ def task_figure(
     task: str, network: nn.Module, val: dict[str, torch.Tensor], settings: dict[str, Any], path: Path
 ) -> None:
     """One PNG per report, to look at."""
+    from braindiffusion.training.tasks import TASKS
+
     network.eval()
     x = val["image"][:8]
 
@@ -95,11 +97,7 @@ def task_figure(
 
     if task == "denoiser":
         save_grid(_denoiser_rows(network, val, settings, array), path)
-    elif task in {"context", "lesion_painter"}:
-        from braindiffusion.training.tasks.context import context_examples
-        from braindiffusion.training.tasks.painter import painter_examples
-
-        examples = context_examples if task == "context" else painter_examples
+    elif (examples := TASKS[task].examples) is not None:
         part = {k: v[:8] for k, v in val.items()}
         save_grid(_context_rows(network, part, settings, array, examples), path)
     elif task == "latent_denoiser":

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from braindiffusion.lesions.in_context import LOOK_UNIT
 from braindiffusion.training.augment import grown
 
-UNIT = 0.15
-"""Grey value of 1 in a look."""
 RING_PX = (2, 11)
 RIM_PX = 2
 LEAST_RING, LEAST_INSIDE, LEAST_CORE = 40, 30, 15
@@ -42,7 +41,7 @@ def looks_of(image: Tensor, lesion: Tensor, core: Tensor, brain: Tensor) -> Tens
         rim = _difference(plane, inside & ~inner[n, 0], inner[n, 0], LEAST_INSIDE)
         of_core = _difference(plane, core[n, 0] & inside, inside & ~core[n, 0], LEAST_CORE)
         spread = values.std(unbiased=False)
-        out[n] = torch.stack([mean - plane[around].mean(), spread, low - mean, high - mean, rim, of_core]) / UNIT
+        out[n] = torch.stack([mean - plane[around].mean(), spread, low - mean, high - mean, rim, of_core]) / LOOK_UNIT
     return out
 
 
@@ -54,7 +53,7 @@ def _difference(plane: Tensor, one: Tensor, other: Tensor, least: int) -> Tensor
 
 def visible(looks: Tensor, kind: Tensor, least: Sequence[float]) -> Tensor:
     """(N,) bool, lesions that stand out at least so much (grey values, by kind) from what is around them."""
-    return torch.nan_to_num(looks[:, 0]).abs() * UNIT >= torch.tensor(least)[kind]
+    return torch.nan_to_num(looks[:, 0]).abs() * LOOK_UNIT >= torch.tensor(least)[kind]
 
 
 def table_of(

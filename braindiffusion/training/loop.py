@@ -265,8 +265,8 @@ def train(
 
     if task.prepare:
         settings = task.prepare(settings, tensors)
-    if task.card:
-        recipe = {**recipe, "card": {**recipe.get("card", {}), **task.card(settings, tensors)}}
+    of_data = task.card(settings, tensors) if task.card else {}
+    described = {**recipe, "card": {**recipe.get("card", {}), **of_data}}
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # initial weights: layers can only draw from global state
@@ -309,7 +309,7 @@ def train(
             if best:  # before the checkpoint: a run killed in between, and resumed, comes here again
                 export_model(
                     out,
-                    make_card(recipe, facts, numbers, train_data, world, str(fabric.device), half),
+                    make_card(described, facts, numbers, train_data, world, str(fabric.device), half),
                     ema.state_dict(),
                 )
             checkpoint.save(network, ema, optimiser, facts)

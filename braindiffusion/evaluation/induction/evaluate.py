@@ -19,6 +19,7 @@ from braindiffusion.evaluation.induction.painting import (
     Painted,
     Painter,
     Plan,
+    modality_of,
     runnable,
 )
 from braindiffusion.evaluation.induction.pairs import RULE, Pairs, lesion_rows, load_kinds, pair
@@ -115,10 +116,6 @@ def _features(settings: InductionSettings, device: torch.device) -> list[Feature
     return found
 
 
-def _modality(card: dict[str, Any], kind: str) -> str:
-    return str(card.get("kind_modality", {}).get(kind, kind.rpartition("_")[2].upper()))
-
-
 def _row(score: dict[str, Any], plan: Plan, made: Painted) -> dict[str, Any]:
     return {**score, "run": plan.facts(), "calls_per_slice": made.calls, "seconds_per_slice": made.seconds}
 
@@ -166,7 +163,7 @@ def _measure(
     of = data.select(data.source == source)
     part, train = of.select(of.split == settings.split), of.select(of.split == "train")
     pairs = pair(part, int(card["grid"]), settings.condition, settings.limit, settings.seed, kind)
-    modality = _modality(card, kind)
+    modality = modality_of(card, kind)
     segmenter, why = segmenter_for(kind, modality, painter.device)
     painted = {name: painter.paint(plan, pairs) for name, plan in plans.items()}
     reference = _ablated(plans)

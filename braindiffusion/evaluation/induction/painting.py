@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,11 @@ class Plan:
 
     Attributes:
         method: its name in the table: METHOD or METHOD:MODEL.
-        base: the registered method behind it.
         settings: the method's own; ``overrides`` of an ablation are in them.
         asked: what the product is asked.
     """
 
     method: str
-    base: str
     kind: str
     card: ModelCard
     label: int | None
@@ -57,6 +55,11 @@ class Plan:
     settings: Any
     pitch_mm: float
     asked: InduceSettings
+
+    @property
+    def base(self) -> str:
+        """The registered method behind it."""
+        return self.asked.method
 
     def floor(self, x0: Tensor, lesion: Tensor, brain: Tensor) -> dict[str, Tensor]:
         """How far the brain reaches, for the methods that can be told."""
@@ -113,7 +116,7 @@ def plan_of(asked: InduceSettings, kind: str, pitch_mm: float, name: str | None 
     classes = card["network"].get("args", {}).get("num_class_embeds")
     settings = replace(options_of(asked, pitch_mm, tuned), **overrides)
     return Plan(
-        name, asked.method, kind, card, card["kinds"].index(kind) if classes else None,
+        name, kind, card, card["kinds"].index(kind) if classes else None,
         float(guidance) if guided else 1.0, settings, pitch_mm, asked,
     )  # fmt: skip
 
@@ -147,8 +150,9 @@ def _averaged(values: np.ndarray) -> np.ndarray:
     return np.asarray(values.reshape(h, FINER, w, FINER).mean((1, 3)), np.float32)
 
 
-def _modality(kind: str) -> str:
-    return kind.rpartition("_")[2].upper()
+def modality_of(card: Mapping[str, Any], kind: str) -> str:
+    """The contrast on which a model paints a kind of lesion."""
+    return str(card.get("kind_modality", {}).get(kind, kind.rpartition("_")[2].upper()))
 
 
 class Painter:
@@ -200,11 +204,12 @@ class Painter:
         images, generate = pairs.prior.copy(), np.zeros(pairs.told.shape, bool)
         calls, seeds = 0, _seeds(self.seed, np.arange(len(pairs)))
         affine = np.diag([*[-pairs.pitch_mm / FINER] * 2, NOMINAL_MM, 1.0])
+        modality = modality_of(plan.card, plan.kind)
         started = time.perf_counter()
         for n in range(len(pairs)):
             voxels = ndimage.zoom(pairs.prior[n], FINER, order=3, mode="nearest", grid_mode=True).clip(0, None)
             brain, told = (np.kron(v[n], np.ones((FINER, FINER), bool)) for v in (pairs.brain, pairs.asked))
-            scan = Scan(np.ascontiguousarray(voxels.T[..., None]), affine, _modality(plan.kind), {"format": "pack"})
+            scan = Scan(np.ascontiguousarray(voxels.T[..., None]), affine, modality, {"format": "pack"})
             asked = replace(
                 plan.asked, kind=plan.kind.partition("_")[0], seed=seeds[n] % 2**31, device=str(self.device)
             )

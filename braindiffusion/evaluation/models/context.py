@@ -17,8 +17,8 @@ from braindiffusion.models.registry import load_model
 from braindiffusion.networks.build import EpsPredictor
 from braindiffusion.training.figures import task_figure
 from braindiffusion.training.native_slices import NativeSlices
-from braindiffusion.training.tasks.context import SPAN, context_examples, shapes_of
-from braindiffusion.training.tasks.painter import painter_examples
+from braindiffusion.training.tasks import TASKS
+from braindiffusion.training.tasks.context import SPAN, shapes_of
 
 LEVELS = (17, 165, 500, 999)
 SLICES = 32
@@ -47,7 +47,8 @@ def evaluate_context(bench: Bench, picture: Path) -> Finding:
     batch = part.tensors(bench.settings.get("kinds"))
     settings = bench.settings | {"shapes": shapes_of(batch["lesion"])}
     g, schedule = torch.Generator().manual_seed(0), Schedule()
-    examples = painter_examples if bench.model.card["task"] == "lesion_painter" else context_examples
+    examples = TASKS[bench.model.card["task"]].examples
+    assert examples is not None  # this evaluator is of tasks that have them
     x0, condition, _ = examples(batch, g, settings, training=False)
     noise = torch.randn(x0.shape, generator=g)
     hole, scale = condition[:, 1:2] > 0.5, SPAN[1] - SPAN[0]

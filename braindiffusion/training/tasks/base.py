@@ -20,7 +20,8 @@ class Task:
     """A loss, further validation numbers, and the number by which the best weights are kept (lower is better).
 
     ``alternating``: an iteration trains a part of the network only. ``prepare``: adds to the settings what the loss
-    needs of all training data. ``card``: what the model's card says of the training data.
+    needs of all training data. ``card``: what the model's card says of the training data. ``examples``:
+    of tasks that fill a region, the slices and what the network is told of them.
     """
 
     loss: Callable[..., Tensor]
@@ -29,6 +30,7 @@ class Task:
     alternating: bool = False
     prepare: Callable[[Settings, Batch], Settings] | None = None
     card: Callable[[Settings, Batch], dict[str, Any]] | None = None
+    examples: Callable[..., tuple[Tensor, Tensor, Tensor]] | None = None
 
 
 def augmented(images: list[Tensor], g: torch.Generator, settings: Settings) -> list[Tensor]:

@@ -84,6 +84,57 @@ def cropped(planes: Tensor, hole: int, brain: int, side: int, g: torch.Generator
     return torch.stack(out)
 
 
+def thinned(batch: Batch, share: float, training: bool, g: torch.Generator) -> tuple[Batch, bool]:
+    """A batch, and whether its slices stay whole, as a share does in training: they cost more, so a third is kept."""
+    whole = training and float(torch.rand((1,), generator=g)) < share
+    return ({k: v[: max(1, len(v) // 3)] for k, v in batch.items()} if whole else batch), whole
+
+
+def mirror_facts(unusable: Tensor, brain: Tensor, line: Tensor) -> tuple[Tensor, Tensor]:
+    """(N,1,H,W) bool each: where the mirror image can be used, and the mirrored brain."""
+    planes = torch.cat([unusable, brain, torch.ones_like(brain)], 1).float()
+    there = reflect(planes, line[:, 0], line[:, 1], "nearest")
+    return (there[:, :1] < 0.5) & (there[:, 2:] > 0.5), there[:, 1:2] > 0.5
+
+
+def stripped(
+    images: tuple[Tensor, Tensor, Tensor], brain: Tensor, mirrored_brain: Tensor, g: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Slice, mirror image and neighbour, some of them with nothing but the brain."""
+    image, mirror, neighbour = images
+    strip = some(len(image), 0.35, g)
+    return (
+        torch.where(strip, image * brain, image), torch.where(strip, mirror * mirrored_brain, mirror),
+        torch.where(strip, neighbour * grown(brain, 2), neighbour),
+    )  # fmt: skip
+
+
+def turned_and_cropped(
+    stack: Tensor, near: int, brain: int, whole: bool, training: bool, settings: Settings, g: torch.Generator
+) -> Tensor:
+    """(N,C,H,W) planes, mirrored half the time in training, cropped near plane ``near`` unless whole."""
+    if training:
+        stack = torch.where(some(len(stack), 0.5, g), stack.flip(-1), stack)
+    return stack if whole else cropped(stack, near, brain, int(settings.get("crop", 112)), g)
+
+
+def in_model_values(images: Tensor) -> tuple[Tensor, ...]:
+    """(N,C,H,W) grey values in [0,1] -> C times (N,1,H,W)."""
+    low, high = SPAN
+    return (low + (high - low) * images).split(1, 1)
+
+
+def surroundings(x0: Tensor, hole: Tensor, mirror: Tensor, valid: Tensor, brain: Tensor, beside: Tensor) -> Tensor:
+    """(N,6,h,w), the channels of :mod:`braindiffusion.healing.surroundings`."""
+    return torch.cat([x0 * (1 - hole), hole, mirror * valid, valid, brain, beside], 1)
+
+
+def weight_of(hole: Tensor) -> Tensor:
+    """(N,1,h,w): a pixel counts in the hole, and a little around it."""
+    rim = grown(hole, 3)
+    return hole + RIM_WEIGHT * (rim - hole) + OUTSIDE_WEIGHT * (1 - rim)
+
+
 def context_examples(
     batch: Batch, g: torch.Generator, settings: Settings, training: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -92,38 +143,23 @@ def context_examples(
     Returns:
         (N,1,h,w) in model values, (N,6,h,w), (N,1,h,w).
     """
-    whole = training and float(torch.rand((1,), generator=g)) < settings.get("whole_share", 0.3)
-    if whole:  # whole slices cost more: fewer of them
-        batch = {k: v[: max(1, len(v) // 3)] for k, v in batch.items()}
+    batch, whole = thinned(batch, settings.get("whole_share", 0.3), training, g)
     image, mirror, neighbour = (batch[k].float() for k in ("image", "mirror", "neighbour"))
     brain, lesion = batch["brain"] > 0.5, grown(batch["lesion"], 3) > 0.5
-    n, line = len(image), batch["line"]
-    shapes = settings["shapes"]
-    hole = torch.stack([random_hole(shapes, b[0], g) for b in brain])[:, None]
+    n = len(image)
+    hole = torch.stack([random_hole(settings["shapes"], b[0], g) for b in brain])[:, None]
     shown = batch["beside"].view(n, 1, 1, 1) & some(n, 0.35, g)
-    unusable = hole | (lesion & some(n, 0.5, g))
-    planes = torch.cat([unusable.float(), brain.float(), torch.ones_like(image)], 1)
-    there = reflect(planes, line[:, 0], line[:, 1], "nearest")
-    valid = (there[:, :1] < 0.5) & (there[:, 2:] > 0.5)
+    valid, mirrored_brain = mirror_facts(hole | (lesion & some(n, 0.5, g)), brain, batch["line"])
     if training:
-        strip = some(n, 0.35, g)
-        image = torch.where(strip, image * brain, image)
-        mirror = torch.where(strip, mirror * (there[:, 1:2] > 0.5), mirror)
-        neighbour = torch.where(strip, neighbour * grown(brain, 2), neighbour)
-        image, mirror, neighbour = other_looks(torch.cat([image, mirror, neighbour], 1), g).split(1, 1)
+        images = stripped((image, mirror, neighbour), brain, mirrored_brain, g)
+        image, mirror, neighbour = other_looks(torch.cat(images, 1), g).split(1, 1)
     stack = torch.cat([image, mirror, neighbour, hole, valid, brain, lesion], 1).float()
-    if training:
-        stack = torch.where(some(n, 0.5, g), stack.flip(-1), stack)
-    if not whole:
-        stack = cropped(stack, 3, 5, int(settings.get("crop", 112)), g)
-    low, high = SPAN
-    x0, other, beside = (low + (high - low) * stack[:, :3]).split(1, 1)
+    stack = turned_and_cropped(stack, 3, 5, whole, training, settings, g)
+    x0, other, beside = in_model_values(stack[:, :3])
     hole, valid, brain, lesion = stack[:, 3:].split(1, 1)
     valid = valid * ~some(n, 0.12, g) if training else valid
-    condition = torch.cat([x0 * (1 - hole), hole, other * valid, valid, brain, torch.where(shown, beside, 0.0)], 1)
-    rim = grown(hole, 3)
-    weight = (hole + RIM_WEIGHT * (rim - hole) + OUTSIDE_WEIGHT * (1 - rim)) * (1 - lesion)
-    return x0, condition, weight
+    condition = surroundings(x0, hole, other, valid, brain, torch.where(shown, beside, 0.0))
+    return x0, condition, weight_of(hole) * (1 - lesion)
 
 
 def context_loss(
@@ -161,4 +197,4 @@ def prepare_settings(settings: Settings, data: Batch) -> Settings:
     return settings | {"shapes": shapes_of(data["lesion"])}
 
 
-CONTEXT = Task(context_loss, prepare=prepare_settings)
+CONTEXT = Task(context_loss, prepare=prepare_settings, examples=context_examples)

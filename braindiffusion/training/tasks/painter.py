@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from braindiffusion.lesions.in_context import MOST_LOOK
 from braindiffusion.training import augment as aug
 from braindiffusion.training.augment import grown
 from braindiffusion.training.holes import random_hole
@@ -20,17 +21,19 @@ from braindiffusion.training.looks import looks_of, table_of, visible
 from braindiffusion.training.native_slices import PITCH_MM
 from braindiffusion.training.tasks.base import Batch, Settings, Task
 from braindiffusion.training.tasks.context import (
-    OUTSIDE_WEIGHT,
-    RIM_WEIGHT,
-    SPAN,
-    cropped,
+    in_model_values,
+    mirror_facts,
+    prepare_settings,
     shapes_of,
     some,
+    stripped,
+    surroundings,
+    thinned,
+    turned_and_cropped,
     v_loss,
+    weight_of,
 )
-from braindiffusion.volume.midline import reflect
 
-MOST_LOOK = 6.0
 MARGIN_PX = (2, 8)
 BOX_SHARE, HOLE_SHARE, HIDDEN_SHARE = 0.1, 0.17, 0.1
 LEVELS_MEAN, LEVELS_SPREAD = -1.0, 1.3
@@ -61,40 +64,27 @@ def painter_examples(
     Returns:
         (N,1,h,w) in model values, (N,6 + 2 + kinds + 7,h,w), (N,1,h,w).
     """
-    whole = training and float(torch.rand((1,), generator=g)) < settings.get("whole_share", 0.2)
-    if whole:  # whole slices cost more: fewer of them
-        batch = {k: v[: max(1, len(v) // 3)] for k, v in batch.items()}
+    batch, whole = thinned(batch, settings.get("whole_share", 0.2), training, g)
     image, mirror, neighbour = (batch[k].float() for k in ("image", "mirror", "neighbour"))
     brain, lesion, core = (batch[k] > 0.5 for k in ("brain", "lesion", "core"))
-    n, line = len(image), batch["line"]
+    n = len(image)
     region = _region(lesion, brain, settings["shapes"], g)
     shown = batch["beside"].view(n, 1, 1, 1) & some(n, 0.5, g)
-    there = reflect(torch.cat([region, brain, torch.ones_like(brain)], 1).float(), line[:, 0], line[:, 1], "nearest")
-    valid = (there[:, :1] < 0.5) & (there[:, 2:] > 0.5)
+    valid, mirrored_brain = mirror_facts(region, brain, batch["line"])
     if training:
-        strip = some(n, 0.35, g)
-        image = torch.where(strip, image * brain, image)
-        mirror = torch.where(strip, mirror * (there[:, 1:2] > 0.5), mirror)
-        neighbour = torch.where(strip, neighbour * grown(brain, 2), neighbour)
+        images = stripped((image, mirror, neighbour), brain, mirrored_brain, g)
         power, gain = (torch.exp(aug.uniform((n, 1, 1, 1), -s, s, g)) for s in (0.15, 0.1))
-        image, mirror, neighbour = ((v.clamp(0, 1) ** power * gain).clamp(0, 1) for v in (image, mirror, neighbour))
+        image, mirror, neighbour = ((v.clamp(0, 1) ** power * gain).clamp(0, 1) for v in images)
     looks = torch.nan_to_num(looks_of(image, lesion, core, brain)).clamp(-MOST_LOOK, MOST_LOOK)
     known = ~some(n, HIDDEN_SHARE, g).view(n, 1) if training else torch.ones(n, 1, dtype=torch.bool)
     stack = torch.cat([image, mirror, neighbour, region, valid, brain, lesion, core & lesion], 1).float()
-    if training:
-        stack = torch.where(some(n, 0.5, g), stack.flip(-1), stack)
-    if not whole:
-        stack = cropped(stack, 6, 5, int(settings.get("crop", 112)), g)
-    low, high = SPAN
-    x0, other, beside = (low + (high - low) * stack[:, :3]).split(1, 1)
+    stack = turned_and_cropped(stack, 6, 5, whole, training, settings, g)
+    x0, other, beside = in_model_values(stack[:, :3])
     region, valid, brain, lesion, core = stack[:, 3:].split(1, 1)
     kinds = torch.nn.functional.one_hot(batch["kind"], len(settings["kinds"])).float()
     said = torch.cat([kinds, looks * known, known.float()], 1)[:, :, None, None].expand(-1, -1, *stack.shape[-2:])
-    told = torch.cat(
-        [x0 * (1 - region), region, other * valid, valid, brain, torch.where(shown, beside, 0.0), lesion, core, said], 1
-    )
-    rim = grown(region, 3)
-    return x0, told, region + RIM_WEIGHT * (rim - region) + OUTSIDE_WEIGHT * (1 - rim)
+    seen = surroundings(x0, region, other, valid, brain, torch.where(shown, beside, 0.0))
+    return x0, torch.cat([seen, lesion, core, said], 1), weight_of(region)
 
 
 def painter_loss(
@@ -107,11 +97,6 @@ def painter_loss(
     return v_loss(network, x0, told, weight, g, LEVELS_MEAN, LEVELS_SPREAD)
 
 
-def prepare_settings(settings: Settings, data: Batch) -> Settings:
-    """The settings with what the loss needs of all training lesions: shapes for further holes."""
-    return settings | {"shapes": shapes_of(data["lesion"])}
-
-
 def card_facts(settings: Settings, data: Batch) -> dict[str, Any]:
     """The looks of the training lesions that show, by kind, for the model's card."""
     lesion, core = data["lesion"] > 0.5, data["core"] > 0.5
@@ -122,4 +107,4 @@ def card_facts(settings: Settings, data: Batch) -> dict[str, Any]:
     return {"kinds": settings["kinds"], "looks": table_of(*values, settings["kinds"], PITCH_MM)}
 
 
-PAINTER = Task(painter_loss, prepare=prepare_settings, card=card_facts)
+PAINTER = Task(painter_loss, prepare=prepare_settings, card=card_facts, examples=painter_examples)
